@@ -1,0 +1,170 @@
+"""Every setting of every stage, with its default, limits and help: the commands and the Python functions read them here.
+
+Nothing heavy is imported, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from ranktag.errors import RanktagError
+
+C = TypeVar("C", bound="Config")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str | None = None,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    when_none: str | None = None,
+) -> Any:
+    """A dataclass field of a Config.
+
+    help: a sentence without the default. unit: what a number counts. choices: the
+    allowed words. low, high: inclusive limits. when_none: what None, the default,
+    stands for.
+    """
+    return field(
+        default=default,
+        metadata={"help": help, "unit": unit, "choices": choices, "low": low, "high": high, "when_none": when_none},
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of the settings: checked when made, so that a wrong value is refused wherever it comes from."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, meta = getattr(self, f.name), f.metadata
+            if value is None:
+                if meta.get("when_none") is None:
+                    raise RanktagError(f"{f.name}: a value is needed")
+                continue
+            if meta.get("choices") and value not in meta["choices"]:
+                raise RanktagError(f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}")
+            low, high = meta.get("low"), meta.get("high")
+            # Written so that NaN, which no comparison holds for, is refused too.
+            if (low is not None and not value >= low) or (high is not None and not value <= high):
+                limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+                raise RanktagError(f"{f.name}: {value} is not {limits}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def replace(self: C, **changes: Any) -> C:
+        """A copy with some values changed (and checked)."""
+        return dataclasses.replace(self, **changes)
+
+
+DEVICE_HELP = "where to compute: cpu, cuda, cuda:1, mps"
+DEVICE_DEFAULT = "the first GPU if there is one, else the processor"
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class ExtractionConfig(Config):
+    """Settings of stage one."""
+
+    backbone: str = setting("vgg16", "the network", choices=("vgg16", "vgg19"))
+    layer: str = setting("fc7", "the layer whose activations, after ReLU, are kept", choices=("fc7", "fc6"))
+    weights: str = setting(
+        "imagenet",
+        "the network's weights: imagenet (torchvision's, downloaded once), random or random:SEED, "
+        "or a file holding a torchvision state dict",
+    )
+    dtype: str = setting("float16", "the type the features are stored in", choices=("float16", "float32"))
+    precision: str = setting(
+        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=PRECISIONS
+    )
+    device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
+    batch_size: int | None = setting(None, "images computed at once", unit="images", low=1, high=65536, when_none="fits the device")
+    workers: int | None = setting(
+        None, "processes that decode images; 0 decodes in the main process", unit="processes", low=0, high=1024, when_none="fits the machine"
+    )
+    shard_size: int = setting(
+        1024, "images a shard; at most one shard's work is lost when a run is killed", unit="images", low=1, high=1_000_000
+    )
+    worker_index: int | None = setting(
+        None, "which of the workers this is, from 0", low=0, when_none="from torchrun's or Slurm's variables, else 0"
+    )
+    worker_count: int | None = setting(
+        None, "how many workers share the run", unit="workers", low=1, when_none="from torchrun's or Slurm's variables, else 1"
+    )
+    overwrite: bool = setting(False, "replace an existing cache or another run's shards")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Config):
+    """Settings of stage two: the model and how it is trained."""
+
+    model: str = setting(
+        "every-step",
+        "every-step: the LSTM sees the image at every step; initial-state: only at the start, as in captioning; "
+        "linear, knn and popularity are baselines",
+        choices=("every-step", "initial-state", "linear", "knn", "popularity"),
+    )
+    projection: int = setting(512, "d, the size of the projected image feature", unit="numbers", low=1, high=65536)
+    hidden: int = setting(512, "H, the size of the LSTM's state", unit="numbers", low=1, high=65536)
+    embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
+    min_count: int = setting(1, "tags in fewer training lists are left out of the vocabulary", unit="lists", low=1)
+    epochs: int = setting(60, "the longest training", unit="epochs", low=1)
+    batch_size: int = setting(128, "lists a step", unit="lists", low=1)
+    lr: float = setting(1e-3, "the highest learning rate of AdamW", low=1e-12, high=10.0)
+    warmup: float = setting(1.0, "the learning rate rises linearly for so long; 0 is off", unit="epochs", low=0.0)
+    cosine: bool = setting(True, "let the learning rate fall to zero along a cosine")
+    weight_decay: float = setting(0.1, "AdamW's decay of weight matrices; 0 is off", low=0.0)
+    clip: float = setting(5.0, "the gradient's largest norm; 0 is off", low=0.0)
+    dropout_features: float = setting(0.7, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
+    dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
+    dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
+    label_smoothing: float = setting(0.0, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
+    average: float = setting(0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999)
+    patience: int = setting(10, "epochs without a better validation NDCG@5 before training stops", unit="epochs", low=1)
+    seed: int = setting(0, "of the weights, the dropout, the order of the data and a split made here", low=0, high=2**32 - 1)
+    precision: str = setting(
+        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=("auto", "fp32", "bf16")
+    )
+    device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
+    max_memory: float = setting(8.0, "a larger cache is mapped from disk instead of loaded", unit="GiB", low=0.0)
+
+
+@dataclass(frozen=True)
+class DecodingConfig(Config):
+    """Settings of tag lists written by a trained model."""
+
+    decode: str = setting(
+        "mbr",
+        "mbr ranks tags by expected gain; greedy and beam write one likely list",
+        choices=("mbr", "greedy", "beam"),
+    )
+    beam_size: int = setting(5, "lists kept at every step of beam", unit="lists", low=1, high=1000)
+    samples: int = setting(64, "lists drawn an image by mbr", unit="lists", low=1, high=100_000)
+    gain: str = setting("log", "what mbr expects: the gain of a tag by its rank", choices=("log", "linear", "binary"))
+    seed: int = setting(0, "of the lists drawn by mbr", low=0, high=2**32 - 1)
+    num_tags: int | None = setting(None, "exactly so many tags an image", unit="tags", low=1, when_none="as many as the model says")
+    max_tags: int | None = setting(
+        None, "at most so many tags an image", unit="tags", low=1, when_none="the longest list the model was trained on"
+    )
+    allow_repeats: bool = setting(False, "let greedy and beam write a tag twice")
+    precision: str = setting(
+        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=("auto", "fp32", "bf16")
+    )
+    device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
+    max_memory: float = setting(2.0, "the most memory decoding may take beside the model", unit="GiB", low=0.01)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Config):
+    """Settings of the comparison of predictions with people's lists."""
+
+    gain: str = setting("log", "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1", choices=("log", "linear", "binary"))
+    resamples: int = setting(1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0)
+    seed: int = setting(0, "of the bootstrap and of the random images shown", low=0, high=2**32 - 1)

@@ -1,0 +1,21 @@
+"""The one exception for mistakes a user can mend."""
+
+from __future__ import annotations
+
+
+class RanktagError(Exception):
+    """Something the user can mend: the message is one line that says what is wrong, where, and what to do.
+
+    Commands print it on stderr and exit with ``exit_code``; everything else that
+    escapes is a defect of ranktag.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(message: str) -> str:
+    """``message`` with every control character (newlines in a file name, say) escaped, so that it prints as one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)

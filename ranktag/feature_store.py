@@ -1,0 +1,285 @@
+"""The feature cache: one HDF5 file of image features, and what made them.
+
+Format 1. Datasets:
+
+==========  ======================================  ====================================
+features    (N, 4096) float16 or float32, contiguous  activations; NaN in rows that failed
+image_id    (N,) UTF-8                              unique
+valid       (N,) bool                               the row holds a feature
+error       (N,) UTF-8                              why a row failed, else empty
+==========  ======================================  ====================================
+
+Root attributes: ``format`` = "ranktag-features", ``format_version`` and the fields
+of ``Provenance``. The features are contiguous so that they can be memory-mapped:
+a random row costs microseconds and no HDF5 lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ranktag import __version__
+from ranktag.errors import RanktagError
+from ranktag.files import atomic_path, refuse_existing
+
+FORMAT = "ranktag-features"
+FORMAT_VERSION = 1
+FEATURE_DIM = 4096
+DATASETS = ("features", "image_id", "valid", "error")
+
+# What h5py raises on damaged files depends on which byte is damaged.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the features. ``preprocessing`` is JSON; ``created`` is UTC in ISO 8601."""
+
+    backbone: str
+    layer: str
+    weights: str
+    weights_sha256: str
+    preprocessing: str
+    compute_dtype: str
+    image_list_sha256: str
+    ranktag_version: str = ""
+    torch_version: str = ""
+    torchvision_version: str = ""
+    created: str = ""
+
+    # What the numbers mean, and so what a model and a cache must agree on. What they were computed in, when and by
+    # which versions is not part of it.
+    MEANING = ("backbone", "layer", "weights", "weights_sha256", "preprocessing")
+
+    def differences(self, other: Provenance, names: Sequence[str] = MEANING) -> list[str]:
+        """'name: ours / theirs' for each of ``names`` that differs."""
+        return [
+            f"{name}: {getattr(self, name)!r} / {getattr(other, name)!r}"
+            for name in names
+            if getattr(self, name) != getattr(other, name)
+        ]
+
+
+def image_list_sha256(image_ids: Iterable[str]) -> str:
+    """SHA-256 of the ids in order, each ended by a NUL byte (which no id holds)."""
+    digest = hashlib.sha256()
+    for image_id in image_ids:
+        digest.update(image_id.encode("utf-8") + b"\0")
+    return digest.hexdigest()
+
+
+def utc_now() -> str:
+    """The time now, UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """An open cache.
+
+    image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
+    float32, read-only and memory-mapped: nothing is read until it is indexed.
+    """
+
+    path: Path
+    provenance: Provenance
+    image_id: Sequence[str]
+    valid: npt.NDArray[np.bool_]
+    error: Sequence[str]
+    features: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def row_of(self) -> dict[str, int]:
+        """Image id -> row, for the rows that hold a feature."""
+        return {image_id: row for row, image_id in enumerate(self.image_id) if self.valid[row]}
+
+
+def open_features(path: Path) -> FeatureStore:
+    """Open a cache and check its form (not every number: ``ranktag inspect`` does).
+
+    Raises RanktagError for anything but a whole cache of this format and version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise RanktagError(f"{path}: is a folder, expected a feature cache (an .h5 file)")
+    if not path.exists():
+        raise RanktagError(f"{path}: no such feature cache; make one with 'extract-features'")
+    if not os.access(path, os.R_OK):
+        raise RanktagError(f"{path}: may not be read; check its permissions")
+    if not path.is_file():
+        raise RanktagError(f"{path}: is not a regular file, expected a feature cache (an .h5 file)")
+    try:
+        with open_hdf5(path) as file:
+            return _read(path, file)
+    except RanktagError:
+        raise
+    except DAMAGE as error:
+        raise RanktagError(f"{path}: damaged or not a feature cache ({_short(error)}); make it again with 'extract-features'") from None
+
+
+@contextmanager
+def open_hdf5(path: Path, mode: str = "r") -> Iterator[h5py.File]:
+    """An HDF5 file, without failing where the file system has no locks (NFS)."""
+    with h5py.File(path, mode, locking="best-effort") as file:
+        yield file
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0][:120]
+
+
+def _read(path: Path, file: h5py.File) -> FeatureStore:
+    if _text(file.attrs.get("format", "")) != FORMAT:
+        raise RanktagError(f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}')")
+    version = int(file.attrs["format_version"])
+    if version != FORMAT_VERSION:
+        raise RanktagError(
+            f"{path}: is of cache format {version}, this ranktag ({__version__}) reads format {FORMAT_VERSION}; "
+            + ("install a newer ranktag" if version > FORMAT_VERSION else "make it again with 'extract-features'")
+        )
+    names = [f.name for f in dataclasses.fields(Provenance)]
+    for name in names:
+        if name not in file.attrs:
+            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; make it again with 'extract-features'")
+    provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
+    datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
+    features = datasets["features"]
+    if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
+        raise RanktagError(f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, expected (N, {FEATURE_DIM}) float16 or float32")
+    n, dim = features.shape
+    if dim != FEATURE_DIM:
+        raise RanktagError(f"{path}: holds {dim}-dimensional features, the model takes {FEATURE_DIM}; extract the layer fc7 or fc6 of a VGG")
+    if features.chunks is not None:
+        raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; make it again with 'extract-features'")
+    for name in DATASETS[1:]:
+        if datasets[name].shape != (n,):
+            raise RanktagError(f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {n} rows")
+    offset = features.id.get_offset() if n else None
+    if n and (offset is None or offset + n * dim * features.dtype.itemsize > path.stat().st_size):
+        raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; make it again with 'extract-features'")
+    valid = datasets["valid"][:]
+    if valid.dtype != np.bool_:
+        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool")
+    image_id = list(datasets["image_id"].asstr()[:])
+    if len(set(image_id)) != n:
+        twice = next(i for i, seen in _with_seen(image_id) if seen)
+        raise RanktagError(f"{path}: damaged: image id '{twice}' stands there twice")
+    mapped: npt.NDArray[Any] = (
+        np.memmap(path, features.dtype, "r", offset, (n, dim)) if n else np.empty((0, dim), features.dtype)
+    )
+    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), mapped)
+
+
+def _with_seen(ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    seen: set[str] = set()
+    for image_id in ids:
+        yield image_id, image_id in seen
+        seen.add(image_id)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose bytes are in this very file: a link or a virtual source may point anywhere, or nowhere (zeros)."""
+    if file.get(name, getlink=True) is None:
+        raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; make it again with 'extract-features'")
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise RanktagError(f"{path}: '{name}' is a link to elsewhere; a feature cache holds its own data")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise RanktagError(f"{path}: damaged: '{name}' is not a dataset")
+    if dataset.is_virtual or dataset.external:
+        raise RanktagError(f"{path}: '{name}' takes its data from other files; a feature cache holds its own data")
+    return dataset
+
+
+def write_features(
+    path: Path,
+    image_ids: Sequence[str],
+    blocks: Iterable[npt.NDArray[Any]],
+    valid: npt.NDArray[np.bool_],
+    error: Sequence[str],
+    provenance: Provenance,
+    dtype: str,
+) -> None:
+    """Write a cache file at ``path``, which the caller makes atomic.
+
+    blocks: float arrays of shape (rows, D) that together hold the N rows in order.
+    dtype: 'float16' or 'float32'.
+    """
+    n = len(image_ids)
+    with open_hdf5(path, "w") as file:
+        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance)})
+        features = file.create_dataset("features", (n, FEATURE_DIM), dtype)
+        strings = h5py.string_dtype("utf-8")
+        file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
+        file.create_dataset("valid", data=np.asarray(valid, bool))
+        file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
+        row = 0
+        for block in blocks:
+            features[row : row + len(block)] = block
+            row += len(block)
+        if row != n:
+            raise ValueError(f"{row} rows of features for {n} images")
+
+
+def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, source: str = "bring-your-own", dtype: str = "float16", overwrite: bool = False) -> Path:
+    """Write features you have computed yourself as a cache that stage two takes.
+
+    features: (N, 4096) array or DataFrame; rows that are not finite become failed rows.
+    image_ids: N unique ids. source: what made the features; models trained on one
+    source refuse caches of another. dtype: what is stored. Returns ``path``.
+
+    Raises RanktagError for a wrong shape, repeated ids or an existing file.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    array = np.asarray(features, dtype=np.float32)
+    ids = [str(i) for i in image_ids]
+    if array.ndim != 2 or array.shape[1] != FEATURE_DIM:
+        raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM})")
+    if len(ids) != len(array):
+        raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features")
+    repeated = next((i for i, seen in _with_seen(ids) if seen), None)
+    if repeated is not None:
+        raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
+    bad = next((i for i in ids if not i or "\0" in i), None)
+    if bad is not None:
+        raise RanktagError(f"image id {bad!r} is empty or holds a NUL byte")
+    if dtype not in ("float16", "float32"):
+        raise RanktagError(f"dtype '{dtype}' is not one of float16, float32")
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    valid = np.isfinite(stored).all(axis=1)
+    stored[~valid] = np.nan
+    provenance = Provenance(
+        backbone=source,
+        layer="",
+        weights="",
+        weights_sha256="",
+        preprocessing=json.dumps({}),
+        compute_dtype="float32",
+        image_list_sha256=image_list_sha256(ids),
+        ranktag_version=__version__,
+        created=utc_now(),
+    )
+    with atomic_path(path) as temporary:
+        write_features(temporary, ids, [stored], valid, ["" if v else "the feature is not finite" for v in valid], provenance, dtype)
+    return path

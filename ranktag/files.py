@@ -1,0 +1,112 @@
+"""Files that appear whole or not at all, and locks on what is being written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ranktag.errors import RanktagError
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise RanktagError if ``path`` exists and may not be replaced."""
+    if overwrite and path.is_dir():
+        raise RanktagError(f"{path}: is a folder, a file is to be written there; choose another path")
+    if not overwrite and os.path.lexists(path):
+        raise RanktagError(f"{path}: exists already; choose another path or pass --overwrite")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
+
+    Whatever happens in between, ``path`` holds either what it held before or the
+    whole new file. Missing parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's contents, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; the rename is then as safe as they make it.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class FileLock:
+    """Exclusive advisory locks on numbered parts of a piece of work, held until closed or until the process dies.
+
+    One byte of the lock file stands for one part, so processes that share the work
+    lock only their own parts. POSIX record locks are used because they work over
+    NFS; where the file system has none (ENOLCK), ``supported`` is False and nothing
+    is locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: Any = open(path, "a+b")
+        self.supported = True
+
+    def acquire(self, part: int = 0) -> bool:
+        """Lock one part; False if another process holds it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                self.supported = False
+                return True
+            raise
+        return True
+
+    def close(self) -> None:
+        """Release every part."""
+        self._file.close()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
