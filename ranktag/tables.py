@@ -8,9 +8,10 @@ round trip unchanged.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ranktag.errors import RanktagError
@@ -42,6 +43,28 @@ def read_table(
     or there twice, a row of another length, a quote that is never closed.
     """
     path = Path(path)
+    rows = _rows(path, separator)
+    _, header = next(rows, (0, None))
+    if header is None:
+        raise RanktagError(f"{path}: is empty; expected a header line with the columns {','.join(required)}")
+    columns = _columns(path, header, required, optional)
+    for line, row in rows:
+        if len(row) != len(header):
+            raise RanktagError(
+                f"{path}: line {line} has {len(row)} cells, the header has {len(header)}; "
+                'put cells that hold a comma or a newline in double quotes (")'
+            )
+        yield line, [unguard_formula(row[i]) if i is not None else "" for i in columns]
+
+
+def read_header(path: Path, separator: str = ",") -> list[str]:
+    """Names of a table's columns, for a file of one of several forms; [] if it is empty. Errors as ``read_table``."""
+    with contextlib.closing(_rows(Path(path), separator)) as rows:
+        return next(rows, (0, []))[1]
+
+
+def _rows(path: Path, separator: str) -> Generator[tuple[int, list[str]], None, None]:
+    """Every row that is not blank, the header (stripped) among them, with the line it starts on."""
     try:
         file = open(path, encoding="utf-8-sig", newline="")
     except FileNotFoundError:
@@ -55,21 +78,13 @@ def read_table(
         csv.field_size_limit(2**31 - 1)
         reader = csv.reader(_without_nul(file, path), delimiter=separator, strict=True)
         try:
-            header = next((row for row in reader if row), None)
-            if header is None:
-                raise RanktagError(f"{path}: is empty; expected a header line with the columns {','.join(required)}")
-            header = [name.strip() for name in header]
-            columns = _columns(path, header, required, optional)
+            header = True
             # A quoted cell may span lines: the line a row starts on is one past the end of the row before it.
-            start = reader.line_num + 1
+            start = 1
             for row in reader:
                 if row:
-                    if len(row) != len(header):
-                        raise RanktagError(
-                            f"{path}: line {start} has {len(row)} cells, the header has {len(header)}; "
-                            'put cells that hold a comma or a newline in double quotes (")'
-                        )
-                    yield start, [unguard_formula(row[i]) if i is not None else "" for i in columns]
+                    yield start, [name.strip() for name in row] if header else row
+                    header = False
                 start = reader.line_num + 1
         except UnicodeDecodeError as error:
             raise RanktagError(

@@ -35,10 +35,14 @@ class TagLists:
     split: Mapping[str, str] | None = None
 
 
+def clean_tag(tag: str) -> str:
+    """``tag`` stripped and in normal form C."""
+    return unicodedata.normalize("NFC", tag).strip()
+
+
 def unique_tags(tags: Iterable[str]) -> TagList:
-    """Tags stripped, in normal form C, empty ones left out; repeated ones keep their first place."""
-    cleaned = (unicodedata.normalize("NFC", tag).strip() for tag in tags)
-    return tuple(dict.fromkeys(tag for tag in cleaned if tag))
+    """Tags cleaned, empty ones left out; repeated ones keep their first place."""
+    return tuple(dict.fromkeys(tag for tag in map(clean_tag, tags) if tag))
 
 
 def read_tag_lists(path: Path) -> TagLists:
