@@ -168,3 +168,68 @@ class EvaluationConfig(Config):
     gain: str = setting("log", "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1", choices=("log", "linear", "binary"))
     resamples: int = setting(1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0)
     seed: int = setting(0, "of the bootstrap and of the random images shown", low=0, high=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Config):
+    """What every format of ``ranktag prepare`` knows."""
+
+    prefix: str | None = setting(
+        None,
+        "put before every image_id, as VOC2007/JPEGImages/, where features are extracted from a folder further up",
+        when_none="nothing",
+    )
+
+
+@dataclass(frozen=True)
+class VocConfig(PrepareConfig):
+    """Settings of tag lists from PASCAL VOC."""
+
+    order: str = setting(
+        "largest",
+        "largest: the class of the largest box first; central: the same, each area weighted by 1 - r, where r is the distance of "
+        "the box's middle from the image's, over that of a corner; annotation: as in the file",
+        choices=("largest", "annotation", "central"),
+    )
+    difficult: str = setting("drop", "what becomes of objects marked difficult", choices=("keep", "drop"))
+
+
+@dataclass(frozen=True)
+class LabelmeConfig(PrepareConfig):
+    """Settings of tag lists from LabelMe, the web tool's and the desktop tool's."""
+
+    order: str = setting("largest", "largest: the name of the largest object first; annotation: as in the file", choices=("largest", "annotation"))
+    image_id: str = setting("path", "the image's path, or its name without folders", choices=("path", "name"))
+    min_count: int = setting(1, "names in fewer lists are left out", unit="lists", low=1)
+
+
+@dataclass(frozen=True)
+class CaptionsConfig(PrepareConfig):
+    """Settings of tag lists from captions."""
+
+    layout: str = setting(
+        "auto",
+        "how captions are written: a CSV table, Flickr8k's token file (photo.jpg#0, tab, caption) or COCO's JSON; auto looks",
+        choices=("auto", "csv", "tokens", "coco"),
+    )
+    image_column: str = setting("image", "the CSV column that names the image")
+    caption_column: str = setting("caption", "the CSV column that holds the caption")
+    separator: str = setting(",", "the character between the cells of a CSV file; tab for a tab")
+    min_count: int = setting(1, "nouns in fewer captions are left out; 5 is usual with large sets", unit="captions", low=1)
+
+
+@dataclass(frozen=True)
+class TableConfig(PrepareConfig):
+    """Settings of tag lists from any CSV table."""
+
+    separator: str = setting(",", "the character between cells; tab for a tab")
+    image_column: str = setting("image_id", "the column that names the image")
+    tags_column: str = setting("tags", "one row an image: the column that holds its tags")
+    tag_separator: str = setting("|", "one row an image: what stands between its tags; tab for a tab")
+    tag_column: str | None = setting(None, "one row a tag: the column that holds the tag", when_none="one row an image")
+    rank_column: str | None = setting(None, "one row a tag: the column to order by, smallest first", when_none="the rows' order")
+    score_column: str | None = setting(None, "one row a tag: the column to order by, largest first", when_none="the rows' order")
+    list_column: str | None = setting(
+        None, "one row a tag: the column that tells several people's lists for an image apart", when_none="one list an image"
+    )
+    split_column: str | None = setting(None, "the column that says train, val or test", when_none="no split")
