@@ -171,6 +171,15 @@ class EvaluationConfig(Config):
 
 
 @dataclass(frozen=True)
+class DemoConfig(Config):
+    """Settings of the demo."""
+
+    scenes: int = setting(600, "how many are drawn: seven of ten to train on, one to validate, two to test", unit="scenes", low=20, high=100_000)
+    people: int = setting(5, "how many write a list about each scene", unit="people", low=1, high=1000)
+    seed: int = setting(0, "of the scenes, the random weights and the training", low=0, high=2**32 - 1)
+
+
+@dataclass(frozen=True)
 class PrepareConfig(Config):
     """What every format of ``ranktag prepare`` knows."""
 
