@@ -166,7 +166,10 @@ class EvaluationConfig(Config):
     """Settings of the comparison of predictions with people's lists."""
 
     gain: str = setting("log", "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1", choices=("log", "linear", "binary"))
-    resamples: int = setting(1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0)
+    split: str | None = setting(
+        None, "the images to score", choices=("train", "val", "test"), when_none="every split that a prediction file touches"
+    )
+    resamples: int = setting(1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0, high=1_000_000)
     seed: int = setting(0, "of the bootstrap and of the random images shown", low=0, high=2**32 - 1)
 
 
@@ -196,8 +199,8 @@ class VocConfig(PrepareConfig):
 
     order: str = setting(
         "largest",
-        "largest: the class of the largest box first; central: the same, each area weighted by 1 - r, where r is the distance of "
-        "the box's middle from the image's, over that of a corner; annotation: as in the file",
+        "the first class is the one of the largest box; of the largest, each area times 1 - r, r the distance of the box's middle "
+        "from the image's over that of a corner (central); or the first in the file (annotation)",
         choices=("largest", "annotation", "central"),
     )
     difficult: str = setting("drop", "what becomes of objects marked difficult", choices=("keep", "drop"))
@@ -207,7 +210,7 @@ class VocConfig(PrepareConfig):
 class LabelmeConfig(PrepareConfig):
     """Settings of tag lists from LabelMe, the web tool's and the desktop tool's."""
 
-    order: str = setting("largest", "largest: the name of the largest object first; annotation: as in the file", choices=("largest", "annotation"))
+    order: str = setting("largest", "the first name is the one of the largest object, or the first in the file (annotation)", choices=("largest", "annotation"))
     image_id: str = setting("path", "the image's path, or its name without folders", choices=("path", "name"))
     min_count: int = setting(1, "names in fewer lists are left out", unit="lists", low=1)
 

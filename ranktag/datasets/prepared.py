@@ -45,7 +45,7 @@ class Prepared:
         tags = list(tags)
         for text in (image_id, *tags):
             if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
-                raise BrokenFile(f"holds a character that text files cannot hold, in {ascii(text[:60])}")
+                raise BrokenFile(f"holds a character that text files cannot hold, in {text[:60]!a}")
         if not image_id:
             raise BrokenFile("names no image")
         image_id = self.prefix + image_id
@@ -115,9 +115,9 @@ class Prepared:
         """The account, a line a fact."""
         lengths = [len(tags) for people in self.lists.values() for tags in people]
         counts = self.counts()
+        mean = sum(lengths) / len(lengths)
         lines = [
-            f"{len(self.lists)} images, {len(lengths)} lists, {sum(lengths) / len(lengths):.2f} tags a list (at most {max(lengths)}), "
-            f"a vocabulary of {len(counts)} tags",
+            f"{len(self.lists)} images, {len(lengths)} lists, {mean:.2f} tags a list (at most {max(lengths)}), a vocabulary of {len(counts)} tags"
         ]
         if self.split:
             sizes = Counter(self.split.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import os
@@ -132,15 +133,22 @@ def count_mask(png: bytes) -> float:
             return float(np.count_nonzero(np.asarray(image.convert("L"))))
     except BrokenFile:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged data, and no common one
+    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen kinds on damaged data, and no common one
         raise BrokenFile(f"mask that is not a readable PNG ({type(error).__name__})") from None
+
+
+@functools.lru_cache(maxsize=1)
+def image_suffixes() -> tuple[str, ...]:
+    """Extensions of image files in lower case, the usual ones first."""
+    from PIL import Image
+
+    usual = (".jpg", ".jpeg", ".png")
+    return (*usual, *sorted(set(Image.registered_extensions()) - set(usual)))
 
 
 def is_image_name(name: str) -> bool:
     """Whether the file extension is one of an image format."""
-    from PIL import Image
-
-    return os.path.splitext(name)[1].lower() in Image.registered_extensions()
+    return os.path.splitext(name)[1].lower() in image_suffixes()
 
 
 def split_in_name(path: Path) -> str | None:
