@@ -8,8 +8,11 @@ numbers of words in ``voc.mat``.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +24,9 @@ from ranktag.datasets.sources import BrokenFile, files_below, need, split_in_nam
 from ranktag.errors import RanktagError
 
 PARTS = ("D1", "D2")
+
+# Without the current folder in sys.path: a json.py that lies there is not to be imported.
+_CHILD = "import sys; sys.path = [p for p in sys.path if p]; from ranktag.datasets.hwang_grauman import answer; answer()"
 
 
 def prepare_hwang_grauman(sources: Sequence[Path], words: Path, config: PrepareConfig) -> Prepared:
@@ -39,7 +45,7 @@ def prepare_hwang_grauman(sources: Sequence[Path], words: Path, config: PrepareC
     files = [path for source in sources for path in _files(Path(source), Path(words))]
     splits = [split_in_name(path) for path in files]
     for path, split in zip(files, splits, strict=True):
-        for image_id, numbers in _read_lists(path):
+        for image_id, numbers in _read_apart("lists", path):
             tags = [_word(number, vocabulary, f"{path}: image '{image_id}'", words) for number in numbers]
             try:
                 prepared.add(image_id, tags, split if None not in splits else None)
@@ -56,8 +62,8 @@ def _files(source: Path, words: Path) -> list[Path]:
 
 
 def _word(number: float, vocabulary: Sequence[str], where: str, words: Path) -> str:
-    if number != int(number) or not 1 <= number <= len(vocabulary):
-        raise RanktagError(f"{where} lists word number {number:g}, {words} has the words 1 to {len(vocabulary)}; are they of one release?")
+    if not (1 <= number <= len(vocabulary) and number == int(number)):
+        raise RanktagError(f"{where} lists word number {number}, {words} has the words 1 to {len(vocabulary)}; are they of one release?")
     return vocabulary[int(number) - 1]
 
 
@@ -67,10 +73,7 @@ def read_words(path: Path) -> list[str]:
     Raises RanktagError: unreadable, no word, an empty word or one twice.
     """
     if path.suffix.lower() == ".mat":
-        cells = _load(path, ("voc",)).get("voc")
-        if cells is None or cells.dtype != object:
-            raise RanktagError(f"{path}: holds no cell array 'voc'; name the release's voc.mat")
-        words = [_text(cell) for cell in cells.ravel()]
+        words = _read_apart("words", path)
     else:
         try:
             words = path.read_text(encoding="utf-8-sig").splitlines()
@@ -87,31 +90,49 @@ def read_words(path: Path) -> list[str]:
     return words
 
 
-def _read_lists(path: Path) -> Iterator[tuple[str, list[float]]]:
+def _read_apart(what: str, path: Path) -> Any:
+    """``_words`` or ``_lists`` of a MATLAB file, read in a process of its own: scipy crashes on some damaged files.
+
+    What comes back is JSON, so that nothing a damaged file may do reaches this process.
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, what, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
+    if child.returncode != 0:
+        raise RanktagError(f"{path}: is no readable MATLAB file (scipy crashes on it, it ended with {child.returncode}); is it whole?")
+    answer = json.loads(child.stdout)
+    if "error" in answer:
+        raise RanktagError(answer["error"])
+    return answer["value"]
+
+
+def _words(path: Path) -> list[str]:
+    """The texts of the cell array ``voc``."""
+    cells = _load(path, ("voc",)).get("voc")
+    if cells is None or cells.dtype != object:
+        raise RanktagError(f"{path}: holds no cell array 'voc'; name the release's voc.mat")
+    return [_text(cell) for cell in cells.ravel()]
+
+
+def _lists(path: Path) -> list[tuple[str, list[float]]]:
     """(image id, 1-based word numbers) of every image in one file."""
     parts = _load(path, PARTS)
     if not parts:
         raise RanktagError(f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release")
-    for part in PARTS:
-        if part not in parts:
-            continue
-        array = parts[part]
-        if array.dtype.names is None or not {"filename", "taglist"} <= set(array.dtype.names):
-            raise RanktagError(f"{path}: {part} is no struct array with the fields filename and taglist")
-        for index, record in enumerate(array.ravel(), 1):
-            name = re.split(r"[/\\]", _text(record["filename"]))[-1].strip()
-            if not name:
-                raise RanktagError(f"{path}: {part}({index}) has no filename")
-            numbers = record["taglist"]
-            if getattr(numbers, "dtype", None) is None or numbers.dtype.kind not in "uif" or not _all_finite(numbers):
-                raise RanktagError(f"{path}: {part}({index}), '{name}', has a taglist that is no row of numbers")
-            yield name if os.path.splitext(name)[1] else f"{name}.jpg", [float(number) for number in numbers.ravel()]
+    return [entry for part in PARTS if part in parts for entry in _entries(parts[part], f"{path}: {part}")]
 
 
-def _all_finite(numbers: Any) -> bool:
-    import numpy as np
-
-    return bool(np.isfinite(numbers).all())
+def _entries(array: Any, where: str) -> Iterator[tuple[str, list[float]]]:
+    if array.dtype.names is None or not {"filename", "taglist"} <= set(array.dtype.names):
+        raise RanktagError(f"{where} is no struct array with the fields filename and taglist")
+    for index, record in enumerate(array.ravel(), 1):
+        name = re.split(r"[/\\]", _text(record["filename"]))[-1].strip()
+        if not name:
+            raise RanktagError(f"{where}({index}) has no filename")
+        numbers = record["taglist"]
+        if getattr(getattr(numbers, "dtype", None), "kind", "") not in tuple("uif"):
+            raise RanktagError(f"{where}({index}), '{name}', has a taglist that is no row of numbers")
+        yield name if os.path.splitext(name)[1] else f"{name}.jpg", [float(number) for number in numbers.ravel()]
 
 
 def _text(cell: Any) -> str:
@@ -133,3 +154,13 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - scipy raises whatever the damage leads to
         raise RanktagError(f"{path}: is no readable MATLAB file ({type(error).__name__}: {error})") from None
     return {name: content[name] for name in names if name in content}
+
+
+def answer() -> None:
+    """What the child of ``_read_apart`` does."""
+    what, path = sys.argv[1], Path(sys.argv[2])
+    try:
+        content = {"value": _words(path) if what == "words" else _lists(path)}
+    except RanktagError as error:
+        content = {"error": str(error)}
+    json.dump(content, sys.stdout)
