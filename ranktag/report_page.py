@@ -7,10 +7,12 @@ every text goes through the template's escaping, so a tag is never more than tex
 from __future__ import annotations
 
 import base64
+import functools
 import io
+import itertools
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"shown": _shown, "fixed": _fixed, "signed": _signed}
+    photos = {} if images is None else {i: path for i in report.image_ids if (path := _inside(images, i))}
     best = max(report.rows, key=lambda row: row.scores[GALLERY_METRIC].value)
     page = environment.get_template(TEMPLATE).render(
         report=report,
@@ -54,10 +57,9 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         highest=_highest(report),
         panels=[_panel(report, k) for k in CUTOFFS],
         changes=[[_change(d.scores[name]) for name in ("ndcg@1", "ndcg@3", "ndcg@5", "order_accuracy")] for d in report.differences],
-        intervals=_interval_marks([d.scores["ndcg@5"] for d in report.differences]),
         tag_table=_tag_table(report),
-        galleries=_galleries(report, best, images),
-        gallery_images=GALLERY_IMAGES,
+        galleries=_galleries(report, best, photos),
+        photos=sum(i in photos for i in itertools.compress(report.image_ids, best.scored)),
         images=images,
     )
     # A lone surrogate cannot be written as UTF-8.
@@ -153,16 +155,6 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
-def _interval_marks(changes: Sequence[Change]) -> list[dict[str, float] | None]:
-    """Places of each interval on one scale symmetric about zero, from 0 to 100; None without an interval."""
-    ends = [abs(end) for c in changes for end in (c.low, c.high) if not math.isnan(end)]
-    reach = max(ends, default=0.0) * 1.05 or 1.0
-    return [
-        None if math.isnan(c.low) else {name: round(50 + 50 * getattr(c, name) / reach, 1) for name in ("low", "value", "high")}
-        for c in changes
-    ]
-
-
 def _tag_table(report: EvaluationReport) -> dict[str, Any]:
     """The tags most frequent in the truth, with each row's numbers beside one another."""
     by_tag: dict[str, dict[str, Any]] = {}
@@ -176,28 +168,29 @@ def _tag_table(report: EvaluationReport) -> dict[str, Any]:
     return {"rows": shown, "all": len(tags)}
 
 
-def _galleries(report: EvaluationReport, best: Row, images: Path | None) -> list[dict[str, Any]]:
-    """The best, the worst and a random dozen of the images of one row."""
+def _galleries(report: EvaluationReport, best: Row, photos: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The best, the worst and a random dozen of the images of one row; where there are photos, of those with one."""
     values = best.values[:, VALUES.index(GALLERY_METRIC)]
-    scored = np.flatnonzero(best.scored)
     length = best.values[:, VALUES.index("truth_length")]
+    scored = [int(n) for n in np.flatnonzero(best.scored)]
+    chosen = [n for n in scored if report.image_ids[n] in photos] or scored
     # Many images share a value: those with the longest lists say most.
-    upwards = sorted(scored, key=lambda n: (values[n], -length[n], report.image_ids[n]))
-    downwards = sorted(scored, key=lambda n: (-values[n], -length[n], report.image_ids[n]))
-    random = np.random.default_rng(report.config.seed).permutation(scored)
-    photos: dict[int, str | None] = {}
+    highest = sorted(chosen, key=lambda n: (-values[n], -length[n], report.image_ids[n]))
+    lowest = sorted(chosen, key=lambda n: (values[n], -length[n], report.image_ids[n]))
+    random = [int(n) for n in np.random.default_rng(report.config.seed).permutation(chosen)]
 
-    def cards(numbers: Iterable[int]) -> list[dict[str, Any]]:
-        chosen = [int(n) for n in numbers][:GALLERY_IMAGES]
-        for n in chosen:
-            if n not in photos:
-                photos[n] = None if images is None else _photo(images, report.image_ids[n])
-        return [{"photo": photos[n], **_card(report, n)} for n in chosen]
+    @functools.cache
+    def card(number: int) -> dict[str, Any]:
+        path = photos.get(report.image_ids[number])
+        return {"photo": None if path is None else _photo(path), **_card(report, number)}
 
     return [
-        {"name": "The best", "text": "Highest NDCG@5, longest lists first", "cards": cards(downwards)},
-        {"name": "The worst", "text": "Lowest NDCG@5, longest lists first", "cards": cards(upwards)},
-        {"name": "A random dozen", "text": f"Drawn with seed {report.config.seed}", "cards": cards(random)},
+        {"name": name, "text": text, "cards": [card(n) for n in numbers[:GALLERY_IMAGES]]}
+        for name, text, numbers in (
+            ("The best", "Highest NDCG@5, longest lists first", highest),
+            ("The worst", "Lowest NDCG@5, longest lists first", lowest),
+            ("A random dozen", f"Drawn with seed {report.config.seed}", random),
+        )
     ]
 
 
@@ -225,15 +218,21 @@ def _card(report: EvaluationReport, number: int) -> dict[str, Any]:
     }
 
 
-def _photo(folder: Path, image_id: str) -> str | None:
-    """A small JPEG of the photo as a data URI; None if the folder has no such photo or it cannot be read."""
-    from PIL import Image, ImageOps
-
+def _inside(folder: Path, image_id: str) -> Path | None:
+    """The file ``image_id`` of the folder; None if there is none, or if it lies outside (an id may be ``../x``)."""
     path = folder / image_id
     try:
-        # An id such as ../../x must not fetch what lies outside the folder.
-        if not path.resolve().is_relative_to(folder.resolve()):
-            return None
+        return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError):
+        # An id may be too long for a file name, or hold a NUL byte.
+        return None
+
+
+def _photo(path: Path) -> str | None:
+    """A small JPEG of the photo as a data URI; None if it cannot be read."""
+    from PIL import Image, ImageOps
+
+    try:
         with Image.open(path) as image:
             image.draft("RGB", PHOTO_SIZE)
             small = ImageOps.exif_transpose(image).convert("RGB")

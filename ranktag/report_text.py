@@ -37,7 +37,7 @@ def title(report: EvaluationReport) -> str:
     """What was compared with what, in a line."""
     files = len(report.rows)
     where = f", split {' and '.join(report.splits)}" if report.splits else ""
-    return one_line(f"{files} {'prediction' if files == 1 else 'predictions'} against {report.tags}{where}: {len(report.image_ids):,} images")
+    return one_line(f"{files} {'prediction' if files == 1 else 'predictions'} against {report.tags.name}{where}: {len(report.image_ids):,} images")
 
 
 def notes(report: EvaluationReport) -> list[str]:
@@ -63,9 +63,9 @@ def notes(report: EvaluationReport) -> list[str]:
             f"{_count(report.truth_tags, 'tag')} in the truth, {report.unseen:,} of them "
             f"({report.unseen_tags:,} different) in no training list: they stay in the truth."
         )
-    for row in report.rows:
-        if row.unnamed:
-            lines.append(f"{row.label}: never predicts {_count(row.unnamed_tags, 'tag')} that the truth names {row.unnamed:,} times.")
+    unnamed = [f"{row.label} {row.unnamed_tags:,} ({row.unnamed:,})" for row in report.rows if row.unnamed]
+    if unnamed:
+        lines.append(f"Tags of the truth that a row never predicts, and how often they stand there: {', '.join(unnamed)}.")
     if report.people is not None:
         lines.append(
             f"{_count(report.people.images, 'image')} with several people's lists: a score is the mean over people, "
