@@ -128,7 +128,8 @@ class TrainingConfig(Config):
     label_smoothing: float = setting(0.0, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
     average: float = setting(0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999)
     patience: int = setting(10, "epochs without a better validation NDCG@5 before training stops", unit="epochs", low=1)
-    seed: int = setting(0, "of the weights, the dropout, the order of the data and a split made here", low=0, high=2**32 - 1)
+    seed: int = setting(0, "of the weights, the dropout and the order of the data", low=0, high=2**32 - 1)
+    split_seed: int = setting(0, "of the 80/10/10 split that is made when the tag file has none", low=0, high=2**32 - 1)
     precision: str = setting(
         "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=("auto", "fp32", "bf16")
     )

@@ -1,0 +1,48 @@
+"""``export-tags``: a model's ranked tags as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ranktag.config import DecodingConfig
+from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("cache", type=FilePath)
+@click.option("--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache.")
+@click.option("-o", "--output", type=FilePath, required=True, metavar="FILE", help="The CSV file to write.")
+@config_options(DecodingConfig)
+@click.option(
+    "--split",
+    type=click.Choice(("train", "val", "test")),
+    show_default="every image of the cache",
+    help="Only the images that were in this split when the model was trained.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(("long", "wide")),
+    default="long",
+    show_default=True,
+    help="long: a row a tag; wide: a row an image, tags joined by |.",
+)
+@click.option("--force", is_flag=True, show_default="off", help="Take features that were made otherwise than those the model was trained on.")
+@overwrite_option
+@quiet_option
+def command(
+    cache: Path, run: Path, output: Path, config: DecodingConfig, split: str | None, format: str, force: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Write the ranked tags of the images in a feature CACHE.
+
+    The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
+    greedy and beam that of the tag given the image and the tags before it.
+    """
+    from ranktag.decoding import decode
+
+    report = decode(cache, run, output, config, split=split, format=format, overwrite=overwrite, force=force)
+    if not quiet:
+        click.echo(f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}")
+        if report.without_feature:
+            click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)

@@ -1,0 +1,66 @@
+"""``train-from-cache``: stage two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ranktag.config import TrainingConfig
+from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
+
+if TYPE_CHECKING:
+    from ranktag.trainer import Epoch
+    from ranktag.training_set import TrainingData
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("cache", type=FilePath)
+@click.argument("tags", type=FilePath)
+@click.option("-o", "--output", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder to make, such as runs/NAME.")
+@config_options(TrainingConfig)
+@click.option("--resume", is_flag=True, show_default="off", help="Go on with a run that was stopped, with the same settings and files.")
+@overwrite_option
+@click.option("--tensorboard", is_flag=True, show_default="off", help="Write TensorBoard event files into the run folder too.")
+@quiet_option
+def command(
+    cache: Path, tags: Path, run: Path, config: TrainingConfig, resume: bool, overwrite: bool, tensorboard: bool, quiet: bool
+) -> None:
+    """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
+
+    Early stopping keeps the weights of the epoch with the best validation NDCG@5.
+    """
+    from ranktag.training import train
+
+    report = train(
+        cache,
+        tags,
+        run,
+        config,
+        resume=resume,
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        started=(lambda data: None) if quiet else (lambda data: say_data(data, config)),
+        report=(lambda row: None) if quiet else (lambda row: say_epoch(row, config)),
+    )
+    if not quiet:
+        kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
+        click.echo(f"validation NDCG@5 {report.ndcg5:.4f}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
+
+
+def say_data(data: TrainingData, config: TrainingConfig) -> None:
+    """What is trained on, and what was left out."""
+    for note in data.joined.notes:
+        click.echo(f"Note: {note}", err=True)
+    counts = ", ".join(f"{n:,} {split}" for split, n in data.joined.counts().items() if n)
+    click.echo(f"{config.model} on {counts} images, {len(data.training.image):,} training lists, {len(data.vocabulary):,} tags")
+
+
+def say_epoch(row: Epoch, config: TrainingConfig) -> None:
+    """A line an epoch."""
+    left = (config.epochs - row.epoch) * row.seconds
+    click.echo(
+        f"epoch {row.epoch:3}  loss {row.loss:.4f}  validation loss {row.validation_loss:.4f}  NDCG@5 {row.ndcg5:.4f}  "
+        f"{row.images_per_second:,.0f} images/s  at most {left:.0f} s left"
+    )

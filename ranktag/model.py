@@ -1,0 +1,229 @@
+"""The model: an LSTM that writes tags in order of importance and sees the image at every step.
+
+Yan, Wang and Liao, "LSTM for Image Annotation with Relative Visual Importance", BMVC 2016:
+
+    v   = W_I x + b_I                                     x = CNN(I), standardised; v in R^d
+    h_t = LSTM(h_{t-1}, [e(tag_{t-1}); v])                e(START) at t = 1
+    z_t = W_z h_t + b_z,  p_t = softmax(z_t)              over V tags and STOP
+
+The LSTM's gates are sums, so the image's share, ``W_v v + b``, is computed once a
+sequence instead of once a step, and a tag's share, ``W_e e(tag)``, can be a table of
+V + 1 rows. That is the textbook form to float error (tests hold it to ``torch.nn.LSTM``
+on concatenated inputs). Gates stand in ``torch.nn.LSTM``'s order: input, forget, cell, output.
+
+Letters: B sequences, T steps, S = steps of all sequences together (without padding),
+D features, d projection, H hidden, E embedding, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FORMS = ("every-step", "initial-state")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning."""
+
+    form: str
+    features: int
+    projection: int
+    hidden: int
+    embedding: int
+    vocabulary: int
+
+
+class ImageState(NamedTuple):
+    """What the LSTM knows of B images: gates (B, 4H) added at every step, and the start (h_0, c_0), each (B, H)."""
+
+    gates: Tensor
+    h: Tensor
+    c: Tensor
+
+    def select(self, rows: Tensor) -> ImageState:
+        """The images of the given rows."""
+        return ImageState(self.gates[rows], self.h[rows], self.c[rows])
+
+
+class Dropout(NamedTuple):
+    """Shares dropped in training, all outside the recurrence, and the generator that draws them."""
+
+    features: float
+    embedding: float
+    output: float
+    generator: torch.Generator
+
+    def __call__(self, x: Tensor, p: float) -> Tensor:
+        """``x`` with a share ``p`` of its numbers set to 0 and the others scaled by 1 / (1 - p)."""
+        if p == 0.0:
+            return x
+        # Sixteen random bits a number: a 64-bit draw gives four, which is several times faster on a CPU than bernoulli_.
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(generator=self.generator)
+        # random_ leaves the sign bit clear, so the highest of the four 16-bit parts holds only 15 random bits.
+        words = words ^ (words << 1)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        keep = bits >= round(p * 65536) - 32768
+        return x * keep.to(x.dtype).mul_(1.0 / (1.0 - p))
+
+
+class RankTagger(nn.Module):
+    """The model of Yan et al., in both forms.
+
+    Parameters: ``project`` (D -> d), ``embedding`` (V + 1 rows, START last),
+    ``embedding_gates`` (4H, E), ``image_gates`` (4H, d; every-step only), ``recurrent``
+    (4H, H), ``bias`` (4H), ``start`` (d -> 2H; initial-state only), ``output`` (H -> V + 1,
+    STOP last). Buffers: ``mean``, ``scale`` (D): the features' standardisation.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        d, hidden = config.projection, config.hidden
+        self.register_buffer("mean", torch.zeros(config.features))
+        self.register_buffer("scale", torch.ones(config.features))
+        self.project = nn.Linear(config.features, d)
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary + 1, config.embedding))
+        self.embedding_gates = nn.Parameter(torch.empty(4 * hidden, config.embedding))
+        self.recurrent = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.empty(4 * hidden))
+        if config.form == "every-step":
+            self.image_gates = nn.Parameter(torch.empty(4 * hidden, d))
+        else:
+            self.start = nn.Linear(d, 2 * hidden)
+        self.output = nn.Linear(hidden, config.vocabulary + 1)
+        self._initialise(generator)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                parameter.zero_()
+            elif name == "embedding":
+                parameter.normal_(0.0, 1.0, generator=generator)
+            else:
+                bound = parameter.shape[1] ** -0.5
+                parameter.uniform_(-bound, bound, generator=generator)
+        # A forget gate that starts open lets the gradient through (Jozefowicz et al., 2015).
+        self.bias[self.config.hidden : 2 * self.config.hidden] = 1.0
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """(B, D) raw features of any float type -> (B, D) float32 of mean 0 and scale 1 over the training rows."""
+        return (features.float() - self.mean) / self.scale
+
+    def image_state(self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None) -> ImageState:
+        """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
+        x = self.standardise(features).to(dtype)
+        if dropout is not None:
+            x = dropout(x, dropout.features)
+        v = F.linear(x, self.project.weight.to(dtype), self.project.bias.to(dtype))
+        if self.config.form == "every-step":
+            zero = v.new_zeros(len(v), self.config.hidden)
+            return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), zero, zero.float())
+        h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
+        return ImageState(self.bias.to(dtype).expand(len(v), -1), torch.tanh(h), c.float())
+
+    def forward(self, features: Tensor, batch: PackedLists, dtype: torch.dtype = torch.float32, dropout: Dropout | None = None) -> Tensor:
+        """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
+
+        features: (B, D) raw, of the lists of ``batch``, the longest first.
+        """
+        return self.logits(self.image_state(features, dtype, dropout), batch, dropout)
+
+    def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
+        """``forward`` from what the LSTM knows of the images."""
+        dtype = image.gates.dtype
+        embedded = F.embedding(batch.previous, self.embedding).to(dtype)
+        if dropout is not None:
+            embedded = dropout(embedded, dropout.embedding)
+        gates = F.linear(embedded, self.embedding_gates.to(dtype))
+        hidden: Tensor = PackedLSTM.apply(gates, image.gates, image.h, image.c, self.recurrent.to(dtype), batch.sizes)
+        if dropout is not None:
+            hidden = dropout(hidden, dropout.output)
+        return F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()
+
+
+class PackedLists(NamedTuple):
+    """B tag lists as next-tag predictions, packed step by step without padding (as in ``nn.utils.rnn.PackedSequence``).
+
+    previous, target: (S,) input and expected output, int64: first of every list's step
+    1, the longest list first, then of every step 2, ... sizes: how many lists reach each step.
+    """
+
+    previous: Tensor
+    target: Tensor
+    sizes: list[int]
+
+
+class PackedLSTM(torch.autograd.Function):
+    """The recurrence over packed sequences, with its gradient written out.
+
+    h_t, c_t = cell(gates_t + image + W h_{t-1}, c_{t-1}). Autograd alone would add up the
+    gradient of W step by step; here it is one product over all S steps. The cell state is
+    float32 whatever the products are computed in.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, image: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:
+        """gates (S, 4H), image (B, 4H), h0 (B, H), c0 (B, H) float32, weight (4H, H) -> h (S, H)."""
+        hidden = h0.shape[1]
+        activated = torch.empty_like(gates)
+        outputs = gates.new_empty(gates.shape[0], hidden)
+        cells = c0.new_empty(gates.shape[0], hidden)
+        h, c, start = h0, c0, 0
+        for n in sizes:
+            a = torch.addmm(gates[start : start + n] + image[:n], h[:n], weight.t())
+            a[:, : 2 * hidden].sigmoid_()
+            a[:, 2 * hidden : 3 * hidden].tanh_()
+            a[:, 3 * hidden :].sigmoid_()
+            i, f, g, o = a.chunk(4, dim=1)
+            c = torch.mul(f, c[:n], out=cells[start : start + n]).addcmul_(i, g)
+            h = torch.mul(o, torch.tanh(c), out=outputs[start : start + n])
+            activated[start : start + n] = a
+            start += n
+        ctx.save_for_backward(activated, outputs, cells, h0, c0, weight)
+        ctx.sizes = sizes
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Back-propagation through time; ``grad`` (S, H)."""
+        activated, outputs, cells, h0, c0, weight = ctx.saved_tensors
+        sizes, hidden = ctx.sizes, h0.shape[1]
+        d_gates = torch.empty_like(activated)
+        d_h = torch.zeros_like(c0)
+        d_c = torch.zeros_like(c0)
+        previous_h = torch.empty_like(outputs)
+        end = activated.shape[0]
+        for t in range(len(sizes) - 1, -1, -1):
+            n = sizes[t]
+            start = end - n
+            before = start - sizes[t - 1] if t else 0
+            c_before = cells[before : before + n] if t else c0
+            previous_h[start:end] = outputs[before : before + n] if t else h0
+            i, f, g, o = activated[start:end].float().chunk(4, dim=1)
+            tanh_c = torch.tanh(cells[start:end])
+            dh = d_h[:n] + grad[start:end]
+            dc = d_c[:n].addcmul_(dh * o, 1 - tanh_c * tanh_c)
+            da = d_gates[start:end]
+            da[:, :hidden] = dc * g * i * (1 - i)
+            da[:, hidden : 2 * hidden] = dc * c_before * f * (1 - f)
+            da[:, 2 * hidden : 3 * hidden] = dc * i * (1 - g * g)
+            da[:, 3 * hidden :] = dh * tanh_c * o * (1 - o)
+            dc.mul_(f)
+            d_h[:n] = da @ weight
+            end = start
+        d_image = d_gates[: sizes[0]].clone()
+        start = sizes[0]
+        for n in sizes[1:]:
+            d_image[:n] += d_gates[start : start + n]
+            start += n
+        return d_gates, d_image, d_h.to(h0.dtype), d_c, d_gates.t() @ previous_h, None

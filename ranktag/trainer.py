@@ -1,0 +1,150 @@
+"""The training loop of the LSTM: epochs of AdamW, a moving average of the weights, validation by free-running decodes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ranktag.config import TrainingConfig
+from ranktag.decoding import Draw, ExpectedGains, Limits, Stepper, expected_gains, rank_by_gain
+from ranktag.device import choose_dtype
+from ranktag.errors import RanktagError
+from ranktag.model import Dropout, ModelConfig, RankTagger
+from ranktag.optimiser import AdamW, learning_rate
+from ranktag.training_set import TrainingData
+
+# Early stopping ranks the validation images with fewer drawn lists than an export: enough to tell epochs apart.
+VALIDATION_DRAW = Draw(lists=8, offset=0.5)
+BLOCK = 1024
+
+
+class Epoch(NamedTuple):
+    """A row of the history. loss, validation_loss: mean cross-entropy a tag, in nats; ndcg5: of the validation images'
+    free-running decodes; lr: at the end; images_per_second: of training alone; seconds: of training and validation."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    ndcg5: float
+    lr: float
+    images_per_second: float
+    seconds: float
+
+
+class Trainer:
+    """A model in training.
+
+    Everything random in an epoch follows from the seed and the epoch's number, so
+    nothing random needs to be saved between epochs.
+    """
+
+    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
+        self.data, self.config, self.device = data, config, device
+        self.dtype = choose_dtype(config.precision, device)
+        sizes = ModelConfig(config.model, data.mean.shape[0], config.projection, config.hidden, config.embedding, len(data.vocabulary))
+        self.model = RankTagger(sizes, torch.Generator().manual_seed(config.seed))
+        self.model.mean, self.model.scale = data.mean.cpu(), data.scale.cpu()
+        self.model.to(device)
+        # What is validated and kept: the moving average, or the model itself where that is off.
+        self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
+        self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
+        self.epoch = 0
+
+    def run_epoch(self) -> Epoch:
+        """Train for one epoch and validate. Raises RanktagError if a loss is not finite, naming the batch's images."""
+        begin = time.monotonic()
+        loss, lr = self._train()
+        trained = time.monotonic()
+        self.epoch += 1
+        validation_loss, ndcg5 = self.validate()
+        images = len(self.data.training.image)
+        return Epoch(self.epoch, loss, validation_loss, ndcg5, lr, images / (trained - begin), time.monotonic() - begin)
+
+    def _train(self) -> tuple[float, float]:
+        config, training = self.config, self.data.training
+        seed = (config.seed * 1_000_003 + self.epoch) & (2**63 - 1)
+        order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
+        dropout = Dropout(
+            config.dropout_features,
+            config.dropout_embedding,
+            config.dropout_output,
+            torch.Generator(self.device).manual_seed(seed + 1),
+        )
+        batches = order.split(config.batch_size)
+        losses = [self._step(chosen, self.epoch * len(batches) + b, len(batches), dropout) for b, chosen in enumerate(batches)]
+        # Looked at once an epoch: on a GPU every look waits for the device.
+        values = torch.stack([loss for loss, _ in losses])
+        self._refuse_not_finite(values, batches)
+        steps = torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device)
+        last = (self.epoch + 1) * len(batches) - 1
+        return float((values * steps).sum() / steps.sum()), self._rate(last, len(batches))
+
+    def _step(self, chosen: Tensor, step: int, a_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
+        features, lists = self.data.training.pack(chosen)
+        logits = self.model(features.to(self.device), lists, self.dtype, dropout)
+        loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step(self._rate(step, a_epoch))
+        if self.average is not self.model:
+            # A young average follows fast, or it would remember the untrained weights.
+            decay = min(self.config.average, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        return loss.detach(), len(lists.target)
+
+    def _rate(self, step: int, a_epoch: int) -> float:
+        config = self.config
+        return learning_rate(step, config.epochs * a_epoch, round(config.warmup * a_epoch), config.lr, config.cosine)
+
+    def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            joined, training = self.data.joined, self.data.training
+            rows = training.row.cpu()[training.image[batches[int(bad[0])]]].unique().tolist()
+            ids = [joined.store.image_id[row] for row in rows]
+            raise RanktagError(
+                f"the loss of epoch {self.epoch + 1}, batch {int(bad[0]) + 1} is not finite; lower --lr or look at its images: {', '.join(ids)}"
+            )
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float]:
+        """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
+        validation = self.data.validation
+        stepper = Stepper(self.average, self.dtype)
+        gains: list[ExpectedGains] = []
+        images = [stepper.images(block) for _, block in validation.blocks(BLOCK)]
+        limits = Limits(min(self.data.longest, stepper.vocabulary))
+        gains = [expected_gains(stepper, image, limits, VALIDATION_DRAW, "log").gain for image in images]
+        gain = torch.cat(gains)
+        ranked = rank_by_gain(ExpectedGains(gain, gain, gain[:, 0]), Limits(min(5, stepper.vocabulary), exact=True))
+        return self._validation_loss(), validation.ndcg5(ranked.lists())
+
+    def _validation_loss(self) -> float:
+        # Of some images only: it is shown, not decided by, and must stay cheap beside an epoch.
+        validation = self.data.validation
+        chosen = torch.arange(min(len(validation.image), 256))
+        if not len(chosen):
+            return float("nan")
+        features, lists = validation.pack(chosen)
+        logits = self.average(features.to(self.device), lists, self.dtype)
+        return float(F.cross_entropy(logits, lists.target))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on exactly."""
+        state = {"epoch": self.epoch, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return state | ({} if self.average is self.model else {"average": self.average.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state_dict`` of the same settings and data."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not self.model:
+            self.average.load_state_dict(state["average"])

@@ -1,0 +1,271 @@
+"""Stage two: a model learns from cached features and tag lists, and is kept in a run folder.
+
+    runs/NAME/model.pt     the best weights so far, with all that decoding needs (see ``ranktag.checkpoint``)
+    runs/NAME/config.json  the settings, what was trained on, and how well it went
+    runs/NAME/history.csv  a row an epoch (of a baseline: a row a setting tried)
+    runs/NAME/state.pt     what ``resume`` needs
+
+Everything random in an epoch follows from the seed and the epoch's number, and a
+state is saved between epochs, so a run that was killed ends with the same weights,
+bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ranktag import __version__
+from ranktag.baselines import Trial, fit_neighbours, fit_popularity, fit_ridge
+from ranktag.checkpoint import MODEL_FILE, Checkpoint, read_tensors, save_checkpoint
+from ranktag.config import TrainingConfig
+from ranktag.decoding import ExpectedGains, Limits, rank_by_gain
+from ranktag.device import choose_device
+from ranktag.errors import RanktagError
+from ranktag.files import FileLock, atomic_path
+from ranktag.history import EventWriter, plot_history, write_history
+from ranktag.model import FORMS
+from ranktag.tables import write_table
+from ranktag.tag_lists import SPLITS
+from ranktag.trainer import Epoch, Trainer
+from ranktag.training_set import TrainingData, load_training_data
+
+CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE = "config.json", "history.csv", "state.pt", "curves.png"
+RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE)
+LOCK_FILE = ".lock"
+STATE_FORMAT = "ranktag-state"
+# A state is five times the weights, so it is not written after every short epoch.
+SECONDS_BETWEEN_STATES = 10.0
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What came of a training.
+
+    ndcg5: validation NDCG@5 of the kept weights. epoch: the one they are of; epochs:
+    how many were run (both 0 for a baseline). images, lists, vocabulary: trained on.
+    notes: a sentence for everything that was left out. seconds: of this process.
+    """
+
+    run: Path
+    ndcg5: float
+    epoch: int
+    epochs: int
+    images: int
+    lists: int
+    vocabulary: int
+    notes: Sequence[str]
+    seconds: float
+
+
+def train(
+    cache: Path,
+    tags: Path,
+    run: Path,
+    config: TrainingConfig = TrainingConfig(),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    data: TrainingData | None = None,
+    started: Callable[[TrainingData], None] = lambda data: None,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+) -> TrainingReport:
+    """Train a model on a feature cache and tag lists and keep it in the folder ``run``.
+
+    resume: go on with a run that was stopped, of the same settings and data.
+    tensorboard: write event files too. data: already loaded, for many runs on the same.
+    started, report: are called when the data is there and after every epoch.
+
+    Raises RanktagError for files that cannot be read, a run folder that exists or is in
+    use, a resume with other settings or data, and a loss that is not finite.
+    """
+    begin = time.monotonic()
+    _refuse_run(run, resume, overwrite)
+    device = choose_device(config.device)
+    data = data or load_training_data(cache, tags, config, device)
+    started(data)
+    run.mkdir(parents=True, exist_ok=True)
+    with FileLock(run / LOCK_FILE) as lock:
+        if not lock.acquire():
+            raise RanktagError(f"{run}: another process is training there; wait for it or choose another folder")
+        if not resume:
+            for name in RUN_FILES:
+                (run / name).unlink(missing_ok=True)
+        progress = _Run(run, data, config)
+        if config.model in FORMS:
+            progress.fit(device, resume, EventWriter(run) if tensorboard else None, report)
+        else:
+            progress.fit_baseline()
+        progress.write_config(cache, tags)
+    return TrainingReport(
+        run,
+        progress.ndcg5,
+        progress.epoch,
+        len(progress.history),
+        len(data.training.row),
+        len(data.training.image),
+        len(data.vocabulary),
+        data.joined.notes,
+        time.monotonic() - begin,
+    )
+
+
+def _refuse_run(run: Path, resume: bool, overwrite: bool) -> None:
+    if run.exists() and not run.is_dir():
+        raise RanktagError(f"{run}: is a file, the run needs a folder; choose another path")
+    if resume or not run.exists():
+        return
+    there = {path.name for path in run.iterdir()}
+    if there & set(RUN_FILES) and not overwrite:
+        raise RanktagError(f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite")
+    if there - {LOCK_FILE} and not there & set(RUN_FILES):
+        raise RanktagError(f"{run}: is a folder with other things in it; choose a new one for the run")
+
+
+class _Run:
+    """A run in progress: the best weights so far, the history, and their files."""
+
+    def __init__(self, folder: Path, data: TrainingData, config: TrainingConfig) -> None:
+        self.folder, self.data, self.config = folder, data, config
+        self.history: list[Epoch] = []
+        self.ndcg5, self.epoch = -1.0, 0
+        self.best: dict[str, Tensor] = {}
+
+    def fit(self, device: torch.device, resume: bool, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
+        """Train the LSTM to its early stop."""
+        trainer = Trainer(self.data, self.config, device)
+        if resume:
+            self._restore(trainer)
+        saved = time.monotonic()
+        try:
+            while not self._stopped():
+                row = trainer.run_epoch()
+                self.history.append(row)
+                if row.ndcg5 > self.ndcg5:
+                    self.ndcg5, self.epoch = row.ndcg5, row.epoch
+                    self.best = {name: value.detach().cpu().clone() for name, value in trainer.average.state_dict().items()}
+                report(row)
+                if events:
+                    events.write(row)
+                if time.monotonic() - saved >= SECONDS_BETWEEN_STATES or self._stopped():
+                    self._save(trainer)
+                    saved = time.monotonic()
+        except RanktagError:
+            # The loss went wrong: the weights of the last good epochs are kept.
+            if self.best:
+                self._save_model(trainer)
+            raise
+        finally:
+            if events:
+                events.close()
+        plot_history(self.folder / CURVES_FILE, self.history)
+
+    def _stopped(self) -> bool:
+        done = len(self.history)
+        return done >= self.config.epochs or done - self.epoch >= self.config.patience
+
+    def fit_baseline(self) -> None:
+        """Fit a baseline, choosing its settings on the validation images."""
+        data = self.data
+
+        def score(gain: Tensor) -> float:
+            return data.validation.ndcg5(rank_by_gain(ExpectedGains(gain, gain, gain[:, 0]), Limits(min(5, gain.shape[1]), exact=True)).lists())
+
+        trials: Sequence[Trial] = ()
+        model: nn.Module
+        if self.config.model == "popularity":
+            model = fit_popularity(data.training)
+        elif self.config.model == "knn":
+            model, trials = fit_neighbours(data.training, data.validation, score)
+        else:
+            model, trials = fit_ridge(data.training, data.validation, score)
+        gain, _ = zip(*(model.predict(block.cpu()) for _, block in data.validation.blocks()))
+        self.ndcg5 = score(torch.cat(gain))
+        write_table(self.folder / HISTORY_FILE, ("setting", "ndcg5"), [(t.setting, f"{t.score:.6g}") for t in trials])
+        save_checkpoint(self.folder / MODEL_FILE, self._checkpoint(model))
+
+    def _checkpoint(self, model: nn.Module) -> Checkpoint:
+        joined = self.data.joined
+        return Checkpoint(
+            kind=self.config.model,
+            model=model,
+            vocabulary=self.data.vocabulary,
+            longest=self.data.longest,
+            split={split: [i for i in joined.image_ids if joined.split[i] == split] for split in SPLITS},
+            provenance=joined.store.provenance,
+            training=self.config.to_dict(),
+            validation={"ndcg5": self.ndcg5, "epoch": self.epoch},
+        )
+
+    def _save_model(self, trainer: Trainer) -> None:
+        current = {name: value.clone() for name, value in trainer.average.state_dict().items()}
+        trainer.average.load_state_dict(self.best)
+        save_checkpoint(self.folder / MODEL_FILE, self._checkpoint(trainer.average))
+        trainer.average.load_state_dict(current)
+
+    def _save(self, trainer: Trainer) -> None:
+        self._save_model(trainer)
+        write_history(self.folder / HISTORY_FILE, self.history)
+        state = {
+            "format": STATE_FORMAT,
+            "settings": self._settings(),
+            "trainer": trainer.state_dict(),
+            "history": [tuple(row) for row in self.history],
+            "ndcg5": self.ndcg5,
+            "epoch": self.epoch,
+            "best": self.best,
+        }
+        with atomic_path(self.folder / STATE_FILE) as temporary:
+            torch.save(state, temporary)
+
+    def _settings(self) -> dict[str, Any]:
+        # Where the features are kept makes no difference to what is learned.
+        settings = self.config.to_dict() | self.data.identity()
+        del settings["max_memory"]
+        return settings
+
+    def _restore(self, trainer: Trainer) -> None:
+        path = self.folder / STATE_FILE
+        if not path.exists():
+            # Killed before the first state was saved: the run begins again, with the same end.
+            return
+        state = read_tensors(path, "state")
+        try:
+            theirs = state["settings"]
+            for name, ours in self._settings().items():
+                if theirs[name] != ours:
+                    what = f"another {'cache' if name == 'cache' else 'tag file'}" if name in ("cache", "tags") else f"{name} {theirs[name]}, not {ours}"
+                    raise RanktagError(f"{self.folder}: was begun with {what}; resume it with that, or begin another run")
+            trainer.load_state_dict(state["trainer"])
+            self.history = [Epoch(*row) for row in state["history"]]
+            self.ndcg5, self.epoch, self.best = state["ndcg5"], state["epoch"], state["best"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RanktagError(f"{path}: damaged ({str(error)[:120]}); begin the run again with --overwrite") from None
+
+    def write_config(self, cache: Path, tags: Path) -> None:
+        """``config.json``: for people to read; nothing reads it back."""
+        data = self.data
+        content = {
+            "ranktag_version": __version__,
+            "torch_version": torch.__version__,
+            "cache": str(cache),
+            "tags": str(tags),
+            "settings": self.config.to_dict(),
+            "images": data.joined.counts(),
+            "split": "made from the split seed" if data.joined.made_split else "from the tag file",
+            "training_lists": len(data.training.image),
+            "vocabulary": len(data.vocabulary),
+            "left_out": list(data.joined.notes),
+            "features": asdict(data.joined.store.provenance),
+            "validation": {"ndcg5": self.ndcg5, "epoch": self.epoch},
+        }
+        with atomic_path(self.folder / CONFIG_FILE) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
