@@ -9,8 +9,9 @@ valid       (N,) bool                               the row holds a feature
 error       (N,) UTF-8                              why a row failed, else empty
 ==========  ======================================  ====================================
 
-Root attributes: ``format`` = "ranktag-features", ``format_version`` and the fields
-of ``Provenance``. The features are contiguous so that they can be memory-mapped:
+Root attributes: ``format`` = "ranktag-features", ``format_version``, the fields of
+``Provenance`` and ``content_sha256`` (of features, ids, valid and errors, in that
+order). The features are contiguous so that they can be memory-mapped:
 a random row costs microseconds and no HDF5 lock.
 """
 
@@ -19,11 +20,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,8 @@ class Provenance:
             f"{name}: {getattr(self, name)!r} / {getattr(other, name)!r}"
             for name in names
             if getattr(self, name) != getattr(other, name)
+            # The same numbers under another file name are the same weights.
+            and not (name == "weights" and self.weights_sha256 and self.weights_sha256 == other.weights_sha256)
         ]
 
 
@@ -92,6 +96,7 @@ class FeatureStore:
 
     image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
     float32, read-only and memory-mapped: nothing is read until it is indexed.
+    attributes: the root attributes that are not provenance.
     """
 
     path: Path
@@ -100,6 +105,7 @@ class FeatureStore:
     valid: npt.NDArray[np.bool_]
     error: Sequence[str]
     features: npt.NDArray[Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -182,7 +188,32 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
     mapped: npt.NDArray[Any] = (
         np.memmap(path, features.dtype, "r", offset, (n, dim)) if n else np.empty((0, dim), features.dtype)
     )
-    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), mapped)
+    attributes = {name: value for name, value in file.attrs.items() if name not in names}
+    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), mapped, attributes)
+
+
+class _ContentDigest:
+    """SHA-256 of a cache's datasets, features first, fed a block of rows at a time."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def features(self, block: npt.NDArray[Any]) -> None:
+        self._digest.update(np.ascontiguousarray(block).data)
+
+    def finish(self, image_ids: Iterable[str], valid: npt.NDArray[np.bool_], error: Iterable[str]) -> str:
+        for texts in (image_ids, error):
+            self._digest.update(image_list_sha256(texts).encode())
+        self._digest.update(np.asarray(valid, np.uint8).tobytes())
+        return self._digest.hexdigest()
+
+
+def content_sha256(store: FeatureStore, block: int = 1024) -> str:
+    """What the attribute ``content_sha256`` should be, from the data as they are on disk now; ``block`` rows are read at once."""
+    digest = _ContentDigest()
+    for start in range(0, len(store), block):
+        digest.features(store.features[start : start + block])
+    return digest.finish(store.image_id, store.valid, store.error)
 
 
 def _with_seen(ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
@@ -218,26 +249,70 @@ def write_features(
     error: Sequence[str],
     provenance: Provenance,
     dtype: str,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a cache file at ``path``, which the caller makes atomic.
 
-    blocks: float arrays of shape (rows, D) that together hold the N rows in order.
-    dtype: 'float16' or 'float32'.
+    blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
+    dtype: 'float16' or 'float32'. attributes: more root attributes.
     """
     n = len(image_ids)
-    with open_hdf5(path, "w") as file:
-        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance)})
+    digest = _ContentDigest()
+    strings = h5py.string_dtype("utf-8")
+    with _created(path) as file:
+        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance), **(attributes or {})})
         features = file.create_dataset("features", (n, FEATURE_DIM), dtype)
-        strings = h5py.string_dtype("utf-8")
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
         file.create_dataset("valid", data=np.asarray(valid, bool))
         file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
         row = 0
         for block in blocks:
+            block = np.asarray(block, dtype)
             features[row : row + len(block)] = block
+            digest.features(block)
             row += len(block)
         if row != n:
             raise ValueError(f"{row} rows of features for {n} images")
+        file.attrs["content_sha256"] = digest.finish(image_ids, valid, error)
+
+
+class _KeepsFailure(io.FileIO):
+    """A file whose failed writes are kept in ``failure`` and otherwise ignored.
+
+    HDF5 cannot close a file that it cannot write (the disk is full): it leaves it
+    open and crashes the process at its end. So it is told that all went well.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            while self.failure is None and written < len(view):
+                written += super().write(view[written:]) or 0
+        except OSError as error:
+            self.failure = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file. Raises OSError, with the path, where the disk does not take it."""
+    with _KeepsFailure(path, "w+") as raw:
+        try:
+            with h5py.File(raw, "w") as file:
+                yield file
+        finally:
+            if raw.failure is not None:
+                raise OSError(raw.failure.errno, raw.failure.strerror, str(path)) from None
 
 
 def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, source: str = "bring-your-own", dtype: str = "float16", overwrite: bool = False) -> Path:
