@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ranktag.config import EvaluationConfig
+from ranktag.errors import one_line
 from ranktag.pipelines.options import FilePath, config_options, overwrite_option
 
 
@@ -40,11 +41,13 @@ def command(
 
     The exit code is 1 if a file lacks images that it should hold.
     """
+    if images is not None and output is None:
+        raise click.UsageError("--images puts photos into report.html; say with -o where the report goes")
     from ranktag.evaluation import evaluate
     from ranktag.report_text import to_text
 
     report = evaluate(predictions, tags, output, config, images, overwrite)
-    click.echo(to_text(report))
+    click.echo(to_text(report) + ("\n" if output is not None else ""))
     if output is not None:
-        click.echo(f"\nThe report is in {output}: open {output / 'report.html'}")
+        click.echo(one_line(f"The report is in {output}: open {output / 'report.html'}"))
     return 0 if report.complete else 1

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -222,6 +223,9 @@ def _sources(predictions: Sequence[Path] | Mapping[str, Path | Sequence[Path]]) 
         raise RanktagError("no prediction file was given; make one with 'export-tags'")
     if isinstance(predictions, Mapping):
         named = {label: (given,) if isinstance(given, (str, Path)) else tuple(given) for label, given in predictions.items()}
+        empty = next((label for label, given in named.items() if not given), None)
+        if empty is not None:
+            raise RanktagError(f"row '{empty}' has no prediction file; name at least one")
         return {label: tuple(file for path in given for file in _files(Path(path))) for label, given in named.items()}
     paths = [Path(path) for path in predictions]
     return dict(zip(unique_labels(paths), map(_files, paths)))
@@ -243,7 +247,8 @@ def unique_labels(paths: Sequence[Path]) -> list[str]:
     for number, own in enumerate(parts):
         others = [other for i, other in enumerate(parts) if i != number and other != own]
         depth = next((d for d in range(1, len(own)) if all(other[-d:] != own[-d:] for other in others)), len(own))
-        labels.append("/".join(own[-depth:]))
+        # A name that is not UTF-8 could not be written to a report.
+        labels.append(os.fsencode("/".join(own[-depth:])).decode("utf-8", "backslashreplace"))
     counts: Counter[str] = Counter()
     for number, label in enumerate(labels):
         counts[label] += 1
@@ -260,7 +265,7 @@ def compare(
     tags: Path = Path("tags.csv"),
 ) -> EvaluationReport:
     """``evaluate`` on what was read: label -> the predictions of its files. ``files`` and ``tags`` are named in the report."""
-    files = files or {label: () for label in predictions}
+    files = files or {label: (Path(label),) * len(several) for label, several in predictions.items()}
     image_ids, splits = _expected(predictions, truth, config, files, tags)
     lists = {image_id: truth.lists[image_id] for image_id in image_ids}
     tagged = np.array([any(people) for people in lists.values()], bool)
@@ -307,9 +312,8 @@ def _expected(
         for number, read in enumerate(several):
             known = truth.lists.keys() & read.keys()
             if not known:
-                shown = files[label][number] if files[label] else label
                 examples = f"'{next(iter(read), '')}' here, '{next(iter(truth.lists))}' there" if read else "it has no rows"
-                raise RanktagError(f"{shown}: none of its {len(read)} images is in {tags} ({examples}); the image ids must be the same")
+                raise RanktagError(f"{files[label][number]}: none of its {len(read)} images is in {tags} ({examples}); the image ids must be the same")
             named |= known
     split = truth.split
     if config.split is not None:
@@ -365,7 +369,7 @@ def _draft(
     there = np.array([all(i in read for read in several) for i in image_ids], bool)
     scored = np.flatnonzero(there & tagged)
     if not len(scored):
-        raise RanktagError(f"{files[0] if files else label}: no image to score: of the {len(image_ids)} expected, it has none that has tags")
+        raise RanktagError(f"{files[0]}: no image to score: of the {len(image_ids)} expected, it has none that has tags")
     ids = [image_ids[i] for i in scored]
     ranked = [[[tag for tag, _ in read[i]] for i in ids] for read in several]
     per_file = np.stack([_values(match([truth.lists[i] for i in ids], tags), config) for tags in ranked])

@@ -46,7 +46,8 @@ def write_report(output: Path, report: EvaluationReport, images: Path | None = N
     with atomic_folder(output) as folder:
         write_table(folder / "metrics.csv", *_metrics_table(report))
         text = json.dumps(_metrics_json(report), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        # What is not UTF-8 in a file's name becomes a valid JSON escape.
+        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         write_table(folder / "per_image.csv", ("label", "image_id", "status", "people", *VALUES), _image_rows(report))
         write_table(
             folder / "per_tag.csv",

@@ -34,6 +34,8 @@ SHOWN_TAG_ROWS = 25
 PHOTO_SIZE = (560, 420)
 
 DASH = "–"
+# Unicode's embeddings, overrides and isolates: U+202E alone would show "evil" as "live".
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def render(report: EvaluationReport, images: Path | None = None) -> str:
@@ -67,8 +69,8 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
 
 
 def _shown(text: str) -> str:
-    """Control characters made visible; marks that shape or join letters stay."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    """Control characters, and those that turn the direction of text, made visible; marks that join letters stay."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in text)
 
 
 def _fixed(number: float, digits: int = 3) -> str:
