@@ -78,10 +78,10 @@ class Provenance:
 
 
 def image_list_sha256(image_ids: Iterable[str]) -> str:
-    """SHA-256 of the ids in order, each ended by a NUL byte (which no id holds)."""
+    """SHA-256 of the ids in order, with a newline between them, in UTF-8."""
     digest = hashlib.sha256()
-    for image_id in image_ids:
-        digest.update(image_id.encode("utf-8") + b"\0")
+    for number, image_id in enumerate(image_ids):
+        digest.update((f"\n{image_id}" if number else image_id).encode("utf-8"))
     return digest.hexdigest()
 
 
