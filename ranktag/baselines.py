@@ -1,15 +1,14 @@
 """Models without an LSTM, to compare with: the popular tags, the neighbours' tags, and a ridge regression.
 
-Each ``predict``s, from (B, D) raw features, the expected gain of every tag (by which
-tags are ranked; the tag at rank r gains 1/log2(1+r)) and P(tag in the list), both
-(B, V) float32. All that is learned stands in buffers, so a checkpoint holds it like
-the weights of an LSTM.
+Each ``predict``s, from (B, D) raw features, ``ExpectedGains``: the expected gain of every
+tag, by which tags are ranked (the tag at rank r gains 1/log2(1+r)), P(tag in the list)
+and the list's expected length. All that is learned stands in buffers, so a checkpoint
+holds it like the weights of an LSTM.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranktag.expected_gain import ExpectedGains
 from ranktag.training_set import Examples, standardisation
 
 # Tried on the validation images; the best is kept.
@@ -62,10 +62,10 @@ class Popularity(nn.Module):
         self.register_buffer("gain", torch.zeros(config.vocabulary))
         self.register_buffer("presence", torch.zeros(config.vocabulary))
 
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Tensor) -> ExpectedGains:
         """See the module."""
         n = len(features)
-        return self.gain.expand(n, -1), self.presence.expand(n, -1)
+        return ExpectedGains(self.gain.expand(n, -1), self.presence.expand(n, -1), self.presence.sum().expand(n))
 
 
 class Neighbours(nn.Module):
@@ -99,12 +99,11 @@ class Neighbours(nn.Module):
         weight = torch.softmax(sharpness * cosine, dim=1)[:, None]
         return (weight @ self.gain[number]).squeeze(1), (weight @ self.presence[number]).squeeze(1)
 
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Tensor) -> ExpectedGains:
         """See the module."""
-        votes = [
-            self.vote(*self.nearest(block, self.config.neighbours), self.config.sharpness) for _, block in _blocks(features)
-        ]
-        return torch.cat([gain for gain, _ in votes]), torch.cat([presence for _, presence in votes])
+        votes = [self.vote(*self.nearest(block, self.config.neighbours), self.config.sharpness) for _, block in _blocks(features)]
+        gain, presence = (torch.cat(parts) for parts in zip(*votes))
+        return ExpectedGains(gain, presence, presence.sum(dim=1))
 
 
 class Ridge(nn.Module):
@@ -123,11 +122,12 @@ class Ridge(nn.Module):
         self.register_buffer("weight", torch.zeros(config.features, 2 * config.vocabulary))
         self.register_buffer("bias", torch.zeros(2 * config.vocabulary))
 
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, features: Tensor) -> ExpectedGains:
         """See the module."""
         y = ((features.float() - self.mean) / self.scale) @ self.weight + self.bias
         gain, presence = y.chunk(2, dim=1)
-        return gain, presence.clamp(0.0, 1.0)
+        # The sum of the regressions is the regression of the sum: the length before each is cut to a probability.
+        return ExpectedGains(gain, presence.clamp(0.0, 1.0), presence.sum(dim=1).clamp(min=0.0))
 
 
 BASELINES: dict[str, Any] = {"popularity": Popularity, "knn": Neighbours, "linear": Ridge}

@@ -24,33 +24,13 @@ from ranktag.checkpoint import load_checkpoint
 from ranktag.config import DecodingConfig
 from ranktag.device import choose_device, choose_dtype
 from ranktag.errors import RanktagError
+from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, rank_by_gain
 from ranktag.feature_store import open_features
 from ranktag.files import refuse_existing
 from ranktag.model import ImageState, RankTagger
 from ranktag.predictions import write_predictions
 
 NEVER = float("-inf")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """longest: the most tags in a list. exact: lists have exactly ``longest`` tags, STOP is masked. repeats: a tag may come twice."""
-
-    longest: int
-    exact: bool = False
-    repeats: bool = False
-
-
-@dataclass(frozen=True)
-class RankedTags:
-    """Ranked tags of N images: tags (N, T) int64, padded by -1; scores (N, T) float32, padded by 0."""
-
-    tags: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
-
-    def lists(self) -> list[list[int]]:
-        """The tag numbers of each image, without padding."""
-        return [row[row >= 0].tolist() for row in self.tags]
 
 
 @dataclass(frozen=True)
@@ -235,19 +215,6 @@ class Draw:
         return torch.diff(bounds, dim=1, prepend=torch.zeros_like(bounds[:, :1])).float()
 
 
-@dataclass(frozen=True)
-class ExpectedGains:
-    """What a list drawn from the model is expected to hold: of N images and V tags.
-
-    gain: (N, V) sum over r of P(tag at rank r) gain(r). presence: (N, V) P(tag in the
-    list). length: (N,) expected number of tags.
-    """
-
-    gain: Tensor
-    presence: Tensor
-    length: Tensor
-
-
 def rank_gain(kind: str, rank: int) -> float:
     """Gain of a tag at ``rank`` (from 1) that does not depend on the list's length: 'log' 1/log2(1+r), 'binary' 1."""
     return 1.0 / math.log2(1 + rank) if kind == "log" else 1.0
@@ -323,18 +290,6 @@ def _add_linear_gain(gain: Tensor, levels: list[_Level], lists: float) -> None:
         ending = above
 
 
-def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
-    """The list of greatest expected gain: tags by expected gain, as many as a list is expected to have; score = P(tag in the list)."""
-    v = gains.gain.shape[1]
-    longest = min(limits.longest, v)
-    order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]
-    length = torch.full_like(gains.length, longest) if limits.exact else gains.length.round().clamp(max=longest)
-    beyond = torch.arange(longest, device=order.device) >= length[:, None]
-    tags = order.masked_fill(beyond, -1)
-    scores = gains.presence.gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
-    return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
-
-
 def rank_tags(model: nn.Module, features: Tensor | FeatureRows, longest: int, config: DecodingConfig, device: torch.device) -> RankedTags:
     """Ranked tags of N images by any model, in batches that fit ``config.max_memory``.
 
@@ -353,8 +308,7 @@ def rank_tags(model: nn.Module, features: Tensor | FeatureRows, longest: int, co
 
     def ranked(block: Tensor) -> RankedTags:
         if stepper is None:
-            gain, presence = model.predict(block)
-            return rank_by_gain(ExpectedGains(gain, presence, presence.sum(dim=1)), limits)
+            return rank_by_gain(model.predict(block), limits)  # type: ignore[operator]
         image = stepper.images(block)
         if config.decode == "greedy":
             return greedy(stepper, image, limits)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ranktag.config import TrainingConfig
-from ranktag.decoding import Draw, ExpectedGains, Limits, Stepper, expected_gains, rank_by_gain
+from ranktag.decoding import Draw, Stepper, expected_gains
 from ranktag.device import choose_dtype
 from ranktag.errors import RanktagError
+from ranktag.expected_gain import Limits, best_five
 from ranktag.model import Dropout, ModelConfig, RankTagger
 from ranktag.optimiser import AdamW, learning_rate
 from ranktag.training_set import TrainingData
@@ -118,13 +119,11 @@ class Trainer:
         """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
         validation = self.data.validation
         stepper = Stepper(self.average, self.dtype)
-        gains: list[ExpectedGains] = []
-        images = [stepper.images(block) for _, block in validation.blocks(BLOCK)]
         limits = Limits(min(self.data.longest, stepper.vocabulary))
-        gains = [expected_gains(stepper, image, limits, VALIDATION_DRAW, "log").gain for image in images]
-        gain = torch.cat(gains)
-        ranked = rank_by_gain(ExpectedGains(gain, gain, gain[:, 0]), Limits(min(5, stepper.vocabulary), exact=True))
-        return self._validation_loss(), validation.ndcg5(ranked.lists())
+        ranked: list[list[int]] = []
+        for _, block in validation.blocks(BLOCK):
+            ranked += best_five(expected_gains(stepper, stepper.images(block), limits, VALIDATION_DRAW, "log").gain)
+        return self._validation_loss(), validation.ndcg5(ranked)
 
     def _validation_loss(self) -> float:
         # Of some images only: it is shown, not decided by, and must stay cheap beside an epoch.

@@ -26,9 +26,9 @@ from ranktag import __version__
 from ranktag.baselines import Trial, fit_neighbours, fit_popularity, fit_ridge
 from ranktag.checkpoint import MODEL_FILE, Checkpoint, read_tensors, save_checkpoint
 from ranktag.config import TrainingConfig
-from ranktag.decoding import ExpectedGains, Limits, rank_by_gain
 from ranktag.device import choose_device
 from ranktag.errors import RanktagError
+from ranktag.expected_gain import best_five
 from ranktag.files import FileLock, atomic_path
 from ranktag.history import EventWriter, plot_history, write_history
 from ranktag.model import FORMS
@@ -177,7 +177,7 @@ class _Run:
         data = self.data
 
         def score(gain: Tensor) -> float:
-            return data.validation.ndcg5(rank_by_gain(ExpectedGains(gain, gain, gain[:, 0]), Limits(min(5, gain.shape[1]), exact=True)).lists())
+            return data.validation.ndcg5(best_five(gain))
 
         trials: Sequence[Trial] = ()
         model: nn.Module
@@ -187,8 +187,7 @@ class _Run:
             model, trials = fit_neighbours(data.training, data.validation, score)
         else:
             model, trials = fit_ridge(data.training, data.validation, score)
-        gain, _ = zip(*(model.predict(block.cpu()) for _, block in data.validation.blocks()))
-        self.ndcg5 = score(torch.cat(gain))
+        self.ndcg5 = score(torch.cat([model.predict(block.cpu()).gain for _, block in data.validation.blocks()]))
         write_table(self.folder / HISTORY_FILE, ("setting", "ndcg5"), [(t.setting, f"{t.score:.6g}") for t in trials])
         save_checkpoint(self.folder / MODEL_FILE, self._checkpoint(model))
 
