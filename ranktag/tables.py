@@ -122,6 +122,9 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     """Write a UTF-8 CSV file in one piece (see ``ranktag.files.atomic_path``); text cells are guarded, None is ''."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        # The csv module leaves a lone carriage return unquoted, which would end the row when it is read.
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)
         for row in rows:
-            writer.writerow([guard_formula(cell) if isinstance(cell, str) else cell for cell in row])
+            cells = [guard_formula(cell) if isinstance(cell, str) else cell for cell in row]
+            (quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ranktag.config import LabelmeConfig
 from ranktag.datasets.labelme_json import prepare_labelme_json
 from ranktag.datasets.labelme_xml import prepare_labelme_xml
 from ranktag.datasets.objects import AnnotatedObject, polygon_area, tags_by_size
+from ranktag.datasets.sources import BrokenFile, count_mask
 from ranktag.errors import RanktagError
 from ranktag.tag_lists import read_tag_lists
 
@@ -318,6 +321,24 @@ def test_broken_json_is_listed_and_skipped(tmp_path: Path, ranktag: Ranktag, con
     assert "dropped: 1 objects without a name" in done.out
     assert reason in done.err
     assert read_tag_lists(tmp_path / "t.csv").lists == {"a.jpg": [("sky",)]}
+
+
+def test_masks_of_any_kind_are_counted() -> None:
+    pixels = Image.fromarray(np.array([[0, 2, 2]], dtype=np.uint8))
+    palette = Image.frombytes("P", (3, 1), bytes([0, 2, 2]))
+    palette.putpalette([0] * 768)  # every colour is black: the numbers count
+    for image in (pixels, pixels.convert("RGB"), pixels.point(lambda v: 255 * (v > 0)).convert("1"), palette):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        assert count_mask(buffer.getvalue()) == 2
+
+
+def test_a_mask_that_would_fill_the_memory_is_not_unpacked() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")]
+    bomb = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    with pytest.raises(BrokenFile, match="DecompressionBomb"):
+        count_mask(b"\x89PNG\r\n\x1a\n" + bomb)
 
 
 # Real files

@@ -41,20 +41,15 @@ def prepare_captions(
     Raises RanktagError: an unreadable file, an unknown layout, no tag at all.
     """
     find = nouns_of if vocabulary is None else read_vocabulary(vocabulary)
-    listed = {part: _image_names(path) for part, path in (split_lists or {}).items()}
+    listed = _listed_splits(split_lists or {})
     in_names = [split_in_name(path) for path in sources]
     prepared = Prepared(config.prefix or "")
     for path, in_name in zip(sources, in_names, strict=True):
         for image, caption in _captions(Path(path), config, prepared):
-            split = in_name if None not in in_names else None
-            if listed:
-                parts = [part for part, names in listed.items() if image in names]
-                if len(parts) > 1:
-                    raise RanktagError(f"{listed and split_lists and split_lists[parts[1]]}: '{image}' is in the {parts[0]} list, too")
-                if not parts:
-                    prepared.drop("captions of images that are in no split list")
-                    continue
-                split = parts[0]
+            split = listed.get(image) if listed else in_name if None not in in_names else None
+            if listed and split is None:
+                prepared.drop("captions of images that are in no split list")
+                continue
             try:
                 prepared.add(image, find(caption), split)
             except BrokenFile as error:
@@ -63,8 +58,14 @@ def prepare_captions(
     return prepared.checked(", ".join(map(str, sources)), "caption with a noun" if vocabulary is None else "caption with a tag of the vocabulary")
 
 
-def _image_names(path: Path) -> frozenset[str]:
-    return frozenset(line.strip() for _, line in _lines(path) if line.strip())
+def _listed_splits(files: Mapping[str, Path]) -> dict[str, str]:
+    """Image -> split, from a file of image names a split. Raises RanktagError if one is in two."""
+    listed: dict[str, str] = {}
+    for part, path in files.items():
+        for number, line in _lines(path):
+            if line.strip() and listed.setdefault(line.strip(), part) != part:
+                raise RanktagError(f"{path}: line {number}: '{line.strip()}' is in the {listed[line.strip()]} list, too")
+    return listed
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

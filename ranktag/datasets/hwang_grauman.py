@@ -160,7 +160,7 @@ def answer() -> None:
     """What the child of ``_read_apart`` does."""
     what, path = sys.argv[1], Path(sys.argv[2])
     try:
-        content = {"value": _words(path) if what == "words" else _lists(path)}
+        content: dict[str, Any] = {"value": _words(path) if what == "words" else _lists(path)}
     except RanktagError as error:
         content = {"error": str(error)}
     json.dump(content, sys.stdout)

@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -44,12 +45,16 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
         return source.parent, [source], 0
     if not source.is_dir():
         raise RanktagError(f"{source}: no such file or folder")
-    everything = [Path(folder, name) for folder, _, names in os.walk(source) for name in names if name.lower().endswith(suffix)]
+    everything = [Path(folder, name) for folder, _, names in os.walk(source, onerror=_unreadable) for name in names if name.lower().endswith(suffix)]
     files = sorted(path for path in everything if not set(path.relative_to(source).parts[:-1]) & set(without))
     if not files:
         left_out = f" outside of {', '.join(without)} folders" if everything else ""
         raise RanktagError(f"{source}: holds no *{suffix} file{left_out}; name the folder of the annotations")
     return source, files, len(everything) - len(files)
+
+
+def _unreadable(error: OSError) -> None:
+    raise RanktagError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -127,12 +132,13 @@ def count_mask(png: bytes) -> float:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-            if image.width * image.height > 1 << 27:
-                raise BrokenFile(f"mask of {image.width} x {image.height} pixels, which is too large")
-            return float(np.count_nonzero(np.asarray(image.convert("L"))))
-    except BrokenFile:
-        raise
+        with warnings.catch_warnings():
+            # Pillow warns of an image that is too large before it refuses one.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+                # Of a palette the number counts, not the colour.
+                grey = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
+                return float(np.count_nonzero(np.asarray(grey)))
     except Exception as error:  # noqa: BLE001 - Pillow raises a dozen kinds on damaged data, and no common one
         raise BrokenFile(f"mask that is not a readable PNG ({type(error).__name__})") from None
 
