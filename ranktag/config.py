@@ -179,7 +179,7 @@ class DemoConfig(Config):
     """Settings of the demo."""
 
     scenes: int = setting(600, "how many are drawn: seven of ten to train on, one to validate, two to test", unit="scenes", low=20, high=100_000)
-    people: int = setting(5, "how many write a list about each scene", unit="people", low=1, high=1000)
+    people: int = setting(3, "how many write a list about each scene", unit="people", low=1, high=1000)
     seed: int = setting(0, "of the scenes, the random weights and the training", low=0, high=2**32 - 1)
 
 
@@ -200,8 +200,8 @@ class VocConfig(PrepareConfig):
 
     order: str = setting(
         "largest",
-        "the first class is the one of the largest box; of the largest, each area times 1 - r, r the distance of the box's middle "
-        "from the image's over that of a corner (central); or the first in the file (annotation)",
+        "what ranks the classes: the area of the largest box (largest); the greatest area x (1 - r), r being the distance of the box's "
+        "middle from the image's over that of a corner (central); their order in the file (annotation)",
         choices=("largest", "annotation", "central"),
     )
     difficult: str = setting("drop", "what becomes of objects marked difficult", choices=("keep", "drop"))
@@ -211,7 +211,7 @@ class VocConfig(PrepareConfig):
 class LabelmeConfig(PrepareConfig):
     """Settings of tag lists from LabelMe, the web tool's and the desktop tool's."""
 
-    order: str = setting("largest", "the first name is the one of the largest object, or the first in the file (annotation)", choices=("largest", "annotation"))
+    order: str = setting("largest", "what ranks the names: the area of the largest object (largest), or their order in the file (annotation)", choices=("largest", "annotation"))
     image_id: str = setting("path", "the image's path, or its name without folders", choices=("path", "name"))
     min_count: int = setting(1, "names in fewer lists are left out", unit="lists", low=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranktag.config import CaptionsConfig
+from ranktag.datasets import nouns
 from ranktag.datasets.captions import prepare_captions
 from ranktag.datasets.nouns import Mentions, nouns_of
 from ranktag.errors import RanktagError
@@ -51,14 +53,14 @@ CAPTIONS = {
 
 def test_the_noun_rule_is_about_nine_in_ten_right() -> None:
     found = {caption: set(nouns_of(caption)) for caption in CAPTIONS}
-    meant = {caption: set(nouns.split()) for caption, nouns in CAPTIONS.items()}
+    meant = {caption: set(words.split()) for caption, words in CAPTIONS.items()}
     right = sum(len(found[caption] & meant[caption]) for caption in CAPTIONS)
     assert right / sum(map(len, found.values())) > 0.85  # precision
     assert right / sum(map(len, meant.values())) > 0.92  # recall
 
 
 @pytest.mark.parametrize(
-    ("caption", "nouns"),
+    ("caption", "expected"),
     [
         ("Two DOGS and a dog chase the other dogs' ball", ["dog", "ball"]),
         ("Three men, one man and a child; children!", ["man", "child"]),
@@ -70,8 +72,8 @@ def test_the_noun_rule_is_about_nine_in_ten_right() -> None:
         ("It is his.", []),
     ],
 )
-def test_nouns_in_order_of_first_mention(caption: str, nouns: list[str]) -> None:
-    assert nouns_of(caption) == nouns
+def test_nouns_in_order_of_first_mention(caption: str, expected: list[str]) -> None:
+    assert nouns_of(caption) == expected
 
 
 def test_mentions_of_a_vocabulary_longest_first_singular_or_plural() -> None:
@@ -173,6 +175,14 @@ def test_files_of_another_form(tmp_path: Path, ranktag: Ranktag, name: str, cont
     assert not (tmp_path / "t.csv").exists()
 
 
+def test_the_extra_is_named_where_textblob_is_not_installed(tmp_path: Path, ranktag: Ranktag, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokens.txt").write_text(FLICKR, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "textblob.taggers", None)
+    nouns._tagger.cache_clear()
+    refused = ranktag("prepare", "captions", tmp_path / "tokens.txt", "-o", tmp_path / "t.csv")
+    refused.assert_refused("needs the package textblob", "pip install 'ranktag[datasets]'")
+
+
 def test_other_refusals(tmp_path: Path, ranktag: Ranktag) -> None:
     tokens, out = tmp_path / "tokens.txt", tmp_path / "t.csv"
     ranktag("prepare", "captions", tokens, "-o", out).assert_refused("tokens.txt", "No such file")
@@ -191,9 +201,9 @@ def test_other_refusals(tmp_path: Path, ranktag: Ranktag) -> None:
 @settings(max_examples=150, deadline=None)
 @given(caption=st.text() | st.text(alphabet="ab dog's-,./&;|#\n\u2019"))
 def test_any_text_has_nouns_or_none(caption: str) -> None:
-    nouns = nouns_of(caption)
-    assert len(nouns) == len(set(nouns))
-    assert all(noun and noun == noun.strip() for noun in nouns)
+    found = nouns_of(caption)
+    assert len(found) == len(set(found))
+    assert all(noun and noun == noun.strip() for noun in found)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_nothing_there(tmp_path: Path, ranktag: Ranktag, name: str) -> None:
 
 def test_the_extra_is_named_where_defusedxml_is_not_installed(tmp_path: Path, ranktag: Ranktag, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.xml", web(square("sky", 1)))
-    monkeypatch.setitem(__import__("sys").modules, "defusedxml.ElementTree", None)
+    monkeypatch.setitem(sys.modules, "defusedxml.ElementTree", None)
     ranktag("prepare", "labelme-xml", tmp_path, "-o", tmp_path / "t.csv").assert_refused("pip install 'ranktag[datasets]'")
 
 
