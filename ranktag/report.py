@@ -1,12 +1,12 @@
 """An evaluation as a folder of files.
 
-===============  =========================================================================
+===============  ==================================================================================
 metrics.csv      a row of scores each, every score with its 95% interval (``_low``, ``_high``)
 metrics.json     the same, the differences between every two rows, and what was counted
-per_image.csv    a row an image and row of scores: its values, or why it has none
+per_image.csv    a row an image and row of scores: how many people gave tags, its values, or why it has none
 per_tag.csv      a row a tag and row of scores: support, precision, recall, rank error
 report.html      all of it to look at, with photos, in one file (see ``ranktag.report_page``)
-===============  =========================================================================
+===============  ==================================================================================
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _image_rows(report: EvaluationReport) -> Iterator[list[object]]:
     for row in report.table:
         missing = frozenset(row.missing)
         for image_id, values in zip(report.image_ids, row.values):
-            people = len(report.lists[image_id])
+            people = sum(map(bool, report.lists[image_id]))
             if not math.isnan(values[0]):
                 yield [row.label, image_id, "scored", people, *map(_cell, values)]
             elif row is not report.people:

@@ -19,13 +19,13 @@ def to_text(report: EvaluationReport) -> str:
         lengths = f"{row.scores['predicted_length'].value:.1f} for {row.scores['truth_length'].value:.1f}"
         spread = row.scores["ndcg@5"].seed_std
         by_seed = [f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""] if seeds else []
-        table.append([one_line(row.label), f"{row.images:,}", *ndcg, _fixed(row.scores["first_tag"].value), order, lengths, *by_seed])
+        table.append([_short(row.label), f"{row.images:,}", *ndcg, _fixed(row.scores["first_tag"].value), order, lengths, *by_seed])
     sections = [f"{title(report)}\n\n{_aligned(table)}"]
     if report.differences:
         table = [["difference", "images", "NDCG@1", "p", "NDCG@3", "p", "NDCG@5", "p"]]
         for d in report.differences:
             changes = [cell for k in (1, 3, 5) for cell in _with_p(d.scores[f"ndcg@{k}"])]
-            table.append([one_line(f"{d.first} - {d.second}"), f"{d.images:,}", *changes])
+            table.append([f"{_short(d.first)} - {_short(d.second)}", f"{d.images:,}", *changes])
         sections.append(_aligned(table))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images." if report.config.resamples else "."
@@ -72,6 +72,12 @@ def notes(report: EvaluationReport) -> list[str]:
             "and the row of people is each person's list scored against each of the others', on these images only."
         )
     return lines
+
+
+def _short(label: str) -> str:
+    """``label`` on one line, without its beginning if it is long: file names differ in their ends."""
+    label = one_line(label)
+    return label if len(label) <= 40 else "..." + label[-37:]
 
 
 def _count(number: int, noun: str) -> str:

@@ -22,7 +22,7 @@ from ranktag.files import atomic_folder
 from ranktag.predictions import write_predictions
 from ranktag.report import FILES
 from ranktag.report_text import notes, to_text
-from ranktag.tag_lists import TagLists, read_tag_lists, write_tag_lists
+from ranktag.tag_lists import TagList, TagLists, read_tag_lists, write_tag_lists
 
 VOC = Path(__file__).parents[2] / "shared" / "data" / "voc2007"
 D2 = 0.6309298
@@ -162,7 +162,7 @@ def test_a_folder_is_a_row_of_its_files(files: dict[str, Path], tmp_path: Path) 
 
 def test_people_are_scored_against_each_other() -> None:
     # Image a: x|y against x|y is 1, x|y against y|x the swapped value; of the six ordered pairs of people two are equal.
-    truth = {"a": [("x", "y"), ("x", "y"), ("y", "x")], "b": [("x",), ()]}
+    truth: dict[str, list[TagList]] = {"a": [("x", "y"), ("x", "y"), ("y", "x")], "b": [("x",), ()]}
     report = compare({"row": [predicted(a="x|y", b="x")]}, TagLists(truth))
     swapped = 2 * D2 / (1 + D2**2)
     people = report.people
@@ -176,7 +176,7 @@ def test_people_are_scored_against_each_other() -> None:
 
 
 def test_tag_rows_by_hand() -> None:
-    truth = {"a": [("x", "y")], "b": [("y", "x"), ("y",)], "c": [("z",)]}
+    truth: dict[str, list[TagList]] = {"a": [("x", "y")], "b": [("y", "x"), ("y",)], "c": [("z",)]}
     report = compare({"row": [predicted(a="y|x", b="x|y", c="x")]}, TagLists(truth))
     rows = {row.tag: row for row in report.tag_rows}
     # x stands in two of four lists, is predicted for all four, and is off by one place in both.
@@ -193,6 +193,11 @@ def test_labels_are_unique() -> None:
     assert unique_labels([Path("r/a/p.csv"), Path("s/a/p.csv")]) == ["r/a/p", "s/a/p"]
     assert unique_labels([Path("p.csv"), Path("p.csv")]) == ["p", "p (2)"]
     assert unique_labels([Path("seeds.v1")]) == ["seeds.v1"]
+
+
+def test_long_labels_lose_their_beginning_in_print() -> None:
+    text = to_text(compare({"runs/" * 20 + "greedy": [predicted(a="x")]}, TagLists(lists(TRUTH))))
+    assert "..." in text and "/greedy " in text and max(map(len, text.splitlines()[:5])) < 160
 
 
 def test_intervals_hold_the_score_and_depend_on_the_seed_only() -> None:

@@ -58,8 +58,8 @@ def test_other_metrics_by_hand() -> None:
 
 
 def test_an_image_is_the_mean_over_its_people_and_empty_lists_are_left_out() -> None:
-    truth = [[["a", "b"], ["b"], []], [[]], [["b", "a"]]]
-    predicted = [["a"], ["a"], []]
+    truth: list[list[list[str]]] = [[["a", "b"], ["b"], []], [[]], [["b", "a"]]]
+    predicted: list[list[str]] = [["a"], ["a"], []]
     m = match(truth, predicted)
     # First person 1 / (1 + D2^2), second 0 (does not name a).
     assert m.ndcg(5) == pytest.approx([(1 / (1 + D2**2)) / 2, math.nan, 0.0], abs=1e-6, nan_ok=True)
@@ -76,7 +76,7 @@ def test_pairs_of_all_people_are_pooled() -> None:
 
 
 def test_numbers_serve_as_tags_and_nothing_serves_as_images() -> None:
-    assert ndcg([[np.array([3, 1])]], [np.array([3, 1])], 5) == pytest.approx([1.0])
+    assert ndcg([[(3, 1)]], [[3, 1]], 5) == pytest.approx([1.0])
     assert ndcg([], [], 5).shape == (0,)
 
 

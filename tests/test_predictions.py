@@ -14,7 +14,8 @@ from ranktag.errors import RanktagError
 from ranktag.predictions import Predictions, read_predictions, write_predictions
 from ranktag.tag_lists import clean_tag, read_tag_lists
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+# All of Unicode but lone surrogates, which UTF-8 cannot hold, and NUL, which no table may hold.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 TAG = TEXT.map(clean_tag).filter(bool)
 PROBABILITY = st.one_of(st.just(math.nan), st.floats(0, 1))
 
