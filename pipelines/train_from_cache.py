@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranktag.config import TrainingConfig
+from ranktag.errors import RanktagError
 from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
 
 if TYPE_CHECKING:
@@ -20,17 +21,44 @@ if TYPE_CHECKING:
 @click.argument("tags", type=FilePath)
 @click.option("-o", "--output", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder to make, such as runs/NAME.")
 @config_options(TrainingConfig)
+@click.option(
+    "--seeds", metavar="SEEDS", show_default="the one of --seed", help="Train once a seed, such as 0,1,2, and report mean and spread."
+)
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="SETTING=VALUES",
+    show_default="none",
+    help="Train every combination of settings, such as --grid lr=3e-4,1e-3 --grid hidden=256,512; on and off for switches.",
+)
 @click.option("--resume", is_flag=True, show_default="off", help="Go on with a run that was stopped, with the same settings and files.")
 @overwrite_option
 @click.option("--tensorboard", is_flag=True, show_default="off", help="Write TensorBoard event files into the run folder too.")
 @quiet_option
 def command(
-    cache: Path, tags: Path, run: Path, config: TrainingConfig, resume: bool, overwrite: bool, tensorboard: bool, quiet: bool
+    cache: Path,
+    tags: Path,
+    run: Path,
+    config: TrainingConfig,
+    seeds: str | None,
+    grid: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    tensorboard: bool,
+    quiet: bool,
 ) -> None:
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
-    Early stopping keeps the weights of the epoch with the best validation NDCG@5.
+    Early stopping keeps the weights of the epoch with the best validation NDCG@5. With
+    --seeds or --grid, the best training becomes the run folder, and sweep.csv in it lists
+    all of them; --resume does not train the finished ones again.
     """
+    if seeds or grid:
+        if tensorboard:
+            raise RanktagError("--tensorboard goes with a single training; leave it out or leave out --seeds and --grid")
+        train_many(cache, tags, run, config, seeds, grid, resume, overwrite, quiet)
+        return
+
     from ranktag.training import train
 
     report = train(
@@ -47,6 +75,35 @@ def command(
     if not quiet:
         kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
         click.echo(f"validation NDCG@5 {report.ndcg5:.4f}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
+
+
+def train_many(
+    cache: Path, tags: Path, run: Path, config: TrainingConfig, seeds: str | None, grid: tuple[str, ...], resume: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Train every combination and seed, and print the table."""
+    from ranktag.sweep import TABLE_FILE, parse_grid, sweep
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
+    except ValueError:
+        raise RanktagError(f"--seeds {seeds}: expected whole numbers such as 0,1,2") from None
+    say = (lambda text: None) if quiet else click.echo
+    combinations = sweep(
+        cache,
+        tags,
+        run,
+        config,
+        parse_grid(grid),
+        numbers,
+        resume=resume,
+        overwrite=overwrite,
+        started=lambda data: None if quiet else say_data(data, config),
+        report=lambda name, report: say(f"{name}: NDCG@5 {report.ndcg5:.4f}, {report.epochs} epochs, {report.seconds:.1f} s"),
+    )
+    for combination in combinations:
+        settings = " ".join(f"{name}={value}" for name, value in combination.settings.items()) or config.model
+        say(f"NDCG@5 {combination.mean:.4f} ± {combination.spread:.4f} over {len(combination.ndcg5)} seeds  {settings}")
+    say(f"the best model is in {run}, all of them in {run / TABLE_FILE}")
 
 
 def say_data(data: TrainingData, config: TrainingConfig) -> None:

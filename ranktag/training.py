@@ -40,7 +40,6 @@ from ranktag.training_set import TrainingData, load_training_data
 CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE = "config.json", "history.csv", "state.pt", "curves.png"
 RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE)
 LOCK_FILE = ".lock"
-STATE_FORMAT = "ranktag-state"
 # A state is five times the weights, so it is not written after every short epoch.
 SECONDS_BETWEEN_STATES = 10.0
 
@@ -141,9 +140,12 @@ class _Run:
 
     def fit(self, device: torch.device, resume: bool, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
         """Train the LSTM to its early stop."""
+        state = self._read_state() if resume else None
+        if state is not None and self._stopped():
+            return
         trainer = Trainer(self.data, self.config, device)
-        if resume:
-            self._restore(trainer)
+        if state is not None:
+            self._restore(trainer, state)
         saved = time.monotonic()
         try:
             while not self._stopped():
@@ -214,14 +216,13 @@ class _Run:
         self._save_model(trainer)
         write_history(self.folder / HISTORY_FILE, self.history)
         state = {
-            "format": STATE_FORMAT,
             "settings": self._settings(),
-            "trainer": trainer.state_dict(),
             "history": [tuple(row) for row in self.history],
             "ndcg5": self.ndcg5,
             "epoch": self.epoch,
-            "best": self.best,
         }
+        if not self._stopped():
+            state |= {"trainer": trainer.state_dict(), "best": self.best}
         with atomic_path(self.folder / STATE_FILE) as temporary:
             torch.save(state, temporary)
 
@@ -231,23 +232,30 @@ class _Run:
         del settings["max_memory"]
         return settings
 
-    def _restore(self, trainer: Trainer) -> None:
+    def _read_state(self) -> dict[str, Any] | None:
+        """The state to go on from; None if the run was killed before the first was saved: it begins again, with the same end."""
         path = self.folder / STATE_FILE
         if not path.exists():
-            # Killed before the first state was saved: the run begins again, with the same end.
-            return
+            return None
         state = read_tensors(path, "state")
         try:
             theirs = state["settings"]
             for name, ours in self._settings().items():
                 if theirs[name] != ours:
-                    what = f"another {'cache' if name == 'cache' else 'tag file'}" if name in ("cache", "tags") else f"{name} {theirs[name]}, not {ours}"
+                    what = {"cache": "another cache", "tags": "another tag file"}.get(name, f"{name} {theirs[name]}, not {ours}")
                     raise RanktagError(f"{self.folder}: was begun with {what}; resume it with that, or begin another run")
-            trainer.load_state_dict(state["trainer"])
             self.history = [Epoch(*row) for row in state["history"]]
-            self.ndcg5, self.epoch, self.best = state["ndcg5"], state["epoch"], state["best"]
+            self.ndcg5, self.epoch = state["ndcg5"], state["epoch"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged_state(path, error) from None
+        return state
+
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        try:
+            trainer.load_state_dict(state["trainer"])
+            self.best = state["best"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RanktagError(f"{path}: damaged ({str(error)[:120]}); begin the run again with --overwrite") from None
+            raise _damaged_state(self.folder / STATE_FILE, error) from None
 
     def write_config(self, cache: Path, tags: Path) -> None:
         """``config.json``: for people to read; nothing reads it back."""
@@ -268,3 +276,7 @@ class _Run:
         }
         with atomic_path(self.folder / CONFIG_FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _damaged_state(path: Path, error: Exception) -> RanktagError:
+    return RanktagError(f"{path}: damaged ({str(error)[:120]}); begin the run again with --overwrite")
