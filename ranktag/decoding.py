@@ -209,9 +209,9 @@ class Draw:
 
         weight: (M,) lists at each node. p: (M, V + 1). offset: (M,) float64.
         """
-        # In float64, and scaled to end at the weight: the running sum must neither lose nor gain a list to rounding.
-        bounds = torch.cumsum(p.double(), dim=1)
-        bounds = torch.floor(bounds * (weight.double()[:, None] / bounds[:, -1:]) + offset[:, None])
+        # In float64, and ending at the weight exactly: the running sum must neither lose nor gain a list to rounding.
+        bounds, all_lists = torch.cumsum(p.double(), dim=1), weight.double()[:, None]
+        bounds = torch.floor(bounds / bounds[:, -1:] * all_lists + offset[:, None]).clamp(max=all_lists)
         return torch.diff(bounds, dim=1, prepend=torch.zeros_like(bounds[:, :1])).float()
 
 
@@ -248,7 +248,8 @@ def expected_gains(stepper: Stepper, image: ImageState, limits: Limits, draw: Dr
             gain.index_add_(0, owner, expected, alpha=rank_gain(kind, t))
         if kind == "linear" or t < limits.longest:
             onward = draw.onward(weight, p, offset)
-            parent, choice = onward[:, :v].nonzero(as_tuple=True)
+            # Not nonzero(): where a damaged feature makes p not a number, no list goes on.
+            parent, choice = (onward[:, :v] > 0).nonzero(as_tuple=True)
             levels.append(_Level(owner, weight * p[:, v], parent, choice, onward[parent, choice]))
             if not len(parent):
                 break
