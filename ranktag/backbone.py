@@ -64,7 +64,11 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 224, 224, 3) uint8 on the network's device to (B, 4096) float32."""
-        return self.classifier(self.features(self.normalise(pixels)).flatten(1)).float()
+        return self.activations(self.normalise(pixels)).float()
+
+    def activations(self, x: Tensor) -> Tensor:
+        """The network's input (B, 3, 224, 224) to (B, 4096), both of ``dtype``."""
+        return self.classifier(self.features(x).flatten(1))
 
     def features_of(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
         """Each batch with its (B, 4096) float32 features, in order. Rows without an image hold what zeros give.
@@ -117,7 +121,16 @@ def load_backbone(
         raise RanktagError(f"--weights {weights}: its SHA-256 is {sha256}, expected {expected_sha256}; give the weights the features were made with")
     network.load_state_dict(state, assign=True)
     kept = [module for module in network.classifier[: LAYERS[layer]] if not isinstance(module, nn.Dropout)]
-    return Backbone(network.features, nn.Sequential(*kept), sha256, device, choose_dtype(precision, device))
+    return Backbone(_pool_first(network.features), nn.Sequential(*kept), sha256, device, choose_dtype(precision, device))
+
+
+def _pool_first(layers: nn.Sequential) -> nn.Sequential:
+    """The same function with every ReLU that is followed by a max-pooling behind it: the largest is the same, a quarter is left to clamp."""
+    modules = list(layers)
+    for place, (first, second) in enumerate(zip(modules, modules[1:])):
+        if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d):
+            modules[place : place + 2] = second, first
+    return nn.Sequential(*modules)
 
 
 def _read_weights(weights: Weights, backbone: str, network: nn.Module) -> tuple[Mapping[str, Tensor], str]:
@@ -150,14 +163,18 @@ def random_weights(shapes: Mapping[str, Tensor], seed: int) -> tuple[dict[str, T
     return state, digest.hexdigest()
 
 
+def imagenet_path(backbone: str) -> Path:
+    """Where torch keeps the file of torchvision's ImageNet weights once it is downloaded."""
+    url = MODELS[backbone][1].url
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
 def imagenet_file(backbone: str) -> Path:
     """The file of torchvision's ImageNet weights in torch's hub folder, downloaded if it is not there.
 
     Raises RanktagError if it cannot be downloaded or is not the file torchvision published.
     """
-    url = MODELS[backbone][1].url
-    name = Path(urlparse(url).path).name
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    url, file = MODELS[backbone][1].url, imagenet_path(backbone)
     if file.is_file():
         return _checked(file)
     timeout = socket.getdefaulttimeout()

@@ -43,7 +43,7 @@ from ranktag.shards import (
     remove,
     write_shard,
 )
-from ranktag.weights import choose_weights
+from ranktag.weights import IMAGENET, choose_weights
 
 if TYPE_CHECKING:
     import torch
@@ -117,13 +117,19 @@ class Stopped(RanktagError):
 
 
 def extract_features(
-    images: Path, output: Path, config: ExtractionConfig | None = None, progress: Progress | None = None
+    images: Path,
+    output: Path,
+    config: ExtractionConfig | None = None,
+    progress: Progress | None = None,
+    *,
+    backbone: Backbone | None = None,
 ) -> ExtractionReport:
     """Write the features of ``images`` (see ``ranktag.images.list_images``) to the cache ``output``.
 
     What an earlier run of the same call has done is kept: whole shards, or the
     finished cache. An image that cannot be read is a failed row. With several
     workers each makes its own shards, which ``ranktag.shards.join_shards`` joins.
+    backbone: the network ``config`` describes, if it is loaded already.
 
     Raises RanktagError: bad input, a cache or shards made otherwise (named), another
     process at work on the same; Stopped after SIGINT or SIGTERM.
@@ -149,13 +155,53 @@ def extract_features(
         if (report := _finished(output, wanted, config, worker, shards)) is not None:
             remove(output)
             return report
-        run = _Run(listed, output, config, wanted, mine, worker, progress)
+        run = _Run(listed, output, config, wanted, mine, worker, progress, backbone)
         run.compute()
         cache = None
         if worker[1] == 1:
             join_locked(output)
             cache = output
         return ExtractionReport(output, len(listed), run.images, run.computed, run.failures, run.seconds, cache, worker)
+
+
+def features_like(
+    provenance: Provenance, paths: Sequence[Path], *, weights: str | None = None, config: ExtractionConfig | None = None
+) -> Iterator[tuple[npt.NDArray[np.float32], list[str]]]:
+    """Features of the images at ``paths``, made as those of a cache were, in memory: ((B, 4096), B reasons) a batch, in order.
+
+    A row with a reason (why the image could not be read) is NaN. weights: where they
+    are, if ``provenance`` names a file. config: device, precision, batch size and
+    workers.
+
+    Raises RanktagError if the features were made by something else than ranktag's
+    networks, in another way, or with weights of another SHA-256.
+    """
+    config = config or ExtractionConfig()
+    if provenance.backbone not in IMAGENET or not provenance.layer:
+        raise RanktagError(f"the features are of {provenance.backbone}, which ranktag cannot compute; write them with ranktag.cache_features and use export-tags")
+    if provenance.preprocessing != json.dumps(PREPROCESSING):
+        raise RanktagError(f"the features were made of images prepared otherwise ({provenance.preprocessing}); extract them again with this ranktag and train on them")
+    if weights is None:
+        weights = provenance.weights
+        if weights != IMAGENET[provenance.backbone] and not weights.startswith("random:"):
+            raise RanktagError(f"the features were made with the weights '{weights}'; say where they are with --weights FILE")
+
+    from ranktag.backbone import load_backbone
+
+    backbone = load_backbone(
+        provenance.backbone, provenance.layer, weights, device=config.device, precision=config.precision, expected_sha256=provenance.weights_sha256
+    )
+    images = ImageList.of(Path(), [str(number) for number in range(len(paths))], [os.fsencode(path) for path in paths])
+    batch_size = choose_batch_size(config, backbone.device)
+    rows = [(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
+    # A handful of photos is decoded sooner than processes are started.
+    workers = 0 if len(paths) <= batch_size else choose_workers(config, backbone.device)
+    with read_batches(images, rows, batch_size, workers, yielding=backbone.device.type == "cpu") as batches:
+        for batch, computed in backbone.features_of(batches):
+            features = computed[: batch.stop - batch.start].copy()
+            reasons = [batch.errors.get(number, "") for number in range(batch.start, batch.stop)]
+            features[[bool(reason) for reason in reasons]] = np.nan
+            yield features, reasons
 
 
 def choose_worker(config: ExtractionConfig, environment: Mapping[str, str]) -> tuple[int, int]:
@@ -244,10 +290,12 @@ class _Run:
         mine: Sequence[Shard],
         worker: tuple[int, int],
         progress: Progress,
+        backbone: Backbone | None,
     ) -> None:
         from ranktag.device import choose_device, choose_dtype
 
         self.listed, self.output, self.config, self.worker, self.progress = listed, output, config, worker, progress
+        self.backbone = backbone
         self.images = sum(shard.stop - shard.start for shard in mine)
         self.computed = 0
         self.seconds = 0.0
@@ -299,7 +347,7 @@ class _Run:
         if not self.pending:
             return
         config = self.config
-        batch_size = config.batch_size or BATCH_SIZE.get(self.device.type, 32)
+        batch_size = choose_batch_size(config, self.device)
         workers = choose_workers(config, self.device)
         rows = [(a, min(a + batch_size, shard.stop)) for shard in self.pending for a in range(shard.start, shard.stop, batch_size)]
         # Decoding starts, in processes forked while this one is small, before the network is loaded.
@@ -333,7 +381,9 @@ class _Run:
         from ranktag.backbone import load_backbone
 
         config = self.config
-        backbone = load_backbone(config.backbone, config.layer, config.weights, device=self.device, precision=config.precision)
+        backbone = self.backbone or load_backbone(
+            config.backbone, config.layer, config.weights, device=self.device, precision=config.precision
+        )
         if self.kept_sha256 and self.kept_sha256 != backbone.weights_sha256:
             raise RanktagError(
                 f"{folder_of(self.output)}: its shards were made otherwise (weights_sha256: '{backbone.weights_sha256}' / '{self.kept_sha256}'); "
@@ -413,6 +463,11 @@ def _local_device(environment: Mapping[str, str]) -> str | None:
     if "LOCAL_RANK" not in environment or not torch.cuda.is_available():
         return None
     return f"cuda:{_integer(environment, 'LOCAL_RANK', 0) % torch.cuda.device_count()}"
+
+
+def choose_batch_size(config: ExtractionConfig, device: torch.device) -> int:
+    """Images computed at once: as set, else what keeps the device busy."""
+    return config.batch_size or BATCH_SIZE.get(device.type, 32)
 
 
 def choose_workers(config: ExtractionConfig, device: torch.device) -> int:

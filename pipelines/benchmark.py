@@ -1,0 +1,101 @@
+"""``ranktag benchmark``: the speed of each stage as ratios to a reference in the same run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ranktag.config import DecodingConfig, ExtractionConfig, TrainingConfig
+from ranktag.pipelines.options import FilePath, config_options
+
+rounds_option = click.option("--rounds", type=click.IntRange(1), default=3, show_default="3 rounds", help="Rounds, in alternation; the medians count.")
+json_option = click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the outcome as JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Measure each stage against a reference in the same run."""
+
+
+@command.command("extract")
+@click.argument("images", type=FilePath, required=False)
+@click.option("--count", type=click.IntRange(1), default=128, show_default="128 images", help="Images a round.")
+@rounds_option
+@config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "overwrite"))
+@json_option
+def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig, as_json: bool) -> None:
+    """Stage one, with random weights, on IMAGES (a folder or CSV; default: drawn ones)."""
+    from ranktag.benchmarks.extraction import benchmark_extraction
+
+    found = benchmark_extraction(images, config.replace(weights="random"), count=count, rounds=rounds)
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+        return
+    click.echo(
+        f"{found.images} images, {rounds} rounds, medians. {found.device}, {found.compute_dtype}, "
+        f"batches of {found.batch_size}, {found.workers} decoding process{'es' if found.workers != 1 else ''}."
+    )
+    ours = found.rate("end_to_end")
+    click.echo(f"end to end        {ours:8.1f} images/s")
+    click.echo(f"bare forward      {found.rate('bare'):8.1f} images/s   end to end is {ours / found.rate('bare'):.3f} of it")
+    click.echo(f"textbook loop     {found.rate('textbook'):8.1f} images/s   end to end is {ours / found.rate('textbook'):.2f} times it")
+    click.echo(f"decoding alone    {found.rate('decoding'):8.1f} images/s")
+
+
+size_options = [
+    click.option("--images", type=click.IntRange(10), default=5000, show_default="5000 images", help="Images an epoch."),
+    click.option("--vocabulary", type=click.IntRange(10), default=400, show_default="400 tags", help="V, the tags there are."),
+]
+
+
+@command.command("train")
+@size_options[0]
+@size_options[1]
+@rounds_option
+@config_options(TrainingConfig, without=("model", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"))
+@json_option
+def train(images: int, vocabulary: int, rounds: int, config: TrainingConfig, as_json: bool) -> None:
+    """Stage two: an epoch against the textbook's, on made-up lists of 1 to 8 tags."""
+    from ranktag.benchmarks.training import benchmark_training
+
+    found = benchmark_training(config, images, vocabulary, rounds)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    click.echo(f"{found.images} images an epoch, {rounds} rounds, medians. {found.device}, {found.dtype}, batches of {config.batch_size}.")
+    ours = found.rate("ours")
+    click.echo(f"ours                    {ours:8,.0f} images/s")
+    for name, text in (("ours_fp32", "ours in float32"), ("textbook", "textbook, in memory"), ("textbook_h5py", "textbook, h5py rows")):
+        click.echo(f"{text:23} {found.rate(name):8,.0f} images/s   ours is {ours / found.rate(name):.2f} times it")
+    validation = statistics.median(found.seconds["validation"]) / statistics.median(found.seconds["ours"])
+    click.echo(f"validation on a tenth as many images takes {validation:.2f} of an epoch")
+
+
+@command.command("decode")
+@size_options[0]
+@size_options[1]
+@rounds_option
+@config_options(DecodingConfig, without=("decode", "gain", "num_tags", "max_tags", "allow_repeats"))
+@json_option
+def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as_json: bool) -> None:
+    """Decoding: whole batches against one image at a time, by a model trained on made-up lists."""
+    from ranktag.benchmarks.decoding import benchmark_decoding
+
+    found = benchmark_decoding(config, images, vocabulary, rounds)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    click.echo(
+        f"{found.images} images ({found.textbook_images} for the textbook's loops), {rounds} rounds, medians. "
+        f"{found.device}, {found.tags_an_image:.1f} tags an image."
+    )
+    for name in ("greedy", "beam"):
+        ours, loop = found.rate(name), found.rate(f"textbook_{name}")
+        plain = found.rate(f"{name}_fp32")
+        click.echo(f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; {found.same[name]:.2%} of the lists the same")
+        click.echo(f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; {found.same[f'{name}_fp32']:.2%} of the lists the same")
+    click.echo(f"mbr     {found.rate('mbr'):8,.0f} images/s with {config.samples} lists drawn an image")

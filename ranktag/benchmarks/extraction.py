@@ -1,0 +1,146 @@
+"""Stage one beside its own bare forward pass and beside the loop everybody writes first."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from ranktag.backbone import LAYERS, MODELS, Backbone, load_backbone
+from ranktag.benchmarks import alternate, rate
+from ranktag.config import ExtractionConfig
+from ranktag.extraction import choose_batch_size, choose_workers, extract_features
+from ranktag.image_reader import read_batches
+from ranktag.images import CROP, MEAN, RESIZE, STD, ImageList, list_images
+
+TEXTBOOK_BATCH = 32
+# A PASCAL VOC photo's size.
+DRAWN_SIZE = (500, 375)
+
+
+@dataclass(frozen=True)
+class ExtractionBenchmark:
+    """Images a second, by the medians of the rounds, and the seconds of every round.
+
+    bare: the forward pass alone, on random tensors in memory, at the same precision
+    and batch size. end_to_end: ``extract_features`` with the network loaded: list,
+    decode, resize, forward, write, join. textbook: fp32, NCHW, batches of 32, images
+    transformed in the main process, features in a list, saved at the end. decoding:
+    images read by the same processes while nothing else runs.
+    """
+
+    images: int
+    device: str
+    compute_dtype: str
+    batch_size: int
+    workers: int
+    seconds: dict[str, list[float]]
+
+    def rate(self, name: str) -> float:
+        """Images a second of 'bare', 'end_to_end', 'textbook' or 'decoding'."""
+        return rate(self.images, self.seconds[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "images": self.images,
+            "device": self.device,
+            "compute_dtype": self.compute_dtype,
+            "batch_size": self.batch_size,
+            "workers": self.workers,
+            "images_per_second": {name: self.rate(name) for name in self.seconds},
+            "end_to_end_to_bare": self.rate("end_to_end") / self.rate("bare"),
+            "end_to_end_to_textbook": self.rate("end_to_end") / self.rate("textbook"),
+            "seconds": self.seconds,
+        }
+
+
+def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count: int = 128, rounds: int = 3) -> ExtractionBenchmark:
+    """Measure on the first ``count`` of ``images``, or on as many drawn ones, in so many alternating rounds."""
+    backbone = load_backbone(config.backbone, config.layer, config.weights, device=config.device, precision=config.precision)
+    textbook = _textbook_network(config, backbone.device)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = _first(list_images(images if images is not None else _draw(folder / "images", count)), count)
+        _write_list(folder / "list.csv", photos)
+        batch_size, workers = choose_batch_size(config, backbone.device), choose_workers(config, backbone.device)
+        rows = [(a, min(a + batch_size, len(photos))) for a in range(0, len(photos), batch_size)]
+        random = torch.randn(batch_size, 3, CROP, CROP).to(backbone.device, backbone.dtype, memory_format=torch.channels_last)
+
+        def bare() -> None:
+            with torch.inference_mode():
+                for _ in rows:
+                    backbone.activations(random)
+            _wait(backbone.device)
+
+        def end_to_end() -> None:
+            extract_features(folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), backbone=backbone)
+
+        def decoding() -> None:
+            with read_batches(photos, rows, batch_size, workers) as batches:
+                for _ in batches:
+                    pass
+
+        def loop() -> None:
+            _textbook(photos, textbook, backbone.device, folder / "features.npy")
+
+        bare()
+        seconds = alternate({"bare": bare, "end_to_end": end_to_end, "textbook": loop, "decoding": decoding}, rounds)
+    return ExtractionBenchmark(len(photos), str(backbone.device), str(backbone.dtype).removeprefix("torch."), batch_size, workers, seconds)
+
+
+def _first(images: ImageList, count: int) -> ImageList:
+    count = min(count, len(images))
+    return ImageList.of(images.folder, list(images.ids[:count]), [images.path(number) for number in range(count)])
+
+
+def _write_list(table: Path, images: ImageList) -> None:
+    import os
+
+    from ranktag.tables import write_table
+
+    paths = (os.path.abspath(os.fsdecode(images.path(number))) for number in range(len(images)))
+    write_table(table, ("image_id", "path"), zip(images.ids, paths))
+
+
+def _draw(folder: Path, count: int) -> Path:
+    """Blurred noise: photos as far as a JPEG decoder can tell."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8))
+        coarse.resize(DRAWN_SIZE, Image.Resampling.BICUBIC).save(folder / f"{number:05}.jpg", quality=90)
+    return folder
+
+
+def _textbook_network(config: ExtractionConfig, device: torch.device) -> nn.Module:
+    # Its weights make it neither faster nor slower.
+    network = MODELS[config.backbone][0](weights=None)
+    network.classifier = network.classifier[: LAYERS[config.layer]]
+    return network.eval().to(device)
+
+
+def _textbook(images: ImageList, network: nn.Module, device: torch.device, output: Path) -> None:
+    from torchvision import transforms
+
+    transform = transforms.Compose(
+        [transforms.Resize(RESIZE), transforms.CenterCrop(CROP), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    )
+    features = []
+    with torch.no_grad():
+        for start in range(0, len(images), TEXTBOOK_BATCH):
+            numbers = range(start, min(start + TEXTBOOK_BATCH, len(images)))
+            batch = torch.stack([transform(Image.open(images.path(number)).convert("RGB")) for number in numbers])
+            features.append(network(batch.to(device)).cpu())
+    np.save(output, torch.cat(features).numpy())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
