@@ -75,8 +75,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training_config": dict(checkpoint.training),
         "validation": dict(checkpoint.validation),
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Into an open file: given a path, torch.save would write the temporary file's name into the archive.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(run: Path) -> Checkpoint:

@@ -107,12 +107,13 @@ class Trainer:
     def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
-            joined, training = self.data.joined, self.data.training
-            rows = training.row.cpu()[training.image[batches[int(bad[0])]]].unique().tolist()
-            ids = [joined.store.image_id[row] for row in rows]
-            raise RanktagError(
-                f"the loss of epoch {self.epoch + 1}, batch {int(bad[0]) + 1} is not finite; lower --lr or look at its images: {', '.join(ids)}"
-            )
+            training, batch = self.data.training, int(bad[0])
+            rows = training.row.cpu()[training.image[batches[batch]]]
+            raise self._not_finite(f"the loss of epoch {self.epoch + 1}, batch {batch + 1}", rows)
+
+    def _not_finite(self, what: str, rows: Tensor) -> RanktagError:
+        ids = [self.data.joined.store.image_id[row] for row in rows.unique().tolist()[: self.config.batch_size]]
+        return RanktagError(f"{what} is not finite; lower --lr or look at these images: {', '.join(ids)}")
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
@@ -121,8 +122,13 @@ class Trainer:
         stepper = Stepper(self.average, self.dtype)
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
-        for _, block in validation.blocks(BLOCK):
-            ranked += best_five(expected_gains(stepper, stepper.images(block), limits, VALIDATION_DRAW, "log").gain)
+        for start, block in validation.blocks(BLOCK):
+            gain = expected_gains(stepper, stepper.images(block), limits, VALIDATION_DRAW, "log").gain
+            bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
+            if len(bad):
+                # Weights that the last batch broke have shown in no loss yet.
+                raise self._not_finite(f"what the model says after epoch {self.epoch} of validation images", validation.row[start + bad])
+            ranked += best_five(gain)
         return self._validation_loss(), validation.ndcg5(ranked)
 
     def _validation_loss(self) -> float:

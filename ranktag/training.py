@@ -95,12 +95,13 @@ def train(
     with FileLock(run / LOCK_FILE) as lock:
         if not lock.acquire():
             raise RanktagError(f"{run}: another process is training there; wait for it or choose another folder")
-        if not resume:
-            for name in RUN_FILES:
-                (run / name).unlink(missing_ok=True)
+        # Looked at again: another process may have trained there while the data was loaded.
+        _refuse_run(run, resume, overwrite)
+        events = EventWriter(run) if tensorboard else None
         progress = _Run(run, data, config)
+        state = progress.begin(resume)
         if config.model in FORMS:
-            progress.fit(device, resume, EventWriter(run) if tensorboard else None, report)
+            progress.fit(device, state, events, report)
         else:
             progress.fit_baseline()
         progress.write_config(cache, tags)
@@ -120,13 +121,20 @@ def train(
 def _refuse_run(run: Path, resume: bool, overwrite: bool) -> None:
     if run.exists() and not run.is_dir():
         raise RanktagError(f"{run}: is a file, the run needs a folder; choose another path")
-    if resume or not run.exists():
+    if not run.exists():
         return
-    there = {path.name for path in run.iterdir()}
-    if there & set(RUN_FILES) and not overwrite:
-        raise RanktagError(f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite")
-    if there - {LOCK_FILE} and not there & set(RUN_FILES):
+    there = {path.name for path in run.iterdir()} - {LOCK_FILE} - {path.name for path in _leftovers(run)}
+    if there and not there & set(RUN_FILES):
         raise RanktagError(f"{run}: is a folder with other things in it; choose a new one for the run")
+    if there and resume and STATE_FILE not in there:
+        raise RanktagError(f"{run}: holds no {STATE_FILE}, so there is nothing to go on from; begin the run again with --overwrite")
+    if there and not resume and not overwrite:
+        raise RanktagError(f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite")
+
+
+def _leftovers(run: Path) -> list[Path]:
+    """Files that a process was writing there when it was killed (see ``atomic_path``)."""
+    return [path for name in RUN_FILES for path in run.glob(f".{name}.*.tmp")]
 
 
 class _Run:
@@ -138,13 +146,25 @@ class _Run:
         self.ndcg5, self.epoch = -1.0, 0
         self.best: dict[str, Tensor] = {}
 
-    def fit(self, device: torch.device, resume: bool, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
+    def begin(self, resume: bool) -> dict[str, Any] | None:
+        """The state to go on from; None, with the folder cleared, for a run that begins, or was killed before it saved weights."""
+        for path in _leftovers(self.folder):
+            path.unlink()
+        if resume and (state := self._read_state()) is not None and (self.history or "trainer" in state):
+            return state
+        # From now on a resume with other settings or data is refused.
+        self._save_state({})
+        for name in RUN_FILES:
+            if name != STATE_FILE:
+                (self.folder / name).unlink(missing_ok=True)
+        return None
+
+    def fit(
+        self, device: torch.device, state: dict[str, Any] | None, events: EventWriter | None, report: Callable[[Epoch], None]
+    ) -> None:
         """Train the LSTM to its early stop."""
-        state = self._read_state() if resume else None
-        if state is not None and self._stopped():
-            return
         trainer = Trainer(self.data, self.config, device)
-        if state is not None:
+        if state is not None and not self._stopped():
             self._restore(trainer, state)
         saved = time.monotonic()
         try:
@@ -215,16 +235,17 @@ class _Run:
     def _save(self, trainer: Trainer) -> None:
         self._save_model(trainer)
         write_history(self.folder / HISTORY_FILE, self.history)
+        self._save_state({} if self._stopped() else {"trainer": trainer.state_dict(), "best": self.best})
+
+    def _save_state(self, weights: dict[str, Any]) -> None:
         state = {
             "settings": self._settings(),
             "history": [tuple(row) for row in self.history],
             "ndcg5": self.ndcg5,
             "epoch": self.epoch,
         }
-        if not self._stopped():
-            state |= {"trainer": trainer.state_dict(), "best": self.best}
         with atomic_path(self.folder / STATE_FILE) as temporary:
-            torch.save(state, temporary)
+            torch.save(state | weights, temporary)
 
     def _settings(self) -> dict[str, Any]:
         # Where the features are kept makes no difference to what is learned.
@@ -233,7 +254,7 @@ class _Run:
         return settings
 
     def _read_state(self) -> dict[str, Any] | None:
-        """The state to go on from; None if the run was killed before the first was saved: it begins again, with the same end."""
+        """The state that was saved, if any. Raises RanktagError if it is damaged or of other settings or data."""
         path = self.folder / STATE_FILE
         if not path.exists():
             return None

@@ -190,9 +190,10 @@ class TrainingData:
         return self.training.longest
 
     def identity(self) -> dict[str, str]:
-        """Digests of what is trained on. The statistics stand for the cache: caches that differ in a training row differ in them."""
+        """Digests of what is trained on: of a cache, the one it holds of its data (and, should it hold none, of the statistics)."""
+        content = str(self.joined.store.attributes.get("content_sha256", "")).encode()
         statistics = self.mean.cpu().numpy().tobytes() + self.scale.cpu().numpy().tobytes()
-        return {"cache": hashlib.sha256(statistics).hexdigest(), "tags": self.joined.tags_sha256}
+        return {"cache": hashlib.sha256(content + statistics).hexdigest(), "tags": self.joined.tags_sha256}
 
 
 def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: torch.device) -> TrainingData:
