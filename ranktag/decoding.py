@@ -141,24 +141,27 @@ def beam(stepper: Stepper, image: ImageState, limits: Limits, width: int) -> Ran
         live = (~done & (total > NEVER)).flatten().nonzero().squeeze(1)
         owner = live // width
         new_h, new_c = stepper.step(gates[owner], previous.flatten()[live], h.flatten(0, 1)[live], c.flatten(0, 1)[live])
-        step = stepper.log_probabilities(new_h, used.flatten(0, 1)[live], limits)
-        # A finished list has one way on, at no cost; it is put at STOP's place.
-        going_on = torch.full((len(rows) * width, v + 1), NEVER, device=device)
-        going_on[:, v] = torch.where(done, 0.0, NEVER).flatten()
-        going_on[live] = step
-        candidates = (total[:, :, None] + going_on.view(len(rows), width, v + 1)).flatten(1)
-        total, flat = _top(candidates, width)
-        parent, choice = flat // (v + 1), flat % (v + 1)
-        h_all = h.flatten(0, 1).clone()
-        c_all = c.flatten(0, 1).clone()
+        # Of each list's ways on only the best ``width`` can be among the best of all. A finished list has one, at no cost.
+        best, way = _top(stepper.log_probabilities(new_h, used.flatten(0, 1)[live], limits), width)
+        ways = best.shape[1]
+        gain = torch.full((len(rows) * width, ways), NEVER, device=device)
+        gain[:, 0] = torch.where(done, 0.0, NEVER).flatten()
+        gain[live] = best
+        onward = torch.full((len(rows) * width, ways), v, device=device)
+        onward[live] = way
+        total, flat = _top((total[:, :, None] + gain.view(len(rows), width, ways)).flatten(1), width)
+        parent = flat // ways
+        choice, step = onward.view(len(rows), -1).gather(1, flat), gain.view(len(rows), -1).gather(1, flat)
+        h_all, c_all = h.flatten(0, 1).clone(), c.flatten(0, 1).clone()
         h_all[live], c_all[live] = new_h, new_c
         at = (torch.arange(len(rows), device=device)[:, None] * width + parent).flatten()
-        h, c = h_all[at].view(len(rows), width, -1), c_all[at].view(len(rows), width, -1)
-        tags, scores, used = (x.flatten(0, 1)[at].view(len(rows), width, -1) for x in (tags, scores, used))
-        said = (choice < v) & (total > NEVER)
-        r, k = said.nonzero(as_tuple=True)
+        h, c, tags, scores, used = (
+            x.view(len(rows), width, -1)
+            for x in (h_all[at], c_all[at], tags.flatten(0, 1)[at], scores.flatten(0, 1)[at], used.flatten(0, 1)[at])
+        )
+        r, k = ((choice < v) & (total > NEVER)).nonzero(as_tuple=True)
         tags[r, k, t] = choice[r, k]
-        scores[r, k, t] = going_on.view(len(rows), width, v + 1)[r, parent[r, k], choice[r, k]].exp()
+        scores[r, k, t] = step[r, k].exp()
         used[r, k, choice[r, k]] = True
         done = (choice == v) | (total == NEVER)
         previous = torch.where(done, v, choice)
@@ -178,9 +181,17 @@ def beam(stepper: Stepper, image: ImageState, limits: Limits, width: int) -> Ran
 
 
 def _top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest numbers of each row and their places; of equal ones the first (``topk`` promises no order)."""
-    ordered, places = torch.sort(values, dim=1, descending=True, stable=True)
-    return ordered[:, :k], places[:, :k]
+    """The ``k`` largest numbers of each row, or all if there are fewer, and their places; of equal ones the first."""
+    if values.shape[1] > k:
+        best, places = values.topk(k + 1, dim=1)
+        if not bool(((best[:, k - 1] == best[:, k]) & (best[:, k] > NEVER)).any()):
+            # topk promises no order among equals: put back in order of place, they are sorted stably.
+            places = places[:, :k].sort(dim=1).values
+            best, order = values.gather(1, places).sort(dim=1, descending=True, stable=True)
+            return best, places.gather(1, order)
+    best, places = values.sort(dim=1, descending=True, stable=True)
+    return best[:, :k], places[:, :k]
+
 
 
 # The offsets of nodes side by side are spread as evenly as any sequence can be.

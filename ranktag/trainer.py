@@ -59,14 +59,15 @@ class Trainer:
     def run_epoch(self) -> Epoch:
         """Train for one epoch and validate. Raises RanktagError if a loss is not finite, naming the batch's images."""
         begin = time.monotonic()
-        loss, lr = self._train()
+        loss, lr = self.train_epoch()
         trained = time.monotonic()
         self.epoch += 1
         validation_loss, ndcg5 = self.validate()
         images = len(self.data.training.image)
         return Epoch(self.epoch, loss, validation_loss, ndcg5, lr, images / (trained - begin), time.monotonic() - begin)
 
-    def _train(self) -> tuple[float, float]:
+    def train_epoch(self) -> tuple[float, float]:
+        """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
         config, training = self.config, self.data.training
         seed = (config.seed * 1_000_003 + self.epoch) & (2**63 - 1)
         order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,143 @@
+"""Decoding: whole batches against the textbook loop, one image at a time, on made-up data and a model trained on it.
+
+The textbook loop runs ``nn.LSTMCell`` on concatenated [embedding; v] in float32; for
+beam search, a batch of the beam's lists. It sees fewer images, as one takes as long as
+the next.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranktag.benchmarks import alternate, rate
+from ranktag.benchmarks.training import make_up_data
+from ranktag.config import DecodingConfig, TrainingConfig
+from ranktag.decoding import rank_tags
+from ranktag.device import choose_device
+from ranktag.model import RankTagger
+from ranktag.trainer import Trainer
+from ranktag.training_set import load_training_data
+
+EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class DecodingBenchmark:
+    """Seconds each took in each round, for ``images`` images (textbook: ``textbook_images``).
+
+    same: of the textbook's images, the share whose list is the same, for 'greedy',
+    'greedy_fp32', 'beam', 'beam_fp32'.
+    """
+
+    images: int
+    textbook_images: int
+    device: str
+    tags_an_image: float
+    seconds: dict[str, list[float]]
+    same: dict[str, float]
+
+    def rate(self, name: str) -> float:
+        """Images a second, from the median of the rounds."""
+        return rate(self.textbook_images if name.startswith("textbook") else self.images, self.seconds[name])
+
+
+def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rounds: int) -> DecodingBenchmark:
+    """Train a model for a few epochs, then time every decoder and the textbook's loops in alternation."""
+    device = choose_device(config.device)
+    with tempfile.TemporaryDirectory() as folder:
+        # A tenth of the images is held out by ``make_up_data``; all of them are decoded.
+        settings = TrainingConfig(epochs=EPOCHS, device=config.device)
+        data = load_training_data(*make_up_data(Path(folder), images, vocabulary), settings, device)
+        trainer = Trainer(data, settings, device)
+        for _ in range(EPOCHS):
+            trainer.train_epoch()
+        model = trainer.average.eval()
+        features = data.training.features[data.training.row].cpu()
+    few = features[: max(1, images // 10)]
+    longest = data.longest
+    decoders = {
+        "greedy": config.replace(decode="greedy"),
+        "beam": config.replace(decode="beam"),
+        "mbr": config.replace(decode="mbr"),
+        "greedy_fp32": config.replace(decode="greedy", precision="fp32"),
+        "beam_fp32": config.replace(decode="beam", precision="fp32"),
+    }
+    loops = {"textbook_greedy": 1, "textbook_beam": config.beam_size}
+    lists: dict[str, Sequence[Sequence[int]]] = {}
+
+    def ours(name: str) -> Callable[[], None]:
+        def decode() -> None:
+            lists[name] = rank_tags(model, features, longest, decoders[name], device).lists()
+
+        return decode
+
+    def textbook(name: str, width: int) -> Callable[[], None]:
+        cell = TextbookDecoder(model.cpu())
+
+        def decode() -> None:
+            lists[name] = [cell.decode(row, longest, width) for row in few]
+
+        return decode
+
+    contestants = {name: ours(name) for name in decoders} | {name: textbook(name, width) for name, width in loops.items()}
+    for contestant in contestants.values():
+        contestant()
+    seconds = alternate(contestants, rounds)
+    same = {
+        name: sum(a == b for a, b in zip(lists[name], lists["textbook_" + name.removesuffix("_fp32")])) / len(few)
+        for name in decoders
+        if name != "mbr"
+    }
+    tags = sum(map(len, lists["greedy"])) / len(features)
+    return DecodingBenchmark(len(features), len(few), str(device), tags, seconds, same)
+
+
+class TextbookDecoder:
+    """One image at a time: ``nn.LSTMCell`` on [embedding; v], greedy as a beam of one."""
+
+    def __init__(self, model: RankTagger) -> None:
+        sizes = model.config
+        self.model = model
+        self.cell = nn.LSTMCell(sizes.embedding + sizes.projection, sizes.hidden)
+        self.cell.weight_ih.data = torch.cat([model.embedding_gates, model.image_gates], dim=1).detach()
+        self.cell.weight_hh.data = model.recurrent.detach()
+        self.cell.bias_ih.data = model.bias.detach()
+        self.cell.bias_hh.data = torch.zeros_like(model.bias)
+
+    @torch.no_grad()
+    def decode(self, features: Tensor, longest: int, width: int) -> list[int]:
+        """The tag numbers of one image (D,)."""
+        model, stop = self.model, self.model.config.vocabulary
+        v = model.project(model.standardise(features[None]))
+        h = c = v.new_zeros(1, model.config.hidden)
+        beams: list[tuple[float, list[int], bool]] = [(0.0, [], False)]
+        for _ in range(longest):
+            live = [n for n, (_, _, done) in enumerate(beams) if not done]
+            previous = torch.tensor([beams[n][1][-1] if beams[n][1] else stop for n in live])
+            x = torch.cat([F.embedding(previous, model.embedding), v.expand(len(live), -1)], dim=1)
+            h, c = self.cell(x, (h, c))
+            z = model.output(h)
+            for row, n in enumerate(live):
+                z[row, beams[n][1]] = float("-inf")
+            log_p = torch.log_softmax(z, dim=1)
+            candidates = [(score, tags, True, 0) for score, tags, done in beams if done]
+            best, choice = log_p.topk(width, dim=1)
+            for row, n in enumerate(live):
+                score, tags, _ = beams[n]
+                for p, tag in zip(best[row].tolist(), choice[row].tolist()):
+                    candidates.append((score + p, tags if tag == stop else [*tags, tag], tag == stop, row))
+            candidates.sort(key=lambda candidate: -candidate[0])
+            kept = candidates[:width]
+            beams = [(score, tags, done) for score, tags, done, _ in kept]
+            rows = [row for _, _, done, row in kept if not done]
+            if not rows or beams[0][2]:
+                break
+            h, c = h[rows], c[rows]
+        return beams[0][1]
