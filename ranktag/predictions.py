@@ -14,7 +14,7 @@ lists are, so that the two sides of a comparison are spelt alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ranktag.errors import RanktagError
@@ -34,7 +34,7 @@ def write_predictions(path: Path, predictions: Mapping[str, Sequence[tuple[str, 
     Raises RanktagError for a wide file with a tag that holds ``|``.
     """
     if format == "long":
-        write_table(path, LONG, _long_rows(predictions))
+        write_table(path, LONG, (row for image_id, tags in predictions.items() for row in long_rows(image_id, tags)))
     elif format == "wide":
         write_table(
             path,
@@ -48,12 +48,11 @@ def write_predictions(path: Path, predictions: Mapping[str, Sequence[tuple[str, 
         raise ValueError(f"format '{format}' is neither long nor wide")
 
 
-def _long_rows(predictions: Mapping[str, Sequence[tuple[str, float]]]) -> Iterable[tuple[object, ...]]:
-    for image_id, tags in predictions.items():
-        if not tags:
-            yield image_id, None, None, None
-        for rank, (tag, probability) in enumerate(tags, 1):
-            yield image_id, rank, tag, _number(probability)
+def long_rows(image_id: str, tags: Sequence[tuple[str, float]]) -> list[tuple[object, ...]]:
+    """The rows of an image in a long file; one without tags has a row with empty cells."""
+    if not tags:
+        return [(image_id, None, None, None)]
+    return [(image_id, rank, tag, _number(probability)) for rank, (tag, probability) in enumerate(tags, 1)]
 
 
 def _number(probability: float) -> str:

@@ -13,6 +13,7 @@ import csv
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from ranktag.errors import RanktagError
 from ranktag.files import atomic_path
@@ -119,12 +120,17 @@ def _columns(path: Path, header: list[str], required: Sequence[str], optional: S
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a UTF-8 CSV file in one piece (see ``ranktag.files.atomic_path``); text cells are guarded, None is ''."""
+    """Write a UTF-8 CSV file in one piece (see ``ranktag.files.atomic_path`` and ``write_rows``)."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        # The csv module leaves a lone carriage return unquoted, which would end the row when it is read.
-        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(header)
-        for row in rows:
-            cells = [guard_formula(cell) if isinstance(cell, str) else cell for cell in row]
-            (quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
+        write_rows(file, [header])
+        write_rows(file, rows)
+
+
+def write_rows(file: TextIO, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows of CSV to an open file; text cells are guarded, None is ''."""
+    writer = csv.writer(file, lineterminator="\n")
+    # The csv module leaves a lone carriage return unquoted, which would end the row when it is read.
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        cells = [guard_formula(cell) if isinstance(cell, str) else cell for cell in row]
+        (quoting if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
