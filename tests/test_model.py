@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import making  # noqa: F401  (sets the number of threads)
 from ranktag.decoding import Stepper
 from ranktag.expected_gain import Limits
 from ranktag.model import FORMS, Dropout, ModelConfig, PackedLSTM, RankTagger
