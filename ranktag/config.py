@@ -246,3 +246,14 @@ class TableConfig(PrepareConfig):
         None, "one row a tag: the column that tells several people's lists for an image apart", when_none="one list an image"
     )
     split_column: str | None = setting(None, "the column that says train, val or test", when_none="no split")
+
+
+@dataclass(frozen=True)
+class RecipeConfig(Config):
+    """Settings of a recipe: every model on one data set, to the finished table."""
+
+    table: str = setting("val", "the split whose images the table is of; it is not trained on", choices=("val", "test"))
+    seeds: int = setting(5, "trainings of each model that has something random", unit="seeds", low=1, high=1000)
+    num_tags: int = setting(10, "tags that every model names for an image, so that none gains by naming more", unit="tags", low=1)
+    weights: str = setting("imagenet", "the weights of the network, if features are extracted (see extract-features)")
+    device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)

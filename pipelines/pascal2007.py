@@ -1,0 +1,29 @@
+"""``ranktag pascal2007``: the recipe for PASCAL VOC 2007."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ranktag.config import RecipeConfig, VocConfig
+from ranktag.pipelines.options import FilePath, config_options, overwrite_option
+from ranktag.pipelines.recipes import features, finish, recipe_options
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", type=FilePath)
+@recipe_options
+@config_options(RecipeConfig)
+@overwrite_option
+def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig, overwrite: bool) -> int:
+    """Every model on PASCAL VOC 2007, to the finished table.
+
+    SOURCE is a VOC devkit folder. Tags are its classes, the largest box first, in the
+    official splits. Features are extracted from its photos unless --cache gives them.
+    """
+    from ranktag.datasets.voc import prepare_voc, voc_folder
+
+    prepared = prepare_voc(source, VocConfig())
+    photos = voc_folder(source) / "JPEGImages"
+    return finish(features(cache, photos, output, config), prepared.tag_lists(), output, config, photos, overwrite)
