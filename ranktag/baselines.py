@@ -134,10 +134,11 @@ BASELINES: dict[str, Any] = {"popularity": Popularity, "knn": Neighbours, "linea
 
 
 def targets(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean over an image's people of a tag's gain, and of its presence: both (N, V) float32."""
+    """Mean over an image's people who gave tags of a tag's gain, and of its presence: both (N, V) float32."""
     gain = torch.zeros(len(examples.people), len(examples.known))
     presence = torch.zeros_like(gain)
-    for n, people in enumerate(examples.people):
+    for n, lists in enumerate(examples.people):
+        people = [tags for tags in lists if tags]
         for tags in people:
             numbers = examples.known.encode(tags)
             ranks = torch.arange(1, len(numbers) + 1)
