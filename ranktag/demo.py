@@ -17,9 +17,12 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from ranktag.backbone import imagenet_path
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
@@ -113,8 +116,9 @@ def run_demo(
 
     say("3/5 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
     training = SMALL.replace(seed=config.seed)
-    trained = train(cache, tags, folder / "run", training, report=lambda epoch: _say_epoch(epoch, say))
-    train(cache, tags, folder / POPULARITY, training.replace(model="popularity"))
+    with _one_thread():
+        trained = train(cache, tags, folder / "run", training, report=lambda epoch: _say_epoch(epoch, say))
+        train(cache, tags, folder / POPULARITY, training.replace(model="popularity"))
     say(
         f"    {trained.lists} lists of {trained.images} scenes; epoch {trained.epoch} was the best on the validation scenes "
         f"and is kept in {folder / 'run'} ({trained.seconds:.0f} s)"
@@ -155,6 +159,17 @@ def _clear(folder: Path, overwrite: bool) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: a model this small gains nothing from a second, and loses much where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Lines(Progress):
