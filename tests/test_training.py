@@ -38,6 +38,17 @@ from ranktag.training_set import join, load_training_data
 NO_DROPOUT = {"dropout_features": 0.0, "dropout_embedding": 0.0, "dropout_output": 0.0}
 
 
+@pytest.fixture
+def curves() -> None:
+    """Asked for by tests that look at the curves: drawing them takes longer than the training."""
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "curves" not in request.fixturenames:
+        monkeypatch.setattr(training, "plot_history", lambda path, epochs: None)
+
+
 class Killed(Exception):
     """Stands in for a process that ends."""
 
@@ -132,7 +143,7 @@ def test_a_run_that_was_killed_before_it_saved_weights_begins_again(tmp_path: Pa
     assert (tmp_path / "killed/model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path, curves: None) -> None:
     cache, tags = make_data(tmp_path)
     first = train(cache, tags, tmp_path / "run", tiny())
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -156,7 +167,7 @@ SCRIPT = """
 
 
 @pytest.mark.slow
-def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
+def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path, curves: None) -> None:
     cache, tags = make_data(tmp_path)
     train(cache, tags, tmp_path / "straight", tiny(epochs=40, patience=40))
     script = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
@@ -329,7 +340,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
 # The run folder.
 
 
-def test_the_run_folder_holds_what_the_contract_names(tmp_path: Path) -> None:
+def test_the_run_folder_holds_what_the_contract_names(tmp_path: Path, curves: None) -> None:
     cache, tags = make_data(tmp_path)
     rows: list[trainer.Epoch] = []
     report = train(cache, tags, tmp_path / "run", tiny(epochs=4), report=rows.append)
@@ -471,7 +482,7 @@ def test_without_tensorboard_the_old_run_stays(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "run/model.pt").read_bytes() == before
 
 
-def test_without_matplotlib_there_are_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_there_are_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curves: None) -> None:
     cache, tags = make_data(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     train(cache, tags, tmp_path / "run", tiny(epochs=1))

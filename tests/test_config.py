@@ -1,0 +1,73 @@
+"""Settings: checked wherever they come from, and every one has a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any
+
+import pytest
+
+from ranktag import config
+from ranktag.config import Config, DecodingConfig, TrainingConfig
+from ranktag.errors import RanktagError
+
+CONFIGS = [c for c in vars(config).values() if isinstance(c, type) and issubclass(c, Config) and c is not Config]
+FIELDS = [pytest.param(c, f, id=f"{c.__name__}.{f.name}") for c in CONFIGS for f in dataclasses.fields(c)]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_the_defaults_are_allowed_and_plain(kind: type[Config]) -> None:
+    made = kind()
+    assert json.loads(json.dumps(made.to_dict())) == made.to_dict()
+    assert made.replace() == made
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_every_setting_says_what_it_is_and_what_none_stands_for(kind: type[Config], field: dataclasses.Field[Any]) -> None:
+    help_text = field.metadata["help"]
+    assert help_text and not help_text.endswith(".") and "default" not in help_text
+    assert (field.default is None) == (field.metadata["when_none"] is not None)
+    if field.metadata["choices"] and field.default is not None:
+        assert field.default in field.metadata["choices"]
+    # A type that the commands can make an option of.
+    hint = typing.get_type_hints(kind)[field.name]
+    if isinstance(hint, types.UnionType):
+        (hint,) = (t for t in typing.get_args(hint) if t is not type(None))
+    assert hint in (bool, int, float, str)
+
+
+@pytest.mark.parametrize(("kind", "field"), [p for p in FIELDS if p.values[1].metadata["low"] is not None or p.values[1].metadata["high"] is not None])
+def test_limits_are_inclusive_and_nothing_passes_them(kind: type[Config], field: dataclasses.Field[Any]) -> None:
+    low, high = field.metadata["low"], field.metadata["high"]
+    for limit, beyond in ((low, -1), (high, 1)):
+        if limit is None:
+            continue
+        kind(**{field.name: limit})
+        with pytest.raises(RanktagError, match=f"^{field.name}: .* is not "):
+            kind(**{field.name: limit + beyond})
+    with pytest.raises(RanktagError, match=f"^{field.name}: nan is not "):
+        kind(**{field.name: math.nan})
+
+
+def test_a_word_that_is_no_choice_is_refused() -> None:
+    with pytest.raises(RanktagError, match="model: 'transformer' is not one of every-step, initial-state, linear, knn, popularity"):
+        TrainingConfig(model="transformer")
+    with pytest.raises(RanktagError, match="decode: 'sample' is not one of mbr, greedy, beam"):
+        DecodingConfig().replace(decode="sample")
+
+
+def test_none_is_refused_where_it_stands_for_nothing() -> None:
+    assert DecodingConfig(num_tags=None).num_tags is None
+    with pytest.raises(RanktagError, match="samples: a value is needed"):
+        DecodingConfig(samples=None)  # type: ignore[arg-type]
+
+
+def test_a_limit_is_named_as_it_is() -> None:
+    with pytest.raises(RanktagError, match="lr: 20.0 is not between 1e-12 and 10.0"):
+        TrainingConfig(lr=20.0)
+    with pytest.raises(RanktagError, match="epochs: 0 is not at least 1"):
+        TrainingConfig(epochs=0)
