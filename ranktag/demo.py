@@ -63,7 +63,7 @@ class DemoReport:
 
     weights: of the network, 'imagenet' or 'random:SEED'. model, popularity: NDCG@5 on
     the test scenes. better: their difference. people: the NDCG@5 of a person's list
-    against the others', which no model can be expected to pass by much.
+    against the other people's; None with one person.
     """
 
     folder: Path
