@@ -7,7 +7,12 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
+from ranktag.pipelines.options import (
+    FilePath,
+    config_options,
+    overwrite_option,
+    quiet_option,
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from ranktag.pipelines.options import FilePath, config_options, quiet_option
 
 from ranktag.config import ExtractionConfig
 from ranktag.errors import one_line
+from ranktag.pipelines.options import FilePath, config_options, quiet_option
 
 if TYPE_CHECKING:
     from ranktag.extraction import ExtractionReport

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from ranktag.pipelines.options import FilePath, overwrite_option, quiet_option
 
 

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranktag.config import CaptionsConfig, LabelmeConfig, PrepareConfig, TableConfig, VocConfig
+from ranktag.config import (
+    CaptionsConfig,
+    LabelmeConfig,
+    PrepareConfig,
+    TableConfig,
+    VocConfig,
+)
 from ranktag.errors import one_line
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
+from ranktag.pipelines.options import (
+    FilePath,
+    config_options,
+    overwrite_option,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from ranktag.datasets.prepared import Prepared

@@ -9,7 +9,12 @@ import click
 
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option, quiet_option
+from ranktag.pipelines.options import (
+    FilePath,
+    config_options,
+    overwrite_option,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from ranktag.trainer import Epoch

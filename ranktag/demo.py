@@ -25,10 +25,11 @@ from pathlib import Path
 import torch
 
 from ranktag.backbone import imagenet_path
+from ranktag.comparison import Change, Estimate, EvaluationReport
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
 from ranktag.decoding import decode
 from ranktag.errors import RanktagError
-from ranktag.evaluation import Change, Estimate, EvaluationReport, evaluate
+from ranktag.evaluation import evaluate
 from ranktag.extraction import Plan, Progress, extract_features
 from ranktag.files import atomic_path
 from ranktag.scenes import SETTINGS, draw_scenes

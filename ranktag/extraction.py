@@ -161,7 +161,8 @@ def extract_features(
         if worker[1] == 1:
             join_locked(output)
             cache = output
-        return ExtractionReport(output, len(listed), run.images, run.computed, run.failures, run.seconds, cache, worker)
+        failures = [(listed.ids[row], run.failures[row]) for row in sorted(run.failures)]
+        return ExtractionReport(output, len(listed), run.images, run.computed, failures, run.seconds, cache, worker)
 
 
 def features_like(
@@ -299,7 +300,7 @@ class _Run:
         self.images = sum(shard.stop - shard.start for shard in mine)
         self.computed = 0
         self.seconds = 0.0
-        self.failures: list[tuple[str, str]] = []
+        self.failures: dict[int, str] = {}  # row in the list -> reason
         self.device = choose_device(config.device or _local_device(os.environ))
         dtype = str(choose_dtype(config.precision, self.device)).removeprefix("torch.")
         self.wanted = dataclasses.replace(wanted, compute_dtype=dtype)
@@ -339,7 +340,7 @@ class _Run:
             self.progress.note(f"{path}: holds other images than its name says (it is made again)")
             return False
         self.kept_sha256 = self.kept_sha256 or store.provenance.weights_sha256
-        self.failures.extend((i, e) for i, e, valid in zip(store.image_id, store.error, store.valid) if not valid)
+        self.failures.update((shard.start + int(row), store.error[row]) for row in np.flatnonzero(~store.valid))
         return True
 
     def compute(self) -> None:
@@ -444,7 +445,7 @@ class _Run:
         ids = self.listed.ids[shard.start : shard.stop]
         write_shard(self.output, shard, ids, features, errors, self.wanted, len(self.listed))
         self.computed += shard.stop - shard.start
-        self.failures.extend((i, e) for i, e in zip(ids, errors) if e)
+        self.failures.update((shard.start + row, error) for row, error in enumerate(errors) if error)
 
 
 def _is_there(folder: Path) -> bool:

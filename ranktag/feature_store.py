@@ -290,10 +290,13 @@ class _KeepsFailure(io.FileIO):
         written = 0
         try:
             while self.failure is None and written < len(view):
-                written += super().write(view[written:]) or 0
+                written += self._write_some(view[written:])
         except OSError as error:
             self.failure = error
         return len(view)
+
+    def _write_some(self, view: memoryview) -> int:
+        return super().write(view)
 
     def truncate(self, size: int | None = None) -> int:
         try:

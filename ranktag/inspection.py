@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.errors import RanktagError
-from ranktag.feature_store import FEATURE_DIM, FeatureStore, Provenance, content_sha256, image_list_sha256, open_features
+from ranktag.feature_store import (
+    FEATURE_DIM,
+    FeatureStore,
+    Provenance,
+    content_sha256,
+    image_list_sha256,
+    open_features,
+)
 
 BLOCK = 1024  # rows read at once
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ranktag.comparison import EvaluationReport
 from ranktag.config import DecodingConfig, RecipeConfig, TrainingConfig
 from ranktag.decoding import decode
 from ranktag.device import choose_device
 from ranktag.errors import RanktagError
-from ranktag.evaluation import EvaluationReport, evaluate
+from ranktag.evaluation import evaluate
 from ranktag.feature_store import open_features
 from ranktag.tag_lists import TagLists, shuffled, write_tag_lists
 from ranktag.training import train

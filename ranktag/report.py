@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ranktag import __version__
+from ranktag.comparison import SCORES, VALUES, Estimate, EvaluationReport
 from ranktag.errors import RanktagError
-from ranktag.evaluation import SCORES, VALUES, Estimate, EvaluationReport
 from ranktag.files import atomic_folder
 from ranktag.report_page import render
 from ranktag.tables import write_table

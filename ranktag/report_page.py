@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ranktag import __version__
-from ranktag.evaluation import CUTOFFS, VALUES, Change, EvaluationReport, Row
+from ranktag.comparison import CUTOFFS, VALUES, Change, EvaluationReport, Row
 from ranktag.report_text import notes, title
 
 TEMPLATE = "report_page.html.jinja"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ranktag.comparison import Change, Estimate, EvaluationReport
 from ranktag.errors import one_line
-from ranktag.evaluation import Change, Estimate, EvaluationReport
 
 
 def to_text(report: EvaluationReport) -> str:

@@ -15,7 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ranktag import baselines
-from ranktag.baselines import BaselineConfig, Neighbours, fit_neighbours, fit_popularity, fit_ridge, targets
+from ranktag.baselines import (
+    BaselineConfig,
+    Neighbours,
+    fit_neighbours,
+    fit_popularity,
+    fit_ridge,
+    targets,
+)
 from ranktag.expected_gain import best_five
 from ranktag.training_set import Examples
 from ranktag.vocabulary import Vocabulary

@@ -14,7 +14,14 @@ import torch
 from making import make_cache
 
 from ranktag.baselines import BaselineConfig, Neighbours, Popularity, Ridge
-from ranktag.checkpoint import FORMAT, MODEL_FILE, Checkpoint, load_checkpoint, read_tensors, save_checkpoint
+from ranktag.checkpoint import (
+    FORMAT,
+    MODEL_FILE,
+    Checkpoint,
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+)
 from ranktag.errors import RanktagError
 from ranktag.feature_store import Provenance, open_features
 from ranktag.model import FORMS, ModelConfig, RankTagger

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from ranktag.config import DecodingConfig
 from ranktag.decoding import Draw, Stepper, beam, expected_gains, greedy, rank_tags
 from ranktag.errors import RanktagError
-from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, best_five, rank_by_gain
+from ranktag.expected_gain import (
+    ExpectedGains,
+    Limits,
+    RankedTags,
+    best_five,
+    rank_by_gain,
+)
 from ranktag.model import FORMS, ModelConfig, RankTagger
 
 D = 5

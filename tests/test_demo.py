@@ -13,10 +13,11 @@ import pytest
 
 from ranktag.backbone import imagenet_path
 from ranktag.checkpoint import load_checkpoint
+from ranktag.comparison import Change, Estimate
 from ranktag.config import DemoConfig
 from ranktag.demo import DemoReport, Example, run_demo, summary
 from ranktag.errors import RanktagError
-from ranktag.evaluation import Change, Estimate, evaluate
+from ranktag.evaluation import evaluate
 from ranktag.feature_store import open_features
 from ranktag.predictions import read_predictions
 from ranktag.tag_lists import read_tag_lists

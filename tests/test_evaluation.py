@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from ranktag import report as reports
+from ranktag.comparison import PEOPLE, SCORES, EvaluationReport, compare
 from ranktag.config import EvaluationConfig
 from ranktag.errors import RanktagError
-from ranktag.evaluation import PEOPLE, SCORES, EvaluationReport, compare, evaluate, unique_labels
+from ranktag.evaluation import evaluate, unique_labels
 from ranktag.files import atomic_folder
 from ranktag.predictions import write_predictions
 from ranktag.report import FILES

@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from ranktag.errors import RanktagError, one_line
-from ranktag.files import FileLock, atomic_folder, atomic_path, refuse_existing, sha256_file
+from ranktag.files import (
+    FileLock,
+    atomic_folder,
+    atomic_path,
+    refuse_existing,
+    sha256_file,
+)
 
 
 def names(folder: Path) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ranktag.comparison import SCORES, EvaluationReport, compare
 from ranktag.config import EvaluationConfig
-from ranktag.evaluation import SCORES, EvaluationReport, compare
 from ranktag.report_page import render
 from ranktag.tag_lists import TagLists
 

@@ -10,7 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ranktag.errors import RanktagError
-from ranktag.tables import guard_formula, read_header, read_table, unguard_formula, write_table
+from ranktag.tables import (
+    guard_formula,
+    read_header,
+    read_table,
+    unguard_formula,
+    write_table,
+)
 
 # Every character that UTF-8 can hold but NUL: quotes, newlines, formula signs and separators among them.
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from("=+-@'\"\t\r\n,;|\u2028\x85\ufeff"), max_size=8)

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranktag.errors import RanktagError
-from ranktag.tag_lists import SPLITS, TagLists, assign_splits, clean_tag, join_tags, read_tag_lists, unique_tags, write_tag_lists
+from ranktag.tag_lists import (
+    SPLITS,
+    TagLists,
+    assign_splits,
+    clean_tag,
+    join_tags,
+    read_tag_lists,
+    unique_tags,
+    write_tag_lists,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from("=+-@'\"\t\r\n,; é"), min_size=1, max_size=8)
 TAGS = st.lists(TEXT.filter(lambda tag: "|" not in tag), max_size=4).map(unique_tags)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ranktag.backbone import LAYERS, MODELS, Backbone, load_backbone
+from ranktag.backbone import LAYERS, MODELS, load_backbone
 from ranktag.benchmarks import alternate, rate
 from ranktag.config import ExtractionConfig
 from ranktag.extraction import choose_batch_size, choose_workers, extract_features

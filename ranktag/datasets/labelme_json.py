@@ -15,9 +15,23 @@ from typing import Any
 
 from ranktag.config import LabelmeConfig
 from ranktag.datasets.names import normal_name, read_aliases
-from ranktag.datasets.objects import AnnotatedObject, Point, add_objects, box_area, polygon_area
+from ranktag.datasets.objects import (
+    AnnotatedObject,
+    Point,
+    add_objects,
+    box_area,
+    polygon_area,
+)
 from ranktag.datasets.prepared import Prepared
-from ranktag.datasets.sources import BrokenFile, count_mask, files_below, image_suffixes, is_image_name, number, read_bytes
+from ranktag.datasets.sources import (
+    BrokenFile,
+    count_mask,
+    files_below,
+    image_suffixes,
+    is_image_name,
+    number,
+    read_bytes,
+)
 
 RESERVED = ("__ignore__", "_background_")
 """Labels that the tool itself gives a meaning: they name no object."""

@@ -9,9 +9,23 @@ from typing import TYPE_CHECKING
 
 from ranktag.config import LabelmeConfig
 from ranktag.datasets.names import normal_name, read_aliases
-from ranktag.datasets.objects import AnnotatedObject, add_objects, box_area, polygon_area
+from ranktag.datasets.objects import (
+    AnnotatedObject,
+    add_objects,
+    box_area,
+    polygon_area,
+)
 from ranktag.datasets.prepared import Prepared
-from ranktag.datasets.sources import BrokenFile, count_mask, files_below, is_image_name, number, read_bytes, read_xml, text_of
+from ranktag.datasets.sources import (
+    BrokenFile,
+    count_mask,
+    files_below,
+    is_image_name,
+    number,
+    read_bytes,
+    read_xml,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
