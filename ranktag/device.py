@@ -15,7 +15,8 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        # A number comes back from every device that computes; torch's 'meta' has none.
+        torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise RanktagError(f"--device {name}: there is no such device here; try --device cpu") from None
     return device
