@@ -36,6 +36,7 @@ import numpy.typing as npt
 from ranktag import __version__
 from ranktag.errors import RanktagError
 from ranktag.files import atomic_path, refuse_existing
+from ranktag.trial import ends_badly
 
 FORMAT = "ranktag-features"
 FORMAT_VERSION = 1
@@ -129,13 +130,19 @@ def open_features(path: Path) -> FeatureStore:
         raise RanktagError(f"{path}: may not be read; check its permissions")
     if not path.is_file():
         raise RanktagError(f"{path}: is not a regular file, expected a feature cache (an .h5 file)")
+    if how := ends_badly(lambda: _open(path)):
+        raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; make it again with 'extract-features'")
     try:
-        with open_hdf5(path) as file:
-            return _read(path, file)
+        return _open(path)
     except RanktagError:
         raise
     except DAMAGE as error:
         raise RanktagError(f"{path}: damaged or not a feature cache ({_short(error)}); make it again with 'extract-features'") from None
+
+
+def _open(path: Path) -> FeatureStore:
+    with open_hdf5(path) as file:
+        return _read(path, file)
 
 
 @contextmanager
