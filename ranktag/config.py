@@ -111,8 +111,8 @@ class TrainingConfig(Config):
         "linear, knn and popularity are baselines",
         choices=("every-step", "initial-state", "linear", "knn", "popularity"),
     )
-    projection: int = setting(512, "d, the size of the projected image feature", unit="numbers", low=1, high=65536)
-    hidden: int = setting(512, "H, the size of the LSTM's state", unit="numbers", low=1, high=65536)
+    projection: int = setting(512, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
+    hidden: int = setting(512, "the size H of the LSTM's state", unit="numbers", low=1, high=65536)
     embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
     min_count: int = setting(1, "tags in fewer training lists are left out of the vocabulary", unit="lists", low=1)
     epochs: int = setting(60, "the longest training", unit="epochs", low=1)
@@ -143,7 +143,7 @@ class DecodingConfig(Config):
 
     decode: str = setting(
         "mbr",
-        "mbr ranks tags by expected gain; greedy and beam write one likely list",
+        "the decoder: mbr ranks tags by expected gain; greedy and beam write one likely list",
         choices=("mbr", "greedy", "beam"),
     )
     beam_size: int = setting(5, "lists kept at every step of beam", unit="lists", low=1, high=1000)

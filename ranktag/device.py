@@ -17,7 +17,7 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name)
         # A number comes back from every device that computes; torch's 'meta' has none.
         torch.zeros((), device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
         raise RanktagError(f"--device {name}: there is no such device here; try --device cpu") from None
     return device
 
