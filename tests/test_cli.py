@@ -16,10 +16,10 @@ from typing import Any
 import click
 import pytest
 from conftest import Outcome
+from ranktag.pipelines import cli
 
 import ranktag as package
 from ranktag.errors import RanktagError
-from ranktag.pipelines import cli
 
 HEAVY = ("torch", "torchvision", "numpy", "h5py", "pandas", "PIL", "scipy", "sklearn", "matplotlib", "jinja2")
 

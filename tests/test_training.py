@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,14 @@ SCRIPT = """
     training.SECONDS_BETWEEN_STATES = 0.0
     folder = Path({folder!r})
     say = lambda row: print(row.epoch, flush=True)
-    training.train(folder / "cache.h5", folder / "tags.csv", folder / "killed", tiny(epochs=40, patience=40), resume=True, report=say)
+    training.train(folder / "cache.h5", folder / "tags.csv", folder / "killed", tiny(epochs=60, patience=60), resume=True, report=say)
 """
 
 
 @pytest.mark.slow
 def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path, curves: None) -> None:
     cache, tags = make_data(tmp_path)
-    train(cache, tags, tmp_path / "straight", tiny(epochs=40, patience=40))
+    train(cache, tags, tmp_path / "straight", tiny(epochs=60, patience=60))
     script = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
     moment = random.Random(0)
     for after_epoch in (2, 15):
@@ -179,8 +180,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path, curves: None) -> 
             if int(line) >= after_epoch:
                 break
         # Somewhere in the next epochs: in a step, or while a file is written.
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(moment.uniform(0, 0.05))
+        time.sleep(moment.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
