@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from ranktag.errors import RanktagError
 from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, rank_by_gain
 from ranktag.feature_store import open_features
 from ranktag.files import refuse_existing
-from ranktag.model import ImageState, RankTagger
+from ranktag.model import RankTagger, activate
 from ranktag.predictions import write_predictions
 
 NEVER = float("-inf")
@@ -55,6 +55,14 @@ class FeatureRows:
         return torch.from_numpy(self._features[self._rows[part]])
 
 
+class Begun(NamedTuple):
+    """B images' lists, begun: image gates (B, 4H), added at every step, and the LSTM's h and c (B, H) after START."""
+
+    gates: Tensor
+    h: Tensor
+    c: Tensor
+
+
 class Stepper:
     """A trained model made ready for decoding: weights in the type that is computed in, tags' gate terms in a table."""
 
@@ -67,18 +75,20 @@ class Stepper:
         self.output_bias = model.output.bias.detach().to(dtype)
         self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
 
-    def images(self, features: Tensor) -> ImageState:
-        """(B, D) raw features -> what the LSTM knows of the images."""
-        return self.model.image_state(features.to(self.device), self.dtype)
+    def images(self, features: Tensor) -> Begun:
+        """(B, D) raw features -> lists of B images that have only begun."""
+        gates, start = self.model.image_state(features.to(self.device), self.dtype)
+        begun = self.table[-1:] + gates
+        if start is not None:
+            return Begun(gates, *self._cell(begun.addmm_(start[0], self.recurrent), start[1]))
+        return Begun(gates, *self._cell(begun, gates.new_zeros(1, 1, dtype=torch.float32)))
 
-    def step(self, image: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, gates: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the LSTM: image gates (B, 4H), previous tag (B,), h, c (B, H) -> the next h and c."""
-        hidden = h.shape[1]
-        a = torch.addmm(self.table[tag].add_(image), h, self.recurrent)
-        a[:, : 2 * hidden].sigmoid_()
-        a[:, 2 * hidden : 3 * hidden].tanh_()
-        a[:, 3 * hidden :].sigmoid_()
-        i, f, g, o = a.chunk(4, dim=1)
+        return self._cell(self.table[tag].add_(gates).addmm_(h, self.recurrent), c)
+
+    def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = activate(gates)
         c = torch.addcmul(f * c, i, g)
         return o * torch.tanh(c).to(self.dtype), c
 
@@ -92,17 +102,15 @@ class Stepper:
         return torch.log_softmax(z, dim=1)
 
 
-def greedy(stepper: Stepper, image: ImageState, limits: Limits) -> RankedTags:
+def greedy(stepper: Stepper, image: Begun, limits: Limits) -> RankedTags:
     """The most likely next tag at every step; score = p_t of the tag given the image and the tags before it."""
     n, v = len(image.h), stepper.vocabulary
     tags = torch.full((n, limits.longest), -1, device=stepper.device)
     scores = torch.zeros((n, limits.longest), device=stepper.device)
     used = torch.zeros((n, v), dtype=torch.bool, device=stepper.device)
     rows = torch.arange(n, device=stepper.device)
-    previous = torch.full((n,), v, device=stepper.device)
     gates, h, c = image
     for t in range(limits.longest):
-        h, c = stepper.step(gates, previous, h, c)
         best, choice = stepper.log_probabilities(h, used, limits).max(dim=1)
         going = choice < v
         if not bool(going.all()):
@@ -113,69 +121,61 @@ def greedy(stepper: Stepper, image: ImageState, limits: Limits) -> RankedTags:
         tags[rows, t] = choice
         scores[rows, t] = best.exp()
         used[torch.arange(len(rows), device=stepper.device), choice] = True
-        previous = choice
+        if t + 1 < limits.longest:
+            h, c = stepper.step(gates, choice, h, c)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
 
 
-def beam(stepper: Stepper, image: ImageState, limits: Limits, width: int) -> RankedTags:
+def beam(stepper: Stepper, image: Begun, limits: Limits, width: int) -> RankedTags:
     """The most likely of the lists that a beam of ``width`` lists finds; scores as in ``greedy``.
 
     A finished list keeps its place in the beam, and a list that reaches the length
     limit without STOP is an answer like any other.
     """
     n, v, longest, device = len(image.h), stepper.vocabulary, limits.longest, stepper.device
+    rows = torch.arange(n, device=device)
+    # Of each image's lists, (images, width), the first alone has begun.
     total = torch.full((n, width), NEVER, device=device)
     total[:, 0] = 0.0
     done = torch.zeros((n, width), dtype=torch.bool, device=device)
-    tags = torch.full((n, width, longest), -1, device=device)
-    scores = torch.zeros((n, width, longest), device=device)
-    used = torch.zeros((n, width, v), dtype=torch.bool, device=device)
-    rows = torch.arange(n, device=device)
-    final_tags, final_scores = tags[:, 0].clone(), scores[:, 0].clone()
-    gates = image.gates
-    h = image.h[:, None].expand(-1, width, -1)
-    c = image.c[:, None].expand(-1, width, -1)
-    previous = torch.full((n, width), v, device=device)
+    # What is kept of each list, (images x width, ...).
+    tags = torch.full((n * width, longest), -1, device=device)
+    scores = torch.zeros((n * width, longest), device=device)
+    used = torch.zeros((n * width, v), dtype=torch.bool, device=device)
+    gates, h, c = (x.repeat_interleave(width, dim=0) for x in image)
+    final_tags, final_scores = tags[::width].clone(), scores[::width].clone()
     for t in range(longest):
         live = (~done & (total > NEVER)).flatten().nonzero().squeeze(1)
-        owner = live // width
-        new_h, new_c = stepper.step(gates[owner], previous.flatten()[live], h.flatten(0, 1)[live], c.flatten(0, 1)[live])
         # Of each list's ways on only the best ``width`` can be among the best of all. A finished list has one, at no cost.
-        best, way = _top(stepper.log_probabilities(new_h, used.flatten(0, 1)[live], limits), width)
+        best, way = _top(stepper.log_probabilities(h[live], used[live], limits), width)
         ways = best.shape[1]
-        gain = torch.full((len(rows) * width, ways), NEVER, device=device)
-        gain[:, 0] = torch.where(done, 0.0, NEVER).flatten()
-        gain[live] = best
+        step = torch.full((len(rows) * width, ways), NEVER, device=device)
+        step[:, 0] = torch.where(done, 0.0, NEVER).flatten()
+        step[live] = best
         onward = torch.full((len(rows) * width, ways), v, device=device)
         onward[live] = way
-        total, flat = _top((total[:, :, None] + gain.view(len(rows), width, ways)).flatten(1), width)
-        parent = flat // ways
-        choice, step = onward.view(len(rows), -1).gather(1, flat), gain.view(len(rows), -1).gather(1, flat)
-        h_all, c_all = h.flatten(0, 1).clone(), c.flatten(0, 1).clone()
-        h_all[live], c_all[live] = new_h, new_c
-        at = (torch.arange(len(rows), device=device)[:, None] * width + parent).flatten()
-        h, c, tags, scores, used = (
-            x.view(len(rows), width, -1)
-            for x in (h_all[at], c_all[at], tags.flatten(0, 1)[at], scores.flatten(0, 1)[at], used.flatten(0, 1)[at])
-        )
-        r, k = ((choice < v) & (total > NEVER)).nonzero(as_tuple=True)
-        tags[r, k, t] = choice[r, k]
-        scores[r, k, t] = step[r, k].exp()
-        used[r, k, choice[r, k]] = True
-        done = (choice == v) | (total == NEVER)
-        previous = torch.where(done, v, choice)
-        finished = done.all(dim=1) | done[:, 0]
-        # Scores only fall, so once the best list is finished no other can overtake it.
-        if bool(finished.any()) or t == longest - 1:
-            if t == longest - 1:
-                finished = torch.ones_like(finished)
-            final_tags[rows[finished]], final_scores[rows[finished]] = tags[finished, 0], scores[finished, 0]
-            keep = ~finished
-            rows, gates, h, c, total, done, tags, scores, used, previous = (
-                x[keep] for x in (rows, gates, h, c, total, done, tags, scores, used, previous)
-            )
-            if not len(rows):
-                break
+        total, chosen = _top((total.flatten()[:, None] + step).view(len(rows), -1), width)
+        tag = onward.view(len(rows), -1).gather(1, chosen)
+        score = step.view(len(rows), -1).gather(1, chosen).exp()
+        done = (tag == v) | (total == NEVER)
+        parent = (torch.arange(len(rows), device=device)[:, None] * width + chosen // ways).flatten()
+        tags, scores, used = tags[parent], scores[parent], used[parent]
+        said = (~done).flatten().nonzero().squeeze(1)
+        tags[said, t] = tag.flatten()[said]
+        scores[said, t] = score.flatten()[said]
+        used[said, tag.flatten()[said]] = True
+        # Scores only fall, so once an image's best list is finished no other can overtake it, and the image leaves the batch.
+        finished = done[:, 0] if t + 1 < longest else torch.ones_like(done[:, 0])
+        final_tags[rows[finished]], final_scores[rows[finished]] = tags[::width][finished], scores[::width][finished]
+        kept = (~finished).repeat_interleave(width)
+        rows, total, done, tag = rows[~finished], total[~finished], done[~finished], tag[~finished]
+        if not len(rows):
+            break
+        gates, tags, scores, used, parent = gates[kept], tags[kept], scores[kept], used[kept], parent[kept]
+        going = (~done).flatten().nonzero().squeeze(1)
+        states = stepper.step(gates[going], tag.flatten()[going], h[parent[going]], c[parent[going]])
+        h, c = h[parent], c[parent]
+        h[going], c[going] = states
     return RankedTags(final_tags.cpu().numpy(), final_scores.cpu().numpy())
 
 
@@ -230,7 +230,7 @@ def rank_gain(kind: str, rank: int) -> float:
     return 1.0 / math.log2(1 + rank) if kind == "log" else 1.0
 
 
-def expected_gains(stepper: Stepper, image: ImageState, limits: Limits, draw: Draw, kind: str) -> ExpectedGains:
+def expected_gains(stepper: Stepper, image: Begun, limits: Limits, draw: Draw, kind: str) -> ExpectedGains:
     """Expected gain of every tag, from the tree of the lists that ``draw`` draws.
 
     Lists that begin alike share their state, so the tree has one node a distinct
@@ -246,11 +246,9 @@ def expected_gains(stepper: Stepper, image: ImageState, limits: Limits, draw: Dr
     weight = torch.full((n,), float(draw.lists), device=device)
     offset = torch.full((n,), draw.offset, dtype=torch.float64, device=device)
     used = torch.zeros((n, v), dtype=torch.bool, device=device)
-    tag = torch.full((n,), v, device=device)
     h, c = image.h, image.c
     levels: list[_Level] = []
     for t in range(1, limits.longest + 1):
-        h, c = stepper.step(image.gates[owner], tag, h, c)
         p = stepper.log_probabilities(h, used, limits).exp()
         expected = weight[:, None] / draw.lists * p[:, :v]
         presence.index_add_(0, owner, expected)
@@ -261,12 +259,13 @@ def expected_gains(stepper: Stepper, image: ImageState, limits: Limits, draw: Dr
             # Not nonzero(): where a damaged feature makes p not a number, no list goes on.
             parent, choice = (onward[:, :v] > 0).nonzero(as_tuple=True)
             levels.append(_Level(owner, weight * p[:, v], parent, choice, onward[parent, choice]))
-            if not len(parent):
+            if not len(parent) or t == limits.longest:
                 break
-            owner, tag, weight, h, c = owner[parent], choice, onward[parent, choice], h[parent], c[parent]
+            owner, weight = owner[parent], onward[parent, choice]
             offset = (offset[parent] + (choice + 1) * GOLDEN).frac()
             used = used[parent]
             used[torch.arange(len(parent), device=device), choice] = True
+            h, c = stepper.step(image.gates[owner], choice, h[parent], c[parent])
     if kind == "linear":
         _add_linear_gain(gain, levels, draw.lists)
     return ExpectedGains(gain, presence, presence.sum(dim=1))

@@ -40,15 +40,10 @@ class ModelConfig:
 
 
 class ImageState(NamedTuple):
-    """What the LSTM knows of B images: gates (B, 4H) added at every step, and the start (h_0, c_0), each (B, H)."""
+    """What the LSTM knows of B images: gates (B, 4H), added at every step, and its start (h_0, c_0), each (B, H); None stands for zeros."""
 
     gates: Tensor
-    h: Tensor
-    c: Tensor
-
-    def select(self, rows: Tensor) -> ImageState:
-        """The images of the given rows."""
-        return ImageState(self.gates[rows], self.h[rows], self.c[rows])
+    start: tuple[Tensor, Tensor] | None
 
 
 class Dropout(NamedTuple):
@@ -126,10 +121,9 @@ class RankTagger(nn.Module):
             x = dropout(x, dropout.features)
         v = F.linear(x, self.project.weight.to(dtype), self.project.bias.to(dtype))
         if self.config.form == "every-step":
-            zero = v.new_zeros(len(v), self.config.hidden)
-            return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), zero, zero.float())
+            return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
         h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
-        return ImageState(self.bias.to(dtype).expand(len(v), -1), torch.tanh(h), c.float())
+        return ImageState(self.bias.to(dtype).expand(len(v), -1), (torch.tanh(h), c.float()))
 
     def forward(self, features: Tensor, batch: PackedLists, dtype: torch.dtype = torch.float32, dropout: Dropout | None = None) -> Tensor:
         """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
@@ -145,7 +139,8 @@ class RankTagger(nn.Module):
         if dropout is not None:
             embedded = dropout(embedded, dropout.embedding)
         gates = F.linear(embedded, self.embedding_gates.to(dtype))
-        hidden: Tensor = PackedLSTM.apply(gates, image.gates, image.h, image.c, self.recurrent.to(dtype), batch.sizes)
+        h, c = image.start or (None, None)
+        hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, self.recurrent.to(dtype), batch.sizes)
         if dropout is not None:
             hidden = dropout(hidden, dropout.output)
         return F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()
@@ -168,62 +163,83 @@ class PackedLSTM(torch.autograd.Function):
 
     h_t, c_t = cell(gates_t + image + W h_{t-1}, c_{t-1}). Autograd alone would add up the
     gradient of W step by step; here it is one product over all S steps. The cell state is
-    float32 whatever the products are computed in.
+    float32 even where the products are computed in half as many bits.
     """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, image: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:
-        """gates (S, 4H), image (B, 4H), h0 (B, H), c0 (B, H) float32, weight (4H, H) -> h (S, H)."""
-        hidden = h0.shape[1]
+    def forward(
+        ctx: Any, gates: Tensor, image: Tensor, h0: Tensor | None, c0: Tensor | None, weight: Tensor, sizes: list[int]
+    ) -> Tensor:
+        """gates (S, 4H), image (B, 4H), h0 (B, H), c0 (B, H) float32 (None: zeros), weight (4H, H) -> h (S, H)."""
+        hidden = weight.shape[1]
         activated = torch.empty_like(gates)
         outputs = gates.new_empty(gates.shape[0], hidden)
-        cells = c0.new_empty(gates.shape[0], hidden)
+        cells = gates.new_empty(gates.shape[0], hidden, dtype=torch.promote_types(gates.dtype, torch.float32))
+        tanh_cells = torch.empty_like(cells)
         h, c, start = h0, c0, 0
         for n in sizes:
-            a = torch.addmm(gates[start : start + n] + image[:n], h[:n], weight.t())
-            a[:, : 2 * hidden].sigmoid_()
-            a[:, 2 * hidden : 3 * hidden].tanh_()
-            a[:, 3 * hidden :].sigmoid_()
-            i, f, g, o = a.chunk(4, dim=1)
-            c = torch.mul(f, c[:n], out=cells[start : start + n]).addcmul_(i, g)
-            h = torch.mul(o, torch.tanh(c), out=outputs[start : start + n])
-            activated[start : start + n] = a
+            step = slice(start, start + n)
+            a = torch.add(gates[step], image[:n], out=activated[step])
+            if h is not None:
+                a.addmm_(h[:n], weight.t())
+            i, f, g, o = activate(a)
+            if c is None:
+                torch.mul(i, g, out=cells[step])
+            else:
+                torch.mul(f, c[:n], out=cells[step]).addcmul_(i, g)
+            c = cells[step]
+            h = torch.mul(o, torch.tanh(c, out=tanh_cells[step]), out=outputs[step])
             start += n
-        ctx.save_for_backward(activated, outputs, cells, h0, c0, weight)
+        ctx.save_for_backward(activated, outputs, cells, tanh_cells, h0, c0, weight)
         ctx.sizes = sizes
         return outputs
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Back-propagation through time; ``grad`` (S, H)."""
-        activated, outputs, cells, h0, c0, weight = ctx.saved_tensors
-        sizes, hidden = ctx.sizes, h0.shape[1]
+        activated, outputs, cells, tanh_cells, h0, c0, weight = ctx.saved_tensors
+        sizes, hidden = ctx.sizes, weight.shape[1]
         d_gates = torch.empty_like(activated)
-        d_h = torch.zeros_like(c0)
-        d_c = torch.zeros_like(c0)
-        previous_h = torch.empty_like(outputs)
-        end = activated.shape[0]
+        d_h = cells.new_zeros(sizes[0], hidden)
+        d_c = torch.zeros_like(d_h)
+        # h_{t-1} of every step but the first, whose own is h_0.
+        previous_h = outputs.new_empty(len(outputs) - sizes[0], hidden)
+        end = len(activated)
         for t in range(len(sizes) - 1, -1, -1):
             n = sizes[t]
             start = end - n
-            before = start - sizes[t - 1] if t else 0
-            c_before = cells[before : before + n] if t else c0
-            previous_h[start:end] = outputs[before : before + n] if t else h0
-            i, f, g, o = activated[start:end].float().chunk(4, dim=1)
-            tanh_c = torch.tanh(cells[start:end])
-            dh = d_h[:n] + grad[start:end]
+            step, before = slice(start, end), start - sizes[t - 1] if t else 0
+            i, f, g, o = activated[step].to(cells.dtype).chunk(4, dim=1)
+            tanh_c = tanh_cells[step]
+            dh = d_h[:n].add_(grad[step])
             dc = d_c[:n].addcmul_(dh * o, 1 - tanh_c * tanh_c)
-            da = d_gates[start:end]
+            c_before = cells[before : before + n] if t else c0
+            da = d_gates[step]
             da[:, :hidden] = dc * g * i * (1 - i)
-            da[:, hidden : 2 * hidden] = dc * c_before * f * (1 - f)
+            da[:, hidden : 2 * hidden] = 0 if c_before is None else dc * c_before * f * (1 - f)
             da[:, 2 * hidden : 3 * hidden] = dc * i * (1 - g * g)
             da[:, 3 * hidden :] = dh * tanh_c * o * (1 - o)
             dc.mul_(f)
-            d_h[:n] = da @ weight
+            if t:
+                previous_h[start - sizes[0] : end - sizes[0]] = outputs[before : before + n]
+            if t or h0 is not None:
+                d_h[:n] = da @ weight
             end = start
+        d_weight = d_gates[sizes[0] :].t() @ previous_h
+        if h0 is not None:
+            d_weight += d_gates[: sizes[0]].t() @ h0
         d_image = d_gates[: sizes[0]].clone()
         start = sizes[0]
         for n in sizes[1:]:
             d_image[:n] += d_gates[start : start + n]
             start += n
-        return d_gates, d_image, d_h.to(h0.dtype), d_c, d_gates.t() @ previous_h, None
+        return d_gates, d_image, None if h0 is None else d_h.to(h0.dtype), None if c0 is None else d_c, d_weight, None
+
+
+def activate(gates: Tensor) -> tuple[Tensor, ...]:
+    """Apply the gates' functions in place: (B, 4H) sums -> input, forget, cell and output gate, (B, H) each."""
+    hidden = gates.shape[1] // 4
+    gates[:, : 2 * hidden].sigmoid_()
+    gates[:, 2 * hidden : 3 * hidden].tanh_()
+    gates[:, 3 * hidden :].sigmoid_()
+    return gates.chunk(4, dim=1)

@@ -28,8 +28,16 @@ class AdamW:
         self.steps = [[torch.zeros((), device=p.device) for p in group] for group, _ in self.groups]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Move the parameters by their gradients at learning rate ``lr``, and forget the gradients."""
+    def step(self, lr: float, clip: float = 0.0) -> None:
+        """Move the parameters by their gradients at learning rate ``lr``, and forget the gradients.
+
+        clip: the norm that gradients together are scaled down to if theirs is larger; 0 is off.
+        """
+        scale = None
+        if clip:
+            gradients = [p.grad for group, _ in self.groups for p in group]
+            # The kernel divides by it on the way, which saves a pass over the gradients.
+            scale = (torch.stack(torch._foreach_norm(gradients)).norm() / clip).clamp(min=1.0)
         for (group, decay), mean, square, steps in zip(self.groups, self.mean, self.square, self.steps):
             torch._foreach_add_(steps, 1.0)
             torch._fused_adamw_(
@@ -46,6 +54,7 @@ class AdamW:
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
+                grad_scale=scale,
             )
             for parameter in group:
                 parameter.grad = None

@@ -91,9 +91,7 @@ class Trainer:
         logits = self.model(features.to(self.device), lists, self.dtype, dropout)
         loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
         loss.backward()
-        if self.config.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step(self._rate(step, a_epoch))
+        self.optimiser.step(self._rate(step, a_epoch), self.config.clip)
         if self.average is not self.model:
             # A young average follows fast, or it would remember the untrained weights.
             decay = min(self.config.average, (1 + step) / (10 + step))
