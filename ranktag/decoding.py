@@ -24,7 +24,7 @@ from ranktag.config import DecodingConfig
 from ranktag.device import choose_device, choose_dtype
 from ranktag.errors import RanktagError
 from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, rank_by_gain
-from ranktag.feature_store import open_features
+from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import refuse_existing
 from ranktag.model import RankTagger, activate
 from ranktag.predictions import write_predictions
@@ -43,16 +43,26 @@ class DecodingReport:
 
 
 class FeatureRows:
-    """Chosen rows of a memory-mapped cache, read when they are sliced."""
+    """Chosen rows of a memory-mapped cache, read when they are sliced.
 
-    def __init__(self, features: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
-        self._features, self._rows = features, rows
+    Raises RanktagError at a row that is not finite: no decoder could tell it from any other.
+    """
+
+    def __init__(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> None:
+        self._store, self._rows = store, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, part: slice) -> Tensor:
-        return torch.from_numpy(self._features[self._rows[part]])
+        block = torch.from_numpy(self._store.features[self._rows[part]])
+        bad = (~block.sum(dim=1, dtype=torch.float32).isfinite()).nonzero().flatten()
+        if len(bad):
+            image_id = self._store.image_id[int(self._rows[part][int(bad[0])])]
+            raise RanktagError(
+                f"{self._store.path}: damaged: the feature of '{image_id}' is not finite; see 'ranktag inspect' and make the cache again"
+            )
+        return block
 
 
 class Begun(NamedTuple):
@@ -376,7 +386,7 @@ def decode(
         if not len(rows):
             raise RanktagError(f"{cache}: no image of split '{split}' of {run} is in it; leave out --split to decode every image")
     device = choose_device(config.device)
-    ranked = rank_tags(checkpoint.model, FeatureRows(store.features, rows), checkpoint.longest, config, device)
+    ranked = rank_tags(checkpoint.model, FeatureRows(store, rows), checkpoint.longest, config, device)
     tags = checkpoint.vocabulary.tags
     predictions = {
         store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
