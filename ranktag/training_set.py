@@ -17,7 +17,7 @@ from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import sha256_file
 from ranktag.metrics import ndcg
 from ranktag.model import PackedLists
-from ranktag.tag_lists import SPLITS, TagList, TagLists, assign_splits, read_tag_lists
+from ranktag.tag_lists import SPLITS, TagList, TagLists, assign_splits, read_tag_lists, shuffled
 from ranktag.vocabulary import Vocabulary
 
 
@@ -152,9 +152,8 @@ class Examples:
         return self.features[self.row[self.image[chosen[order]].to(device)]], lists
 
 
-def examples(joined: Joined, split: str, vocabulary: Vocabulary, features: Tensor) -> Examples:
-    """Examples of a split's tagged images. features: all rows of the cache."""
-    chosen = joined.part(split)
+def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor) -> Examples:
+    """Examples of the joined images of the given numbers. features: all rows of the cache."""
     return Examples(features, torch.from_numpy(joined.rows[chosen]), [joined.lists[n] for n in chosen], vocabulary)
 
 
@@ -213,6 +212,14 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
     lists = (tag_list for n in joined.part("train") for tag_list in joined.lists[n])
     vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
     features = load_features(joined.store, device, config.max_memory)
-    training = examples(joined, "train", vocabulary, features)
+    training = examples(joined, joined.part("train"), vocabulary, features)
     mean, scale = standardisation(training)
-    return TrainingData(joined, vocabulary, training, examples(joined, "val", vocabulary, features), mean, scale)
+    validation = examples(joined, _for_validation(joined), vocabulary, features)
+    return TrainingData(joined, vocabulary, training, validation, mean, scale)
+
+
+def _for_validation(joined: Joined) -> list[int]:
+    """The images of the split val; of very many, a fixed part, so that validating stays cheap beside an epoch."""
+    numbers = {joined.image_ids[n]: n for n in joined.part("val")}
+    most = max(500, len(joined.part("train")) // 2)
+    return sorted(numbers[image_id] for image_id in shuffled(numbers, 0)[:most])
