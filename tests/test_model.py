@@ -192,17 +192,23 @@ def test_the_order_of_a_batch_makes_no_difference(lists: list[list[int]], random
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_the_written_out_gradient_of_the_recurrence_is_that_of_its_values() -> None:
-    # In float64 the saved gates are still rounded to float32 on the way back (the cell state is float32 whatever the
-    # products are computed in), which is far finer than gradcheck's tolerance.
+@pytest.mark.parametrize("sizes", [[3, 2, 2, 1], [3, 3], [2]])
+@pytest.mark.parametrize("from_zeros", [False, True])
+def test_the_written_out_gradient_of_the_recurrence_is_that_of_its_values(sizes: list[int], from_zeros: bool) -> None:
     generator = torch.Generator().manual_seed(7)
-    sizes, hidden = [3, 2, 2, 1], 3
+    images, hidden = sizes[0], 3
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    inputs = random(sum(sizes), 4 * hidden), random(3, 4 * hidden), random(3, hidden), random(3, hidden), random(4 * hidden, hidden)
-    assert torch.autograd.gradcheck(lambda *x: PackedLSTM.apply(*x, sizes), inputs)
+    gates, image, weight = random(sum(sizes), 4 * hidden), random(images, 4 * hidden), random(4 * hidden, hidden)
+    if from_zeros:
+        assert torch.autograd.gradcheck(lambda g, i, w: PackedLSTM.apply(g, i, None, None, w, sizes), (gates, image, weight))
+        zeros = torch.zeros(images, hidden, dtype=torch.float64)
+        torch.testing.assert_close(PackedLSTM.apply(gates, image, None, None, weight, sizes), PackedLSTM.apply(gates, image, zeros, zeros, weight, sizes))
+    else:
+        start = random(images, hidden), random(images, hidden)
+        assert torch.autograd.gradcheck(lambda *x: PackedLSTM.apply(*x, sizes), (gates, image, *start, weight))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -192,6 +192,20 @@ def test_images_without_a_feature_are_left_out_and_counted(ranktag: Command, mad
     assert list(read_predictions(tmp_path / "p.csv")) == list("abd")
 
 
+@pytest.mark.parametrize("decode", ["greedy", "beam", "mbr"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_feature_that_is_not_finite_is_refused(ranktag: Command, made: Path, tmp_path: Path, decode: str, number: str) -> None:
+    cache = tmp_path / "c.h5"
+    shutil.copy(made / "cache.h5", cache)
+    features = open_features(cache).features
+    with open(cache, "r+b") as file:
+        file.seek(features.offset + (5 * features.shape[1] + 77) * features.itemsize)  # type: ignore[attr-defined]
+        file.write(np.float16(number).tobytes())
+    outcome = ranktag("export-tags", cache, "--model", made / "run", "-o", tmp_path / "p.csv", "--decode", decode)
+    outcome.assert_refused("'005.jpg'", "not finite", "ranktag inspect")
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_tagged_images_that_are_not_in_the_cache_are_noted(ranktag: Command, tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path)
     tags.write_text(tags.read_text() + "".join(f"no{n}.jpg,train,dog\n" for n in range(4)))
