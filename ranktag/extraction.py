@@ -155,8 +155,14 @@ def extract_features(
         if (report := _finished(output, wanted, config, worker, shards)) is not None:
             remove(output)
             return report
-        run = _Run(listed, output, config, wanted, mine, worker, progress, backbone)
-        run.compute()
+        try:
+            run = _Run(listed, output, config, wanted, mine, worker, progress, backbone)
+            run.compute()
+        except BaseException:
+            # A call that fails before anything is done leaves no trace; other workers may be about to write there.
+            if worker[1] == 1 and not any(folder_of(output).glob("*.h5")):
+                remove(output)
+            raise
         cache = None
         if worker[1] == 1:
             join_locked(output)

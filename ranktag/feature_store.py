@@ -266,7 +266,7 @@ def write_features(
     n = len(image_ids)
     digest = _ContentDigest()
     strings = h5py.string_dtype("utf-8")
-    with _created(path) as file:
+    with _created(path) as (file, raw):
         file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance), **(attributes or {})})
         features = file.create_dataset("features", (n, FEATURE_DIM), dtype)
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
@@ -274,6 +274,8 @@ def write_features(
         file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
         row = 0
         for block in blocks:
+            if raw.failure is not None:
+                break
             block = np.asarray(block, dtype)
             features[row : row + len(block)] = block
             digest.features(block)
@@ -284,26 +286,46 @@ def write_features(
 
 
 class _KeepsFailure(io.FileIO):
-    """A file whose failed writes are kept in ``failure`` and otherwise ignored.
+    """A file whose first failed write is kept in ``failure``; what is written from then on is held in memory.
 
     HDF5 cannot close a file that it cannot write (the disk is full): it leaves it
     open and crashes the process at its end. So it is told that all went well.
     """
 
-    failure: OSError | None = None
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+        self._held: list[tuple[int, bytes]] = []
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        written = 0
+        start, written = self.tell(), 0
         try:
             while self.failure is None and written < len(view):
                 written += self._write_some(view[written:])
         except OSError as error:
             self.failure = error
+        if self.failure is not None:
+            self._held.append((start + written, bytes(view[written:])))
+            self.seek(start + len(view))
         return len(view)
 
     def _write_some(self, view: memoryview) -> int:
         return super().write(view)
+
+    def readinto(self, buffer: Any) -> int:
+        if self.failure is None:
+            return super().readinto(buffer)
+        view = memoryview(buffer).cast("B")
+        start = self.tell()
+        read = super().readinto(view)
+        view[read:] = bytes(len(view) - read)
+        for place, data in self._held:
+            first, last = max(place, start), min(place + len(data), start + len(view))
+            if first < last:
+                view[first - start : last - start] = data[first - place : last - place]
+        self.seek(start + len(view))
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         try:
@@ -314,12 +336,12 @@ class _KeepsFailure(io.FileIO):
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file. Raises OSError, with the path, where the disk does not take it."""
-    with _KeepsFailure(path, "w+") as raw:
+def _created(path: Path) -> Iterator[tuple[h5py.File, _KeepsFailure]]:
+    """A new HDF5 file and what it is written to. Raises OSError, with the path, where the disk does not take it."""
+    with _KeepsFailure(path) as raw:
         try:
             with h5py.File(raw, "w") as file:
-                yield file
+                yield file, raw
         finally:
             if raw.failure is not None:
                 raise OSError(raw.failure.errno, raw.failure.strerror, str(path)) from None
