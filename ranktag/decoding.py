@@ -81,8 +81,9 @@ class Stepper:
         self.vocabulary = model.config.vocabulary
         self.device = model.embedding.device
         self.recurrent = model.recurrent.detach().to(dtype).t()
-        self.output = model.output.weight.detach().to(dtype).t()
-        self.output_bias = model.output.bias.detach().to(dtype)
+        # In float32 always: bfloat16 would round different tags to equal scores.
+        self.output = model.output.weight.detach().float().t()
+        self.output_bias = model.output.bias.detach().float()
         self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
 
     def images(self, features: Tensor) -> Begun:
@@ -102,35 +103,33 @@ class Stepper:
         c = torch.addcmul(f * c, i, g)
         return o * torch.tanh(c).to(self.dtype), c
 
-    def log_probabilities(self, h: Tensor, used: Tensor, limits: Limits) -> Tensor:
-        """log p_t (B, V + 1) float32 after masking: ``used`` (B, V) are the tags already in the list."""
-        z = torch.addmm(self.output_bias, h, self.output).float()
+    def log_probabilities(self, h: Tensor, said: Tensor, limits: Limits) -> Tensor:
+        """log p_t (B, V + 1) float32 after masking: ``said`` (B, t) are the tags already in the list."""
+        z = torch.addmm(self.output_bias, h.float(), self.output)
         if limits.exact:
             z[:, -1] = NEVER
         if not limits.repeats:
-            z[:, :-1].masked_fill_(used, NEVER)
+            z.scatter_(1, said, NEVER)
         return torch.log_softmax(z, dim=1)
 
 
 def greedy(stepper: Stepper, image: Begun, limits: Limits) -> RankedTags:
     """The most likely next tag at every step; score = p_t of the tag given the image and the tags before it."""
-    n, v = len(image.h), stepper.vocabulary
+    n = len(image.h)
     tags = torch.full((n, limits.longest), -1, device=stepper.device)
     scores = torch.zeros((n, limits.longest), device=stepper.device)
-    used = torch.zeros((n, v), dtype=torch.bool, device=stepper.device)
     rows = torch.arange(n, device=stepper.device)
     gates, h, c = image
     for t in range(limits.longest):
-        best, choice = stepper.log_probabilities(h, used, limits).max(dim=1)
-        going = choice < v
+        best, choice = stepper.log_probabilities(h, tags[rows, :t], limits).max(dim=1)
+        going = choice < stepper.vocabulary
         if not bool(going.all()):
             # Finished images leave the batch.
-            rows, gates, h, c, used, choice, best = (x[going] for x in (rows, gates, h, c, used, choice, best))
+            rows, gates, h, c, choice, best = (x[going] for x in (rows, gates, h, c, choice, best))
             if not len(rows):
                 break
         tags[rows, t] = choice
         scores[rows, t] = best.exp()
-        used[torch.arange(len(rows), device=stepper.device), choice] = True
         if t + 1 < limits.longest:
             h, c = stepper.step(gates, choice, h, c)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
@@ -147,45 +146,45 @@ def beam(stepper: Stepper, image: Begun, limits: Limits, width: int) -> RankedTa
     # Of each image's lists, (images, width), the first alone has begun.
     total = torch.full((n, width), NEVER, device=device)
     total[:, 0] = 0.0
-    done = torch.zeros((n, width), dtype=torch.bool, device=device)
-    # What is kept of each list, (images x width, ...).
+    over = total == NEVER
+    # What is kept of each list, (images x width, ...), and the state of those that go on, ``live``.
     tags = torch.full((n * width, longest), -1, device=device)
     scores = torch.zeros((n * width, longest), device=device)
-    used = torch.zeros((n * width, v), dtype=torch.bool, device=device)
-    gates, h, c = (x.repeat_interleave(width, dim=0) for x in image)
     final_tags, final_scores = tags[::width].clone(), scores[::width].clone()
+    live = rows * width
+    gates, h, c = image
     for t in range(longest):
-        live = (~done & (total > NEVER)).flatten().nonzero().squeeze(1)
-        # Of each list's ways on only the best ``width`` can be among the best of all. A finished list has one, at no cost.
-        best, way = _top(stepper.log_probabilities(h[live], used[live], limits), width)
+        # Of each list's ways on only the best ``width`` can be among the best of all. One that is over has one, at no cost.
+        best, way = _top(stepper.log_probabilities(h, tags[live, :t], limits), width)
         ways = best.shape[1]
         step = torch.full((len(rows) * width, ways), NEVER, device=device)
-        step[:, 0] = torch.where(done, 0.0, NEVER).flatten()
+        step[:, 0] = torch.where(over, 0.0, NEVER).flatten()
         step[live] = best
         onward = torch.full((len(rows) * width, ways), v, device=device)
         onward[live] = way
         total, chosen = _top((total.flatten()[:, None] + step).view(len(rows), -1), width)
-        tag = onward.view(len(rows), -1).gather(1, chosen)
-        score = step.view(len(rows), -1).gather(1, chosen).exp()
-        done = (tag == v) | (total == NEVER)
+        tag, score = (x.view(len(rows), -1).gather(1, chosen) for x in (onward, step))
         parent = (torch.arange(len(rows), device=device)[:, None] * width + chosen // ways).flatten()
-        tags, scores, used = tags[parent], scores[parent], used[parent]
-        said = (~done).flatten().nonzero().squeeze(1)
+        # Scores only fall: what stands below a finished list cannot overtake it any more, and is over too.
+        over = ((tag == v) | (total == NEVER)).cumsum(dim=1) > 0
+        tags, scores = tags[parent], scores[parent]
+        said = (~over).flatten().nonzero().squeeze(1)
         tags[said, t] = tag.flatten()[said]
-        scores[said, t] = score.flatten()[said]
-        used[said, tag.flatten()[said]] = True
-        # Scores only fall, so once an image's best list is finished no other can overtake it, and the image leaves the batch.
-        finished = done[:, 0] if t + 1 < longest else torch.ones_like(done[:, 0])
+        scores[said, t] = score.flatten()[said].exp()
+        finished = over[:, 0] if t + 1 < longest else torch.ones_like(over[:, 0])
         final_tags[rows[finished]], final_scores[rows[finished]] = tags[::width][finished], scores[::width][finished]
-        kept = (~finished).repeat_interleave(width)
-        rows, total, done, tag = rows[~finished], total[~finished], done[~finished], tag[~finished]
-        if not len(rows):
+        if bool(finished.all()):
             break
-        gates, tags, scores, used, parent = gates[kept], tags[kept], scores[kept], used[kept], parent[kept]
-        going = (~done).flatten().nonzero().squeeze(1)
-        states = stepper.step(gates[going], tag.flatten()[going], h[parent[going]], c[parent[going]])
-        h, c = h[parent], c[parent]
-        h[going], c[going] = states
+        # Where the state of each list's parent stands among the live ones.
+        place = torch.empty(len(rows) * width, dtype=torch.int64, device=device)
+        place[live] = torch.arange(len(live), device=device)
+        kept = (~finished).repeat_interleave(width)
+        rows, total, over, tag = rows[~finished], total[~finished], over[~finished], tag[~finished]
+        tags, scores, parent = tags[kept], scores[kept], parent[kept]
+        live = (~over).flatten().nonzero().squeeze(1)
+        before = place[parent[live]]
+        gates = gates[before]
+        h, c = stepper.step(gates, tag.flatten()[live], h[before], c[before])
     return RankedTags(final_tags.cpu().numpy(), final_scores.cpu().numpy())
 
 
@@ -203,17 +202,31 @@ def _top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 
-# The offsets of nodes side by side are spread as evenly as any sequence can be.
-GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+class Points(NamedTuple):
+    """Lists being drawn: node (K,), the prefix each has come to, in order, and u (K,) float64 in [0, 1): what is left of its code."""
+
+    node: Tensor
+    u: Tensor
+
+
+class Ways(NamedTuple):
+    """The ways on that are drawn, in order of parent and tag: parent, tag, weight (M,) each, and the points on them."""
+
+    parent: Tensor
+    tag: Tensor
+    weight: Tensor
+    points: Points
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Lists drawn by systematic resampling.
+    """Lists drawn by arithmetic sampling (Vilnis et al., 2023).
 
-    lists: how many an image. offset: a number in [0, 1) that decides the draw; each
-    node's own follows from it and the tags before, so that what is drawn for an image
-    does not hang on the batch it is in.
+    A list's code is a number in [0, 1), in which every list has an interval as long as
+    its probability. The codes (j + offset) / lists are evenly spread, so a prefix of
+    probability P is drawn by lists x P of them, give or take one, and by exactly as
+    many on average over offsets. What is drawn for an image does not hang on the batch
+    it is in.
     """
 
     lists: int
@@ -224,15 +237,26 @@ class Draw:
         """The draw of that seed."""
         return cls(lists, float(np.random.default_rng(seed).random()))
 
-    def onward(self, weight: Tensor, p: Tensor, offset: Tensor) -> Tensor:
-        """Whole numbers of lists (M, V + 1) that go on to each tag or to STOP: weight x p on average over offsets, never 1 off.
+    def begin(self, images: int, device: torch.device) -> Points:
+        """The codes of every image."""
+        u = (torch.arange(self.lists, dtype=torch.float64, device=device) + self.offset) / self.lists
+        return Points(torch.arange(images, device=device).repeat_interleave(self.lists), u.repeat(images))
 
-        weight: (M,) lists at each node. p: (M, V + 1). offset: (M,) float64.
-        """
-        # In float64, and ending at the weight exactly: the running sum must neither lose nor gain a list to rounding.
-        bounds, all_lists = torch.cumsum(p.double(), dim=1), weight.double()[:, None]
-        bounds = torch.floor(bounds / bounds[:, -1:] * all_lists + offset[:, None]).clamp(max=all_lists)
-        return torch.diff(bounds, dim=1, prepend=torch.zeros_like(bounds[:, :1])).float()
+    def onward(self, points: Points, weight: Tensor, p: Tensor) -> Ways:
+        """Where the lists go on from M nodes: weight (M,) lists at each, p (M, V + 1). Lists that stop are left out."""
+        size = p.shape[1]
+        # One search for all nodes: node i's distribution stands at i to i + 1.
+        bounds = torch.cumsum(p, dim=1, dtype=torch.float64)
+        bounds = bounds.div_(bounds[:, -1:].clone()).add_(torch.arange(len(p), device=p.device)[:, None]).flatten()
+        code = points.node + points.u
+        # Rounding, or a p that is not a number, must not lead to another node.
+        at = torch.searchsorted(bounds, code, right=True).clamp(points.node * size, points.node * size + size - 1)
+        going = (at % size < size - 1).nonzero().squeeze(1)
+        at, code = at[going], code[going]
+        low = torch.where(at % size > 0, bounds[at - 1], points.node[going].double())
+        u = ((code - low) / (bounds[at] - low)).clamp(0.0, 1.0 - 1e-12)
+        way, node, count = at.unique_consecutive(return_inverse=True, return_counts=True)
+        return Ways(way // size, way % size, count.float(), Points(node, u))
 
 
 def rank_gain(kind: str, rank: int) -> float:
@@ -254,28 +278,24 @@ def expected_gains(stepper: Stepper, image: Begun, limits: Limits, draw: Draw, k
     presence = torch.zeros((n, v), device=device)
     owner = torch.arange(n, device=device)
     weight = torch.full((n,), float(draw.lists), device=device)
-    offset = torch.full((n,), draw.offset, dtype=torch.float64, device=device)
-    used = torch.zeros((n, v), dtype=torch.bool, device=device)
+    said = torch.zeros((n, 0), dtype=torch.int64, device=device)
+    points = draw.begin(n, device)
     h, c = image.h, image.c
     levels: list[_Level] = []
     for t in range(1, limits.longest + 1):
-        p = stepper.log_probabilities(h, used, limits).exp()
-        expected = weight[:, None] / draw.lists * p[:, :v]
-        presence.index_add_(0, owner, expected)
+        p = stepper.log_probabilities(h, said, limits).exp_()
+        at_rank = torch.zeros((n, v), device=device).index_add_(0, owner, (weight / draw.lists)[:, None] * p[:, :v])
+        presence += at_rank
         if kind != "linear":
-            gain.index_add_(0, owner, expected, alpha=rank_gain(kind, t))
+            gain.add_(at_rank, alpha=rank_gain(kind, t))
         if kind == "linear" or t < limits.longest:
-            onward = draw.onward(weight, p, offset)
-            # Not nonzero(): where a damaged feature makes p not a number, no list goes on.
-            parent, choice = (onward[:, :v] > 0).nonzero(as_tuple=True)
-            levels.append(_Level(owner, weight * p[:, v], parent, choice, onward[parent, choice]))
+            parent, tag, onward, points = draw.onward(points, weight, p)
+            levels.append(_Level(owner, weight * p[:, v], parent, tag, onward))
             if not len(parent) or t == limits.longest:
                 break
-            owner, weight = owner[parent], onward[parent, choice]
-            offset = (offset[parent] + (choice + 1) * GOLDEN).frac()
-            used = used[parent]
-            used[torch.arange(len(parent), device=device), choice] = True
-            h, c = stepper.step(image.gates[owner], choice, h[parent], c[parent])
+            owner, weight = owner[parent], onward
+            said = torch.cat([said[parent], tag[:, None]], dim=1)
+            h, c = stepper.step(image.gates[owner], tag, h[parent], c[parent])
     if kind == "linear":
         _add_linear_gain(gain, levels, draw.lists)
     return ExpectedGains(gain, presence, presence.sum(dim=1))
