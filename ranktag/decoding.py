@@ -58,10 +58,7 @@ class FeatureRows:
         block = torch.from_numpy(self._store.features[self._rows[part]])
         bad = (~block.sum(dim=1, dtype=torch.float32).isfinite()).nonzero().flatten()
         if len(bad):
-            image_id = self._store.image_id[int(self._rows[part][int(bad[0])])]
-            raise RanktagError(
-                f"{self._store.path}: damaged: the feature of '{image_id}' is not finite; see 'ranktag inspect' and make the cache again"
-            )
+            raise self._store.not_finite(int(self._rows[part][int(bad[0])]))
         return block
 
 

@@ -115,6 +115,12 @@ class FeatureStore:
         """Image id -> row, for the rows that hold a feature."""
         return {image_id: row for row, image_id in enumerate(self.image_id) if self.valid[row]}
 
+    def not_finite(self, row: int) -> RanktagError:
+        """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
+        return RanktagError(
+            f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; see 'ranktag inspect' and make the cache again"
+        )
+
 
 def open_features(path: Path) -> FeatureStore:
     """Open a cache and check its form (not every number: ``ranktag inspect`` does).

@@ -198,8 +198,8 @@ class TrainingData:
 def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: torch.device) -> TrainingData:
     """Join a cache and a tag file and load the features.
 
-    Raises RanktagError for files that cannot be read, and if nothing is left to train
-    or validate on.
+    Raises RanktagError for files that cannot be read, features that are not finite, and
+    if nothing is left to train or validate on.
     """
     joined = join(cache, tags, config.split_seed)
     counts = joined.counts()
@@ -213,8 +213,13 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
     vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
     features = load_features(joined.store, device, config.max_memory)
     training = examples(joined, joined.part("train"), vocabulary, features)
-    mean, scale = standardisation(training)
     validation = examples(joined, _for_validation(joined), vocabulary, features)
+    for part in (training, validation):
+        for start, block in part.blocks():
+            bad = (~block.sum(1).isfinite()).nonzero().flatten()
+            if len(bad):
+                raise joined.store.not_finite(int(part.row[start + int(bad[0])]))
+    mean, scale = standardisation(training)
     return TrainingData(joined, vocabulary, training, validation, mean, scale)
 
 
