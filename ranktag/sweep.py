@@ -80,6 +80,9 @@ def sweep(
             key = (one.min_count, one.split_seed)
             if key not in loaded:
                 loaded[key] = load_training_data(cache, tags, one, choose_device(one.device))
+                if overwrite and not resume and len(loaded) == 1:
+                    # Not before: a call that fails on its files leaves the old sweep as it is.
+                    _remove_sweep(run)
                 started(loaded[key])
             reports.append(train(cache, tags, run / POINTS_FOLDER / name, one, resume=True, data=loaded[key]))
             report(name, reports[-1])
@@ -109,6 +112,9 @@ def _refuse_sweep(run: Path, resume: bool, overwrite: bool) -> None:
         return
     if not overwrite:
         raise RanktagError(f"{run}: is not empty; choose another folder, go on with --resume or pass --overwrite")
+
+
+def _remove_sweep(run: Path) -> None:
     shutil.rmtree(run / POINTS_FOLDER, ignore_errors=True)
     for name in (*RUN_FILES, TABLE_FILE):
         (run / name).unlink(missing_ok=True)
