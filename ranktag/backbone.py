@@ -30,6 +30,8 @@ MODELS: dict[str, tuple[Callable[..., Any], Any]] = {
 }
 # How many modules of torchvision's ``classifier`` (Linear, ReLU, Dropout, Linear, ReLU, Dropout, Linear) a layer takes.
 LAYERS = {"fc6": 2, "fc7": 5}
+# Even, for a draw of raw bits makes two numbers.
+DRAWN_AT_ONCE = 2**20
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -152,13 +154,15 @@ def random_weights(shapes: Mapping[str, Tensor], seed: int) -> tuple[dict[str, T
     state = {}
     for name, shape in shapes.items():
         values = np.zeros(shape.numel(), "<f4")
-        if name.endswith("weight"):
-            raw = bits.random_raw(-(-len(values) // 2)).astype("<u8", copy=False).view("<u4")[: len(values)]
+        bound = np.float32(math.sqrt(6 * shape.shape[0] / len(values)))
+        for start in range(0, len(values) if name.endswith("weight") else 0, DRAWN_AT_ONCE):
+            block = values[start : start + DRAWN_AT_ONCE]
+            raw = bits.random_raw(-(-len(block) // 2)).astype("<u8", copy=False).view("<u4")[: len(block)]
             # 24 random bits are a float32 in [0, 2) exactly; so is the difference from 1.
-            np.multiply(raw >> 8, np.float32(2**-23), out=values, casting="unsafe")
-            values -= 1
-            values *= np.float32(math.sqrt(6 * shape.shape[0] / len(values)))
-        digest.update(values.tobytes())
+            np.multiply(raw >> 8, np.float32(2**-23), out=block, casting="unsafe")
+            block -= 1
+            block *= bound
+        digest.update(values.data)
         state[name] = torch.from_numpy(values.astype(np.float32, copy=False)).view(shape.shape)
     return state, digest.hexdigest()
 

@@ -123,7 +123,7 @@ def test_a_large_jpeg_decoded_at_reduced_size_is_within_the_bound(tmp_path: Path
     exif[0x0112] = orientation
     path = saved(tmp_path / "a.jpg", photo(*size), quality=90, exif=exif)
     difference = np.abs(read_pixels(path).astype(int) - reference(ImageOps.exif_transpose(Image.open(path))))
-    # The bound the README states, on images with more fine detail than photos have.
+    # The bound that ranktag.images states.
     assert difference.mean() < 1 and difference.max() <= 8
 
 

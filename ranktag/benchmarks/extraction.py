@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms
 
 from ranktag.backbone import LAYERS, MODELS, load_backbone
 from ranktag.benchmarks import alternate, rate
@@ -18,6 +20,7 @@ from ranktag.config import ExtractionConfig
 from ranktag.extraction import choose_batch_size, choose_workers, extract_features
 from ranktag.image_reader import read_batches
 from ranktag.images import CROP, MEAN, RESIZE, STD, ImageList, list_images
+from ranktag.tables import write_table
 
 TEXTBOOK_BATCH = 32
 # A PASCAL VOC photo's size.
@@ -101,10 +104,6 @@ def _first(images: ImageList, count: int) -> ImageList:
 
 
 def _write_list(table: Path, images: ImageList) -> None:
-    import os
-
-    from ranktag.tables import write_table
-
     paths = (os.path.abspath(os.fsdecode(images.path(number))) for number in range(len(images)))
     write_table(table, ("image_id", "path"), zip(images.ids, paths))
 
@@ -127,8 +126,6 @@ def _textbook_network(config: ExtractionConfig, device: torch.device) -> nn.Modu
 
 
 def _textbook(images: ImageList, network: nn.Module, device: torch.device, output: Path) -> None:
-    from torchvision import transforms
-
     transform = transforms.Compose(
         [transforms.Resize(RESIZE), transforms.CenterCrop(CROP), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     )
