@@ -17,7 +17,15 @@ from ranktag.pipelines.options import (
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("cache", type=FilePath)
-@click.option("--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache.")
+@click.option(
+    "--model",
+    "runs",
+    type=FilePath,
+    required=True,
+    multiple=True,
+    metavar="FOLDER",
+    help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
+)
 @click.option("-o", "--output", type=FilePath, required=True, metavar="FILE", help="The CSV file to write.")
 @config_options(DecodingConfig)
 @click.option(
@@ -37,7 +45,7 @@ from ranktag.pipelines.options import (
 @overwrite_option
 @quiet_option
 def command(
-    cache: Path, run: Path, output: Path, config: DecodingConfig, split: str | None, format: str, force: bool, overwrite: bool, quiet: bool
+    cache: Path, runs: tuple[Path, ...], output: Path, config: DecodingConfig, split: str | None, format: str, force: bool, overwrite: bool, quiet: bool
 ) -> None:
     """Write the ranked tags of the images in a feature CACHE.
 
@@ -46,7 +54,7 @@ def command(
     """
     from ranktag.decoding import decode
 
-    report = decode(cache, run, output, config, split=split, format=format, overwrite=overwrite, force=force)
+    report = decode(cache, runs, output, config, split=split, format=format, overwrite=overwrite, force=force)
     if not quiet:
         click.echo(f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}")
         if report.without_feature:

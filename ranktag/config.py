@@ -125,7 +125,7 @@ class TrainingConfig(Config):
     dropout_features: float = setting(0.7, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
     dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
-    label_smoothing: float = setting(0.0, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
+    label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
     average: float = setting(0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999)
     patience: int = setting(10, "epochs without a better validation NDCG@5 before training stops", unit="epochs", low=1)
     seed: int = setting(0, "of the weights, the dropout and the order of the data", low=0, high=2**32 - 1)

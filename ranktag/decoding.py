@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ranktag.checkpoint import load_checkpoint
 from ranktag.config import DecodingConfig
 from ranktag.device import choose_device, choose_dtype
 from ranktag.errors import RanktagError
-from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, rank_by_gain
+from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, mean_gains, rank_by_gain
 from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import refuse_existing
 from ranktag.model import RankTagger, activate
@@ -327,32 +328,43 @@ def _add_linear_gain(gain: Tensor, levels: list[_Level], lists: float) -> None:
         ending = above
 
 
-def rank_tags(model: nn.Module, features: Tensor | FeatureRows, longest: int, config: DecodingConfig, device: torch.device) -> RankedTags:
+def rank_tags(
+    models: nn.Module | Sequence[nn.Module], features: Tensor | FeatureRows, longest: int, config: DecodingConfig, device: torch.device
+) -> RankedTags:
     """Ranked tags of N images by any model, in batches that fit ``config.max_memory``.
 
-    features: (N, D) as cached, read a batch at a time. longest: tags in the longest
-    training list. Raises RanktagError if more different tags are asked for than there are.
+    models: one, or several of one vocabulary whose expected gains are averaged. features:
+    (N, D) as cached, read a batch at a time. longest: tags in the longest training list.
+    Raises RanktagError if more different tags are asked for than there are, and for
+    several models with greedy or beam, which follow one model's list.
     """
+    models = [models] if isinstance(models, nn.Module) else models
+    model = models[0].to(device)
     v = model.config.vocabulary  # type: ignore[union-attr]
-    sequential = isinstance(model, RankTagger)
-    repeats = config.allow_repeats and sequential and config.decode != "mbr"
+    single = isinstance(model, RankTagger) and config.decode != "mbr"
+    if single and len(models) > 1:
+        raise RanktagError(f"--decode {config.decode}: follows one model, {len(models)} are given; use --decode mbr or name one --model")
+    repeats = config.allow_repeats and single
     wanted = config.num_tags or config.max_tags or longest
     if config.num_tags and config.num_tags > v and not repeats:
         raise RanktagError(f"--num-tags {config.num_tags}: the model knows {v} tags; ask for at most {v}")
     limits = Limits(wanted if repeats else min(wanted, v), exact=config.num_tags is not None, repeats=repeats)
-    model = model.to(device)
-    stepper = Stepper(model, choose_dtype(config.precision, device)) if isinstance(model, RankTagger) else None
+    dtype = choose_dtype(config.precision, device)
+    scorers = [Stepper(m.to(device), dtype) if isinstance(m, RankTagger) else m.to(device) for m in models]
+    draw = Draw.seeded(config.samples, config.seed)
+
+    def gains(scorer: Stepper | nn.Module, block: Tensor) -> ExpectedGains:
+        if isinstance(scorer, Stepper):
+            return expected_gains(scorer, scorer.images(block), Limits(min(longest, v)), draw, config.gain)
+        predicted: ExpectedGains = scorer.predict(block)  # type: ignore[operator]
+        return predicted
 
     def ranked(block: Tensor) -> RankedTags:
-        if stepper is None:
-            return rank_by_gain(model.predict(block), limits)  # type: ignore[operator]
-        image = stepper.images(block)
-        if config.decode == "greedy":
-            return greedy(stepper, image, limits)
-        if config.decode == "beam":
-            return beam(stepper, image, limits, config.beam_size)
-        draw = Draw.seeded(config.samples, config.seed)
-        return rank_by_gain(expected_gains(stepper, image, Limits(min(longest, v)), draw, config.gain), limits)
+        first = scorers[0]
+        if single and isinstance(first, Stepper):
+            image = first.images(block)
+            return greedy(first, image, limits) if config.decode == "greedy" else beam(first, image, limits, config.beam_size)
+        return rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
 
     with torch.inference_mode():
         size = _batch_size(model, config, limits.longest)
@@ -373,7 +385,7 @@ def _batch_size(model: nn.Module, config: DecodingConfig, longest: int) -> int:
 
 def decode(
     cache: Path,
-    run: Path,
+    run: Path | Sequence[Path],
     output: Path,
     config: DecodingConfig = DecodingConfig(),
     *,
@@ -384,26 +396,32 @@ def decode(
 ) -> DecodingReport:
     """Write the ranked tags of a cache's images as CSV, in the cache's order.
 
+    run: a run folder, or several of one vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     format: 'long' or 'wide' (see ``ranktag.predictions``). force: take features that
     were made otherwise than those trained on.
 
-    Raises RanktagError for files that cannot be read, features of another making, a
-    split without images, or an output that exists.
+    Raises RanktagError for files that cannot be read, features of another making, runs
+    of different vocabularies, a split without images, or an output that exists.
     """
     refuse_existing(output, overwrite)
-    checkpoint = load_checkpoint(run)
+    runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
+    checkpoints = [load_checkpoint(one) for one in runs]
+    checkpoint = checkpoints[0]
     store = open_features(cache)
-    if not force:
-        checkpoint.refuse_other_features(store, run)
+    for one, other in zip(runs, checkpoints):
+        if other.vocabulary != checkpoint.vocabulary:
+            raise RanktagError(f"{one}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
+        if not force:
+            other.refuse_other_features(store, one)
     rows = np.flatnonzero(store.valid)
     if split is not None:
         chosen = set(checkpoint.split.get(split, ()))
         rows = np.array([row for row in rows if store.image_id[row] in chosen], dtype=np.int64)
         if not len(rows):
-            raise RanktagError(f"{cache}: no image of split '{split}' of {run} is in it; leave out --split to decode every image")
+            raise RanktagError(f"{cache}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image")
     device = choose_device(config.device)
-    ranked = rank_tags(checkpoint.model, FeatureRows(store, rows), checkpoint.longest, config, device)
+    ranked = rank_tags([one.model for one in checkpoints], FeatureRows(store, rows), checkpoint.longest, config, device)
     tags = checkpoint.vocabulary.tags
     predictions = {
         store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]

@@ -6,6 +6,7 @@ baselines directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,12 @@ def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
     tags = order.masked_fill(beyond, -1)
     scores = gains.presence.gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
+
+
+def mean_gains(several: Sequence[ExpectedGains]) -> ExpectedGains:
+    """What several models of the same images and tags expect on average."""
+    gain, presence, length = (torch.stack(parts).mean(0) for parts in zip(*((e.gain, e.presence, e.length) for e in several)))
+    return ExpectedGains(gain, presence, length)
 
 
 def best_five(gain: Tensor) -> list[list[int]]:

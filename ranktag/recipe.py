@@ -70,7 +70,7 @@ def run_recipe(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
-    """Train, decode and evaluate every row of the table in the folder ``output``.
+    """Train, decode and evaluate every row of the table in the folder ``output``, and the seeds of the last row together.
 
     images: the photos, for the report's gallery. Trainings that an earlier call
     finished are not done again. say: is given a line a training.
@@ -103,4 +103,10 @@ def run_recipe(
             decode(cache, run, file, decoding.replace(decode=row.decode), split="test", overwrite=True)
             predictions[row.label].append(file)
             say(f"{row.label}, seed {seed}: validation NDCG@5 {trained.ndcg5:.4f}, {trained.seconds:.0f} s")
+    if config.seeds > 1:
+        last = ROWS[-1]
+        together = output / "predictions" / "every-step-mbr-together.csv"
+        runs = [output / "runs" / f"{last.model}-{seed}" for seed in range(config.seeds)]
+        decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
+        predictions[f"{last.label}, {config.seeds} seeds together"] = [together]
     return evaluate(dict(predictions), tags, report, images=images, overwrite=overwrite)
