@@ -15,7 +15,7 @@ from ranktag.errors import one_line
 from ranktag.pipelines.options import FilePath, config_options, quiet_option
 
 if TYPE_CHECKING:
-    from ranktag.extraction import ExtractionReport
+    from ranktag.extraction import ExtractionReport, Progress
 
 SHOWN_FAILURES = 3
 
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def progress_printer() -> object:
+def progress_printer() -> Progress:
     """Prints what an extraction is doing on stderr: one line kept up to date on a terminal, else a line every half minute."""
     from ranktag.extraction import Plan, Progress
 

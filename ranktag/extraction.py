@@ -346,7 +346,7 @@ class _Run:
             self.progress.note(f"{path}: holds other images than its name says (it is made again)")
             return False
         self.kept_sha256 = self.kept_sha256 or store.provenance.weights_sha256
-        self.failures.update((shard.start + int(row), store.error[row]) for row in np.flatnonzero(~store.valid))
+        self.failures.update((shard.start + row, store.error[row]) for row in np.flatnonzero(~store.valid).tolist())
         return True
 
     def compute(self) -> None:
