@@ -26,4 +26,4 @@ def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig
 
     prepared = prepare_voc(source, VocConfig())
     photos = voc_folder(source) / "JPEGImages"
-    return finish(features(cache, photos, output, config), prepared.tag_lists(), output, config, photos, overwrite)
+    return finish(features(cache, photos, output, config), prepared.tag_lists, output, config, photos, overwrite)

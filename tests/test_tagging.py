@@ -1,0 +1,57 @@
+"""``ranktag tag``: the same tags as extract-features and export-tags give, in every format; broken photos are listed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ranktag.config import DemoConfig, ExtractionConfig, TrainingConfig
+from ranktag.extraction import extract_features
+from ranktag.predictions import read_predictions
+from ranktag.scenes import draw_scenes
+from ranktag.training import train
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tagging")
+    draw_scenes(folder / "photos", folder / "tags.csv", DemoConfig(scenes=20))
+    extract_features(folder / "photos", folder / "f.h5", ExtractionConfig(weights="random:3", dtype="float32", precision="fp32"))
+    train(folder / "f.h5", folder / "tags.csv", folder / "run", TrainingConfig(hidden=16, projection=16, epochs=3, precision="fp32"))
+    return folder
+
+
+def test_tags_are_those_of_the_two_stages(ranktag: Callable, made: Path, tmp_path: Path) -> None:
+    options = ("--num-tags", 3, "--precision", "fp32")
+    assert ranktag("export-tags", made / "f.h5", "--model", made / "run", "-o", tmp_path / "p.csv", *options).code == 0
+    expected = read_predictions(tmp_path / "p.csv")
+    outcome = ranktag("tag", made / "photos", "--model", made / "run", "--format", "json", *options)
+    assert outcome.code == 0, outcome
+    for image in json.loads(outcome.out):
+        tags = expected[Path(image["image"]).name]
+        assert [tag["tag"] for tag in image["tags"]] == [tag for tag, _ in tags]
+        assert [tag["probability"] for tag in image["tags"]] == pytest.approx([p for _, p in tags], abs=1e-4)
+
+
+def test_every_format_says_the_same_and_a_broken_photo_is_listed(ranktag: Callable, made: Path, tmp_path: Path) -> None:
+    photo = next(p for p in sorted((made / "photos").iterdir()) if p.suffix == ".jpg")
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("not an image")
+    call = ("tag", photo, broken, "--model", made / "run", "--num-tags", 2)
+    table, lines, text = (ranktag(*call, "--format", name) for name in ("table", "lines", "csv"))
+    assert table.code == lines.code == text.code == 1
+    assert all("broken.jpg" in outcome.err and outcome.err.count("\n") == 1 for outcome in (table, lines, text))
+    rows = list(csv.DictReader(io.StringIO(text.out)))
+    assert [row["rank"] for row in rows] == ["1", "2"] and {row["image_id"] for row in rows} == {str(photo)}
+    assert lines.out == f"{photo}\t{rows[0]['tag']}|{rows[1]['tag']}\n"
+    assert table.out.splitlines()[0] == str(photo) and rows[0]["tag"] in table.out.splitlines()[1]
+
+
+def test_mistakes_are_one_line(ranktag: Callable, made: Path, tmp_path: Path) -> None:
+    ranktag("tag", tmp_path / "none.jpg", "--model", made / "run").assert_refused("none.jpg", "no such photo or folder")
+    ranktag("tag", made / "photos", "--model", tmp_path / "none").assert_refused("none", "no such run folder")
