@@ -20,7 +20,7 @@ from ranktag.optimiser import AdamW, learning_rate
 from ranktag.training_set import TrainingData
 
 # Early stopping ranks the validation images with fewer drawn lists than an export: enough to tell epochs apart.
-VALIDATION_DRAW = Draw(lists=4, offset=0.5)
+VALIDATION_DRAW = Draw(lists=16, offset=0.5)
 BLOCK = 1024
 
 

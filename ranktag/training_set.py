@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,18 @@ class Joined:
     tags_sha256: str
     notes: Sequence[str]
 
-    def part(self, split: str) -> list[int]:
-        """Numbers of the images of a split that somebody tagged."""
-        return [n for n, i in enumerate(self.image_ids) if self.split[i] == split and any(self.lists[n])]
+    @cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """Split -> numbers of its images that somebody tagged."""
+        parts: dict[str, list[int]] = {split: [] for split in SPLITS}
+        for number, (image_id, people) in enumerate(zip(self.image_ids, self.lists)):
+            if any(people):
+                parts[self.split[image_id]].append(number)
+        return parts
 
     def counts(self) -> dict[str, int]:
         """Split -> its number of tagged images."""
-        return {split: len(self.part(split)) for split in SPLITS}
+        return {split: len(numbers) for split, numbers in self.parts.items()}
 
 
 def join(cache: Path, tags: Path, seed: int) -> Joined:
@@ -94,12 +100,13 @@ def _left_out(store: FeatureStore, tag_lists: TagLists, row_of: dict[str, int]) 
 
 def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
     """All rows of a cache, (N, D) as stored: in the device's memory, or mapped from disk if larger than ``max_memory`` GiB."""
-    gibibytes = store.features.nbytes / 2**30
+    features, offset = store.features, store.features.offset  # type: ignore[attr-defined]
+    gibibytes = features.nbytes / 2**30
     if gibibytes <= max_memory and (device.type != "cuda" or gibibytes <= 0.5 * torch.cuda.mem_get_info(device)[0] / 2**30):
-        return torch.from_numpy(np.array(store.features)).to(device)
+        # Read, not copied from the mapping: a page fault for every 4 KiB would take several times as long.
+        return torch.from_numpy(np.fromfile(store.path, features.dtype, features.size, offset=offset).reshape(features.shape)).to(device)
     # Copy-on-write pages: torch wants writable memory, the file stays as it is.
-    features = store.features
-    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", features.offset, features.shape))  # type: ignore[attr-defined]
+    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", offset, features.shape))
 
 
 class Examples:
@@ -135,7 +142,7 @@ class Examples:
         """Mean NDCG@5 over the images of their ranked tag numbers."""
         return float(np.mean(ndcg(self.people, [self.known.decode(numbers) for numbers in ranked], 5)))
 
-    def blocks(self, size: int = 4096) -> Iterator[tuple[int, Tensor]]:
+    def blocks(self, size: int = 512) -> Iterator[tuple[int, Tensor]]:
         """The images' features, (<= size, D) float32 at a time, with the number of the first."""
         for start in range(0, len(self.row), size):
             yield start, self.features[self.row[start : start + size]].float()
@@ -209,22 +216,23 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
                 f"{tags}: no tagged image with a feature in {cache} is in split '{split}', so there is nothing to {purpose}; "
                 f"the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
             )
-    lists = (tag_list for n in joined.part("train") for tag_list in joined.lists[n])
+    lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
     vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
     features = load_features(joined.store, device, config.max_memory)
-    training = examples(joined, joined.part("train"), vocabulary, features)
+    training = examples(joined, joined.parts["train"], vocabulary, features)
     validation = examples(joined, _for_validation(joined), vocabulary, features)
-    for part in (training, validation):
+    mean, scale = standardisation(training)
+    # A number that is not finite shows in the mean, and only then is looked for.
+    for part in (validation,) if bool(mean.isfinite().all()) else (training, validation):
         for start, block in part.blocks():
             bad = (~block.sum(1).isfinite()).nonzero().flatten()
             if len(bad):
                 raise joined.store.not_finite(int(part.row[start + int(bad[0])]))
-    mean, scale = standardisation(training)
     return TrainingData(joined, vocabulary, training, validation, mean, scale)
 
 
 def _for_validation(joined: Joined) -> list[int]:
     """The images of the split val; of very many, a fixed part, so that validating stays cheap beside an epoch."""
-    numbers = {joined.image_ids[n]: n for n in joined.part("val")}
-    most = max(500, len(joined.part("train")) // 2)
+    numbers = {joined.image_ids[n]: n for n in joined.parts["val"]}
+    most = max(500, len(joined.parts["train"]) // 4)
     return sorted(numbers[image_id] for image_id in shuffled(numbers, 0)[:most])
