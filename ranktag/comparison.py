@@ -194,6 +194,8 @@ def compare(
     image_ids, splits = _expected(predictions, truth, config, files, tags)
     lists = {image_id: truth.lists[image_id] for image_id in image_ids}
     tagged = np.array([any(people) for people in lists.values()], bool)
+    if not tagged.any():
+        raise RanktagError(f"{tags}: none of the {len(image_ids)} images to score has tags; is it the right file, or --split?")
     expected = frozenset(image_ids)
     drafts = [
         _draft(label, files[label], several, truth, image_ids, expected, tagged, config)
