@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ranktag.pipelines import cli
+
+if TYPE_CHECKING:
+    from faults import Place
 
 
 @dataclass(frozen=True)
@@ -38,3 +43,24 @@ def ranktag(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sound files that the fault suite damages copies of (see ``faults.Place``)."""
+    from faults import make_sound
+
+    folder = tmp_path_factory.mktemp("sound")
+    make_sound(folder)
+    return folder
+
+
+@pytest.fixture
+def place(sound: Path, tmp_path: Path, ranktag: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A folder of sound files of its own, and the commands to run there."""
+    from faults import Place
+
+    # Drawing the curves takes longer than all else.
+    monkeypatch.setattr("ranktag.training.plot_history", lambda path, epochs: None)
+    shutil.copytree(sound, tmp_path / "place")
+    return Place(tmp_path / "place", ranktag)
