@@ -8,6 +8,7 @@ file is run: the fields of ``Checkpoint``, with the model as its kind ('every-st
 from __future__ import annotations
 
 import dataclasses
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,9 +76,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training_config": dict(checkpoint.training),
         "validation": dict(checkpoint.validation),
     }
-    # Into an open file: given a path, torch.save would write the temporary file's name into the archive.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+    write_tensors(path, content)
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
@@ -113,11 +112,14 @@ def load_checkpoint(run: Path) -> Checkpoint:
         model.load_state_dict(content["weights"], assign=True)
         if model.config.vocabulary != len(vocabulary):  # type: ignore[union-attr]
             raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")  # type: ignore[union-attr]
+        longest = int(content["longest"])
+        if longest < 1:
+            raise ValueError(f"{longest} tags in the longest list")
         return Checkpoint(
             kind,
             model.eval().requires_grad_(False),
             vocabulary,
-            int(content["longest"]),
+            longest,
             {str(split): _strings(ids) for split, ids in content["split"].items()},
             Provenance(**content["provenance"]),
             dict(content["training_config"]),
@@ -125,6 +127,16 @@ def load_checkpoint(run: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RanktagError) as error:
         raise RanktagError(f"{path}: damaged: {str(error)[:160]}; train it again") from None
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a dict with ``torch.save``, in one piece. Raises OSError where the disk does not take it."""
+    # By way of memory: on a full disk torch's own writer raises RuntimeErrors of its insides, and given a path it
+    # would write the temporary file's name into the archive.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Any]:

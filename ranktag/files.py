@@ -33,18 +33,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        sync(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    with _blaming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_umask())
+            sync(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 @contextmanager
@@ -56,23 +57,36 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"))
-    temporary, old = holder / "new", holder / "old"
+    with _blaming(path):
+        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"))
+        temporary, old = holder / "new", holder / "old"
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                sync(file)
+            sync(temporary)
+            if path.is_dir():
+                os.replace(path, old)
+            os.replace(temporary, path)
+        finally:
+            # Should putting the old one back fail too, it is left where it is.
+            if old.is_dir() and not os.path.lexists(path):
+                os.replace(old, path)
+            shutil.rmtree(holder, ignore_errors=True)
+        sync(path.parent)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Errors of the operating system name ``path``: a failed write says of no file, and a temporary name says nothing to anybody."""
     try:
-        temporary.mkdir()
-        yield temporary
-        for file in temporary.rglob("*"):
-            sync(file)
-        sync(temporary)
-        if path.is_dir():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        # Should putting the old one back fail too, it is left where it is.
-        if old.is_dir() and not os.path.lexists(path):
-            os.replace(old, path)
-        shutil.rmtree(holder, ignore_errors=True)
-    sync(path.parent)
+        yield
+    except OSError as error:
+        named = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+        if error.errno is not None and (not named or f".{path.name[:100]}." in named):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def sync(path: Path) -> None:

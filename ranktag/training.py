@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ranktag import __version__
 from ranktag.baselines import Trial, fit_neighbours, fit_popularity, fit_ridge
-from ranktag.checkpoint import MODEL_FILE, Checkpoint, read_tensors, save_checkpoint
+from ranktag.checkpoint import MODEL_FILE, Checkpoint, read_tensors, save_checkpoint, write_tensors
 from ranktag.config import TrainingConfig
 from ranktag.device import choose_device
 from ranktag.errors import RanktagError
@@ -244,8 +244,7 @@ class _Run:
             "ndcg5": self.ndcg5,
             "epoch": self.epoch,
         }
-        with atomic_path(self.folder / STATE_FILE) as temporary:
-            torch.save(state | weights, temporary)
+        write_tensors(self.folder / STATE_FILE, state | weights)
 
     def _settings(self) -> dict[str, Any]:
         # Where the features are kept makes no difference to what is learned.
