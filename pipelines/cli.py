@@ -69,9 +69,10 @@ def group() -> None:
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a user's mistake is one line on stderr."""
-    # Threads that spin while they wait for each other stand in each other's way as soon as anything else runs: measured on
-    # two busy cores, training was five times slower for it. Torch's threads read this when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+        # Threads that spin while they wait for each other are a third faster when alone, but stand in each other's way when
+        # other programs run: measured on two busy cores, training was five times slower. Torch reads this when imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()

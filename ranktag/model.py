@@ -63,8 +63,7 @@ class Dropout(NamedTuple):
         # random_ leaves the sign bit clear, so the highest of the four 16-bit parts holds only 15 random bits.
         words = words ^ (words << 1)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-        keep = bits >= round(p * 65536) - 32768
-        return x * keep.to(x.dtype).mul_(1.0 / (1.0 - p))
+        return x * (bits >= round(p * 65536) - 32768) * (1.0 / (1.0 - p))
 
 
 class RankTagger(nn.Module):
@@ -112,7 +111,7 @@ class RankTagger(nn.Module):
 
     def standardise(self, features: Tensor) -> Tensor:
         """(B, D) raw features of any float type -> (B, D) float32 of mean 0 and scale 1 over the training rows."""
-        return (features.float() - self.mean) / self.scale
+        return (features - self.mean).mul_(1.0 / self.scale)
 
     def image_state(self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None) -> ImageState:
         """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
