@@ -139,11 +139,20 @@ def open_features(path: Path) -> FeatureStore:
     if how := ends_badly(lambda: _open(path)):
         raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; make it again with 'extract-features'")
     try:
-        return _open(path)
+        while True:
+            before, store = _identity(path), _open(path)
+            # Replaced in between, the rows would be of another file than the ids.
+            if _identity(path) == before:
+                return store
     except RanktagError:
         raise
     except DAMAGE as error:
         raise RanktagError(f"{path}: damaged or not a feature cache ({_short(error)}); make it again with 'extract-features'") from None
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _open(path: Path) -> FeatureStore:
