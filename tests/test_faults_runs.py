@@ -454,3 +454,24 @@ def test_two_extractions_of_one_cache_at_once(place: Place) -> None:
     outcome.assert_refused(str(output), "another process", "wait for it")
     joined.assert_refused(str(output), "still being worked on")
     assert place.run(*arguments).code == 0
+
+
+# Calls that fail, with --overwrite on.
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=str)
+def test_overwriting_with_broken_input_harms_nothing(place: Place, writer: Writer) -> None:
+    photos(place)
+    output = place.folder / "output"
+    assert place.run(*writer.arguments(place, output)).code == 0
+    broken = place.cache
+    if writer.name in ("evaluate", "prepare csv"):
+        broken = place.tags
+    elif writer.name == "extract-features":
+        broken = place.folder / "photos"
+        for photo in broken.iterdir():
+            photo.unlink()
+    if broken.is_file():
+        os.truncate(broken, broken.stat().st_size // 2)
+        broken.write_bytes(b"\0" + broken.read_bytes())
+    place.refuses((*writer.arguments(place, output), "--overwrite"), REFUSED, broken)
