@@ -24,6 +24,7 @@ VALIDATION_DRAW = Draw(lists=8, offset=0.5)
 BLOCK = 1024
 # The moving average takes a step in one with the next few: it moves slowly, and a pass over all weights is not free.
 AVERAGED_STEPS = 4
+YOUNG = 64
 
 
 class Epoch(NamedTuple):
@@ -94,9 +95,10 @@ class Trainer:
         loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
         loss.backward()
         self.optimiser.step(self._rate(step, a_epoch), self.config.clip)
-        if self.average is not self.model and (step + 1) % AVERAGED_STEPS == 0:
+        together = AVERAGED_STEPS if step >= YOUNG else 1
+        if self.average is not self.model and (step + 1) % together == 0:
             # A young average follows fast, or it would remember the untrained weights.
-            decay = min(self.config.average, (1 + step) / (10 + step)) ** AVERAGED_STEPS
+            decay = min(self.config.average, (1 + step) / (10 + step)) ** together
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
         return loss.detach(), len(lists.target)
