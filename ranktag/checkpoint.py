@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from ranktag.vocabulary import Vocabulary
 FORMAT = "ranktag-model"
 FORMAT_VERSION = 1
 MODEL_FILE = "model.pt"
+ARCHIVE = b"PK\x03\x04"  # how a zip file begins
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,13 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_tensors(path: Path, what: str) -> dict[str, Any]:
     """The dict in a file written by ``torch.save``, loaded without running anything in it. Raises RanktagError if that fails."""
-    if not zipfile.is_zipfile(path):
-        raise RanktagError(f"{path}: damaged or not a {what} of ranktag; train it again")
+    try:
+        with open(path, "rb") as file:
+            # Torch would go on with its old format, which is no archive.
+            if file.read(len(ARCHIVE)) != ARCHIVE:
+                raise RanktagError(f"{path}: damaged or not a {what} of ranktag; train it again")
+    except OSError as error:
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); train it again") from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # What the unpickler raises on damaged bytes has no common base: whatever it is, the file cannot be used.

@@ -539,6 +539,14 @@ def zip_bomb(path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
+def of_several_disks(path: Path) -> None:
+    """The archive says that it goes on on other disks."""
+    data = bytearray(path.read_bytes())
+    # The last four bytes of the locator of the end record: how many disks there are.
+    data[data.rindex(b"PK\x06\x07") + 16] = 3
+    path.write_bytes(data)
+
+
 def broken_weights(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     name = next(iter(content["weights"]))
@@ -552,6 +560,7 @@ RUN_FAULTS = [
     Fault("text", becomes("a model"), ("damaged or not a",)),
     Fault("a folder", as_folder, ()),
     Fault("a zip that is no torch file", zip_bomb, ("damaged or not a",)),
+    Fault("a zip of several disks", of_several_disks, ("damaged or not a",)),
     Fault("hostile: torch file", hostile("torch"), ("damaged or not a",)),
     Fault("hostile: old torch file", hostile("old"), ("damaged or not a",)),
     Fault("hostile: pickle", hostile("pickle"), ("damaged or not a",)),
