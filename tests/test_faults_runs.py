@@ -385,7 +385,7 @@ def test_sigkill_at_random_moments(place: Place, victim: Victim, tmp_path: Path,
     for kill in range(KILLS):
         child = forked(lambda kill=kill: turns(victim, folder, 100 * kill))  # type: ignore[misc]
         # Somewhere in the first turns after the child has come up.
-        time.sleep(0.01 + moment.uniform(0, min(2.5 * a_turn, 0.5)))
+        time.sleep(0.01 + moment.uniform(0, min(2.5 * a_turn, 0.25)))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "it ended by itself, so a turn failed on what was left"
