@@ -22,6 +22,8 @@ import ranktag as package
 from ranktag.errors import RanktagError
 
 HEAVY = ("torch", "torchvision", "numpy", "h5py", "pandas", "PIL", "scipy", "sklearn", "matplotlib", "jinja2")
+# Not the repository, whose folder ranktag/ python -c would take for the installed package, without its commands.
+ELSEWHERE = Path(__file__).parent
 
 
 def pages() -> Iterator[list[str]]:
@@ -87,7 +89,7 @@ assert cli.run(cli.group, "ranktag", [*arguments, "--help"]) == 0
 print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]), file=sys.stderr)
 """
     running = {
-        " ".join(page): subprocess.Popen([sys.executable, "-c", script, *page], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        " ".join(page): subprocess.Popen([sys.executable, "-c", script, *page], cwd=ELSEWHERE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for page in PAGES
     }
     return {page: json.loads(process.communicate()[1].splitlines()[-1]) for page, process in running.items()}
@@ -199,7 +201,7 @@ def test_a_command_returns_its_exit_code(returned: int | None, code: int) -> Non
 
 def test_a_reader_that_goes_away_hears_no_complaint() -> None:
     command = [sys.executable, "-c", "from ranktag.pipelines.cli import main; main()", "train-from-cache", "--help"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ELSEWHERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     # The command was cut off before its end, so it is not "all done" either.
