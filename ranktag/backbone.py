@@ -22,6 +22,7 @@ from ranktag.errors import RanktagError, one_line
 from ranktag.files import sha256_file
 from ranktag.image_reader import Batch
 from ranktag.images import MEAN, STD
+from ranktag.memory import kept_memory
 from ranktag.weights import Weights, choose_weights
 
 MODELS: dict[str, tuple[Callable[..., Any], Any]] = {
@@ -79,10 +80,11 @@ class Backbone(nn.Module):
         once the next batch is on its way.
         """
         if self.device.type != "cuda":
-            for batch in batches:
-                with torch.inference_mode():
-                    features = self(torch.from_numpy(batch.pixels).to(self.device)).cpu().numpy()
-                yield batch, features
+            with kept_memory():
+                for batch in batches:
+                    with torch.inference_mode():
+                        features = self(torch.from_numpy(batch.pixels).to(self.device)).cpu().numpy()
+                    yield batch, features
             return
         before: tuple[Batch, Tensor, torch.cuda.Event] | None = None
         for batch in batches:

@@ -27,6 +27,7 @@ from ranktag.errors import RanktagError
 from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, mean_gains, rank_by_gain
 from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import refuse_existing
+from ranktag.memory import kept_memory
 from ranktag.model import RankTagger, activate
 from ranktag.predictions import write_predictions
 
@@ -366,7 +367,7 @@ def rank_tags(
             return greedy(first, image, limits) if config.decode == "greedy" else beam(first, image, limits, config.beam_size)
         return rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), kept_memory():
         size = _batch_size(model, config, limits.longest)
         parts = [ranked(features[start : start + size].to(device)) for start in range(0, len(features), size)]
     if not parts:

@@ -15,6 +15,7 @@ from ranktag.decoding import Draw, Stepper, expected_gains
 from ranktag.device import choose_dtype
 from ranktag.errors import RanktagError
 from ranktag.expected_gain import Limits, best_five
+from ranktag.memory import kept_memory
 from ranktag.model import Dropout, ModelConfig, RankTagger
 from ranktag.optimiser import AdamW, learning_rate
 from ranktag.training_set import TrainingData
@@ -69,6 +70,7 @@ class Trainer:
         images = len(self.data.training.image)
         return Epoch(self.epoch, loss, validation_loss, ndcg5, lr, images / (trained - begin), time.monotonic() - begin)
 
+    @kept_memory()
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
         config, training = self.config, self.data.training
@@ -118,6 +120,7 @@ class Trainer:
         ids = [self.data.joined.store.image_id[row] for row in rows.unique().tolist()[: self.config.batch_size]]
         return RanktagError(f"{what} is not finite; lower --lr or look at these images: {', '.join(ids)}")
 
+    @kept_memory()
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
         """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""

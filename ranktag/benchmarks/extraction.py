@@ -20,6 +20,7 @@ from ranktag.config import ExtractionConfig
 from ranktag.extraction import choose_batch_size, choose_workers, extract_features
 from ranktag.image_reader import read_batches
 from ranktag.images import CROP, MEAN, RESIZE, STD, ImageList, list_images
+from ranktag.memory import kept_memory
 from ranktag.tables import write_table
 
 TEXTBOOK_BATCH = 32
@@ -76,6 +77,7 @@ def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count
         rows = [(a, min(a + batch_size, len(photos))) for a in range(0, len(photos), batch_size)]
         random = torch.randn(batch_size, 3, CROP, CROP).to(backbone.device, backbone.dtype, memory_format=torch.channels_last)
 
+        @kept_memory()
         def bare() -> None:
             with torch.inference_mode():
                 for _ in rows:
