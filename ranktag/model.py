@@ -47,7 +47,11 @@ class ImageState(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """Shares dropped in training, all outside the recurrence, and the generator that draws them."""
+    """Shares dropped in training, all outside the recurrence, and the generator that draws them.
+
+    A batch drops the same image features in all of its images, and the same numbers of
+    a tag's embedding wherever the tag stands: what is dropped need not be computed.
+    """
 
     features: float
     embedding: float
@@ -64,6 +68,12 @@ class Dropout(NamedTuple):
         words = words ^ (words << 1)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
         return x * (bits >= round(p * 65536) - 32768) * (1.0 / (1.0 - p))
+
+    def kept_features(self, features: int) -> tuple[Tensor, float]:
+        """The numbers of the features that a batch keeps, in order, and what they are scaled by."""
+        kept = max(1, round(features * (1.0 - self.features)))
+        order = torch.randperm(features, generator=self.generator, device=self.generator.device)
+        return order[:kept].sort().values, features / kept
 
 
 class RankTagger(nn.Module):
@@ -115,10 +125,14 @@ class RankTagger(nn.Module):
 
     def image_state(self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None) -> ImageState:
         """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
-        x = self.standardise(features).to(dtype)
-        if dropout is not None:
-            x = dropout(x, dropout.features)
-        v = F.linear(x, self.project.weight.to(dtype), self.project.bias.to(dtype))
+        weight = self.project.weight
+        if dropout is None or not dropout.features:
+            x = self.standardise(features)
+        else:
+            kept, scale = dropout.kept_features(features.shape[1])
+            x = (features.index_select(1, kept) - self.mean[kept]).mul_(scale / self.scale[kept])
+            weight = weight.index_select(1, kept)
+        v = F.linear(x.to(dtype), weight.to(dtype), self.project.bias.to(dtype))
         if self.config.form == "every-step":
             return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
         h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
@@ -134,10 +148,12 @@ class RankTagger(nn.Module):
     def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
         """``forward`` from what the LSTM knows of the images."""
         dtype = image.gates.dtype
-        embedded = F.embedding(batch.previous, self.embedding).to(dtype)
+        # A product for every tag of the batch instead of for every place a tag stands in.
+        tags, place = batch.previous.unique(return_inverse=True)
+        embedded = F.embedding(tags, self.embedding).to(dtype)
         if dropout is not None:
             embedded = dropout(embedded, dropout.embedding)
-        gates = F.linear(embedded, self.embedding_gates.to(dtype))
+        gates = F.embedding(place, F.linear(embedded, self.embedding_gates.to(dtype)))
         h, c = image.start or (None, None)
         hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, self.recurrent.to(dtype), batch.sizes)
         if dropout is not None:
