@@ -28,11 +28,12 @@ def test_a_freed_block_is_used_again() -> None:
     if faults(1) < PAGES // 2:
         pytest.skip("the kernel gives huge pages here")
     with kept_memory():
-        faults(1)
-        assert faults(10) < 3 * PAGES
+        # Until the C library has found its places for blocks of this size.
+        faults(20)
+        assert faults(10) < PAGES
         with kept_memory():
             pass
-        assert faults(10) < 3 * PAGES, "the inner end ended the outer one"
+        assert faults(10) < PAGES, "the inner end ended the outer one"
     assert faults(10) >= 9 * PAGES
 
 
