@@ -40,22 +40,35 @@ def plot_history(path: Path, epochs: Sequence[Epoch]) -> bool:
     return True
 
 
+EVENT_FILES = "events.out.tfevents.*"
+
+
 class EventWriter:
-    """TensorBoard event files in the run folder."""
+    """TensorBoard event files in the run folder. Raises RanktagError where TensorBoard is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError:
             raise RanktagError("--tensorboard: TensorBoard is not installed; install it with pip install 'ranktag[tensorboard]'") from None
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._folder, self._kind = folder, SummaryWriter
+        self._writer: Any = None
 
-    def write(self, row: Epoch) -> None:
-        """Add an epoch."""
-        for name, value in row._asdict().items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, row.epoch)
+    def begin(self, epochs: Sequence[Epoch]) -> None:
+        """Begin a file with the epochs so far."""
+        # TensorBoard is told to forget all that older files say: of a process that was killed they hold epochs that
+        # are run again, and lack some that were saved.
+        self._writer = self._kind(str(self._folder), purge_step=0)  # type: ignore[no-untyped-call]
+        self.write(epochs)
+
+    def write(self, epochs: Sequence[Epoch]) -> None:
+        """Add epochs."""
+        for row in epochs:
+            for name, value in row._asdict().items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, row.epoch)
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        if self._writer:
+            self._writer.close()

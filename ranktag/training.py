@@ -168,6 +168,8 @@ class _Run:
             self._restore(trainer, state)
         saved = time.monotonic()
         try:
+            if events:
+                events.begin(self.history)
             while not self._stopped():
                 row = trainer.run_epoch()
                 self.history.append(row)
@@ -176,7 +178,7 @@ class _Run:
                     self.best = {name: value.detach().cpu().clone() for name, value in trainer.average.state_dict().items()}
                 report(row)
                 if events:
-                    events.write(row)
+                    events.write([row])
                 if time.monotonic() - saved >= SECONDS_BETWEEN_STATES or self._stopped():
                     self._save(trainer)
                     saved = time.monotonic()
