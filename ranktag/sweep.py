@@ -11,6 +11,7 @@ import itertools
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from typing import Any
 from ranktag.config import TrainingConfig
 from ranktag.device import choose_device
 from ranktag.errors import RanktagError
-from ranktag.files import atomic_path
+from ranktag.files import FileLock, atomic_path
+from ranktag.set_aside import SetAside
 from ranktag.tables import write_table
-from ranktag.training import RUN_FILES, TrainingReport, train
+from ranktag.training import LOCK_FILE, REPLACED, RUN_FILES, TrainingReport, locked, refuse_folder, train
 from ranktag.training_set import TrainingData, load_training_data
 
 POINTS_FOLDER, TABLE_FILE = "points", "sweep.csv"
@@ -62,62 +64,69 @@ def sweep(
     """Train every combination of ``grid`` (setting -> values) with every seed; the rest is as in ``config``.
 
     The best training of the best combination becomes the run folder ``run``. resume:
-    trainings that are finished are not done again. Returns the combinations, the best first.
+    trainings that are finished are not done again. overwrite: replace a sweep or a run;
+    it is put back if this one fails before its first training is finished. Returns the
+    combinations, the best first.
 
     Raises RanktagError for an unknown setting and whatever ``ranktag.training.train`` raises.
     """
-    _refuse_sweep(run, resume, overwrite)
+    old = SetAside(run, (*REPLACED, TABLE_FILE, POINTS_FOLDER))
+    _refuse_sweep(old, resume, overwrite)
     points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     configs = [[config.replace(**point, seed=seed) for seed in seeds] for point in points]
     loaded: dict[tuple[int, int], TrainingData] = {}
-    combinations = []
-    best: tuple[float, Path] | None = None
-    for point, of_seeds in zip(points, configs):
-        reports = []
-        for one in of_seeds:
-            name = ",".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in {**point, "seed": one.seed}.items())
-            # The vocabulary and the split follow from these two; all else is shared.
-            key = (one.min_count, one.split_seed)
-            if key not in loaded:
-                loaded[key] = load_training_data(cache, tags, one, choose_device(one.device))
-                if overwrite and not resume and len(loaded) == 1:
-                    # Not before: a call that fails on its files leaves the old sweep as it is.
-                    _remove_sweep(run)
-                started(loaded[key])
-            reports.append(train(cache, tags, run / POINTS_FOLDER / name, one, resume=True, data=loaded[key]))
-            report(name, reports[-1])
-        found = Combination(point, [r.ndcg5 for r in reports], [r.epochs for r in reports], sum(r.seconds for r in reports))
-        combinations.append(found)
-        top = max(reports, key=lambda r: r.ndcg5)
-        if best is None or found.mean > best[0]:
-            best = (found.mean, top.run)
-    combinations.sort(key=lambda combination: -combination.mean)
-    header = (*grid, "seeds", "ndcg5_mean", "ndcg5_std", "epochs")
+
+    def data_for(one: TrainingConfig) -> TrainingData:
+        # The vocabulary and the split follow from these two; all else is shared.
+        key = (one.min_count, one.split_seed)
+        if key not in loaded:
+            loaded[key] = load_training_data(cache, tags, one, choose_device(one.device))
+            started(loaded[key])
+        return loaded[key]
+
+    def train_point(point: Mapping[str, Any], one: TrainingConfig) -> TrainingReport:
+        name = ",".join(f"{key}={value}" for key, value in {**point, "seed": one.seed}.items())
+        trained = train(cache, tags, run / POINTS_FOLDER / name, one, resume=True, data=data_for(one))
+        old.discard()
+        report(name, trained)
+        return trained
+
+    # Before the folder is made: a call that fails on its files leaves all as it is.
+    data_for(configs[0][0])
+    with locked(old):
+        _refuse_sweep(old, resume, overwrite)
+        with nullcontext() if resume else old.replacing(put_back=True):
+            reports = [[train_point(point, one) for one in of_seeds] for point, of_seeds in zip(points, configs)]
+        return _keep_best(run, points, reports)
+
+
+def _keep_best(run: Path, points: Sequence[Mapping[str, Any]], reports: Sequence[Sequence[TrainingReport]]) -> list[Combination]:
+    """Copy the best training's files and write the table.
+
+    points: the settings of each combination; reports: its trainings. Returns the combinations, the best first.
+    """
+    found = [
+        Combination(point, [r.ndcg5 for r in of_seeds], [r.epochs for r in of_seeds], sum(r.seconds for r in of_seeds))
+        for point, of_seeds in zip(points, reports)
+    ]
+    ranked = sorted(zip(found, reports), key=lambda pair: -pair[0].mean)
+    header = (*points[0], "seeds", "ndcg5_mean", "ndcg5_std", "epochs")
     rows = [
-        (*c.settings.values(), len(c.ndcg5), f"{c.mean:.6f}", f"{c.spread:.6f}", " ".join(map(str, c.epochs))) for c in combinations
+        (*c.settings.values(), len(c.ndcg5), f"{c.mean:.6f}", f"{c.spread:.6f}", " ".join(map(str, c.epochs))) for c, _ in ranked
     ]
     write_table(run / TABLE_FILE, header, rows)
-    assert best is not None
+    best = max(ranked[0][1], key=lambda report: report.ndcg5).run
     for name in RUN_FILES:
-        if (best[1] / name).exists():
+        if (best / name).exists():
             with atomic_path(run / name) as temporary:
-                shutil.copyfile(best[1] / name, temporary)
-    return combinations
+                shutil.copyfile(best / name, temporary)
+    return [combination for combination, _ in ranked]
 
 
-def _refuse_sweep(run: Path, resume: bool, overwrite: bool) -> None:
-    if run.exists() and not run.is_dir():
-        raise RanktagError(f"{run}: is a file, the run needs a folder; choose another path")
-    if resume or not run.exists() or not any(run.iterdir()):
-        return
-    if not overwrite:
-        raise RanktagError(f"{run}: is not empty; choose another folder, go on with --resume or pass --overwrite")
-
-
-def _remove_sweep(run: Path) -> None:
-    shutil.rmtree(run / POINTS_FOLDER, ignore_errors=True)
-    for name in (*RUN_FILES, TABLE_FILE):
-        (run / name).unlink(missing_ok=True)
+def _refuse_sweep(old: SetAside, resume: bool, overwrite: bool) -> None:
+    # A folder "points" may be anybody's: one of trainings holds their locks.
+    points = (POINTS_FOLDER,) if any((old.folder / POINTS_FOLDER).glob(f"*/{LOCK_FILE}")) else ()
+    refuse_folder(old, (*RUN_FILES, TABLE_FILE, *points), resume=resume, overwrite=overwrite)
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:

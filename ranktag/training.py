@@ -4,6 +4,7 @@
     runs/NAME/config.json  the settings, what was trained on, and how well it went
     runs/NAME/history.csv  a row an epoch (of a baseline: a row a setting tried)
     runs/NAME/state.pt     what ``resume`` needs
+    runs/NAME/.old/        a run that is being overwritten, until the new one has saved what it needs
 
 Everything random in an epoch follows from the seed and the epoch's number, and a
 state is saved between epochs, so a run that was killed ends with the same weights,
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,9 @@ from ranktag.device import choose_device
 from ranktag.errors import RanktagError
 from ranktag.expected_gain import best_five
 from ranktag.files import FileLock, atomic_path
-from ranktag.history import EventWriter, plot_history, write_history
+from ranktag.history import EVENT_FILES, EventWriter, plot_history, write_history
 from ranktag.model import FORMS
+from ranktag.set_aside import SetAside
 from ranktag.tables import write_table
 from ranktag.tag_lists import SPLITS
 from ranktag.trainer import Epoch, Trainer
@@ -39,6 +42,8 @@ from ranktag.training_set import TrainingData, load_training_data
 
 CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE = "config.json", "history.csv", "state.pt", "curves.png"
 RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE)
+# What a new run replaces: event files of an old one would be shown with its own.
+REPLACED = (*RUN_FILES, EVENT_FILES)
 LOCK_FILE = ".lock"
 # A state is five times the weights, so it is not written after every short epoch.
 SECONDS_BETWEEN_STATES = 10.0
@@ -80,30 +85,33 @@ def train(
     """Train a model on a feature cache and tag lists and keep it in the folder ``run``.
 
     resume: go on with a run that was stopped, of the same settings and data.
-    tensorboard: write event files too. data: already loaded, for many runs on the same.
-    started, report: are called when the data is there and after every epoch.
+    overwrite: replace a run; it is put back if this one fails before its first weights
+    are saved. tensorboard: write event files too. data: already loaded, for many runs
+    on the same. started, report: are called when the data is there and after every epoch.
 
     Raises RanktagError for files that cannot be read, a run folder that exists or is in
     use, a resume with other settings or data, and a loss that is not finite.
     """
     begin = time.monotonic()
-    _refuse_run(run, resume, overwrite)
+    old = SetAside(run, REPLACED)
+    _refuse_run(old, resume, overwrite)
     device = choose_device(config.device)
     data = data or load_training_data(cache, tags, config, device)
     started(data)
-    run.mkdir(parents=True, exist_ok=True)
-    with FileLock(run / LOCK_FILE) as lock:
-        if not lock.acquire():
-            raise RanktagError(f"{run}: another process is training there; wait for it or choose another folder")
+    with locked(old):
         # Looked at again: another process may have trained there while the data was loaded.
-        _refuse_run(run, resume, overwrite)
+        _refuse_run(old, resume, overwrite)
         events = EventWriter(run) if tensorboard else None
-        progress = _Run(run, data, config)
-        state = progress.begin(resume)
-        if config.model in FORMS:
-            progress.fit(device, state, events, report)
-        else:
-            progress.fit_baseline()
+        progress = _Run(run, data, config, old)
+        state = progress.state_to_go_on_from() if resume else None
+        # A resume that fails is resumed again: what an earlier call set aside stays there.
+        with old.replacing(put_back=not resume) if state is None else nullcontext():
+            if state is None:
+                progress.begin()
+            if config.model in FORMS:
+                progress.fit(device, state, events, report)
+            else:
+                progress.fit_baseline()
         progress.write_config(cache, tags)
     return TrainingReport(
         run,
@@ -118,18 +126,47 @@ def train(
     )
 
 
-def _refuse_run(run: Path, resume: bool, overwrite: bool) -> None:
+def refuse_folder(old: SetAside, marks: Sequence[str], *, resume: bool, overwrite: bool) -> set[str]:
+    """The ``marks``, names by which a run is known, that are in the folder of ``old``.
+
+    Raises RanktagError for a file, for a folder that holds other things, and for a run
+    that is neither to be gone on with nor to be replaced.
+    """
+    run = old.folder
     if run.exists() and not run.is_dir():
         raise RanktagError(f"{run}: is a file, the run needs a folder; choose another path")
     if not run.exists():
-        return
-    there = {path.name for path in run.iterdir()} - {LOCK_FILE} - {path.name for path in _leftovers(run)}
-    if there and not there & set(RUN_FILES):
+        return set()
+    there = old.names() - {LOCK_FILE} - {path.name for path in _leftovers(run)}
+    ours = there & set(marks)
+    if there and not ours and not old.begun():
         raise RanktagError(f"{run}: is a folder with other things in it; choose a new one for the run")
-    if there and resume and STATE_FILE not in there:
-        raise RanktagError(f"{run}: holds no {STATE_FILE}, so there is nothing to go on from; begin the run again with --overwrite")
-    if there and not resume and not overwrite:
+    if (ours or old.begun()) and not resume and not overwrite:
         raise RanktagError(f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite")
+    return ours
+
+
+def _refuse_run(old: SetAside, resume: bool, overwrite: bool) -> None:
+    ours = refuse_folder(old, RUN_FILES, resume=resume, overwrite=overwrite)
+    if ours and resume and STATE_FILE not in ours:
+        raise RanktagError(f"{old.folder}: holds no {STATE_FILE}, so there is nothing to go on from; begin the run again with --overwrite")
+
+
+@contextmanager
+def locked(old: SetAside) -> Iterator[None]:
+    """Make the folder of ``old``, keep other processes from training there, and clear up after one that was killed.
+
+    Raises RanktagError if another process trains there.
+    """
+    run = old.folder
+    run.mkdir(parents=True, exist_ok=True)
+    with FileLock(run / LOCK_FILE) as lock:
+        if not lock.acquire():
+            raise RanktagError(f"{run}: another process is training there; wait for it or choose another folder")
+        old.recover()
+        for path in _leftovers(run):
+            path.unlink()
+        yield
 
 
 def _leftovers(run: Path) -> list[Path]:
@@ -140,24 +177,24 @@ def _leftovers(run: Path) -> list[Path]:
 class _Run:
     """A run in progress: the best weights so far, the history, and their files."""
 
-    def __init__(self, folder: Path, data: TrainingData, config: TrainingConfig) -> None:
-        self.folder, self.data, self.config = folder, data, config
+    def __init__(self, folder: Path, data: TrainingData, config: TrainingConfig, old: SetAside) -> None:
+        self.folder, self.data, self.config, self.old = folder, data, config, old
         self.history: list[Epoch] = []
         self.ndcg5, self.epoch = -1.0, 0
         self.best: dict[str, Tensor] = {}
 
-    def begin(self, resume: bool) -> dict[str, Any] | None:
-        """The state to go on from; None, with the folder cleared, for a run that begins, or was killed before it saved weights."""
-        for path in _leftovers(self.folder):
-            path.unlink()
-        if resume and (state := self._read_state()) is not None and (self.history or "trainer" in state):
-            return state
-        # From now on a resume with other settings or data is refused.
+    def state_to_go_on_from(self) -> dict[str, Any] | None:
+        """The state that was saved; None if there is none, or one of before the first weights."""
+        state = self._read_state()
+        if state is None or not self.history:
+            return None
+        # Should it have been killed between its first save and this.
+        self.old.discard()
+        return state
+
+    def begin(self) -> None:
+        """From now on a resume with other settings or data is refused."""
         self._save_state({})
-        for name in RUN_FILES:
-            if name != STATE_FILE:
-                (self.folder / name).unlink(missing_ok=True)
-        return None
 
     def fit(
         self, device: torch.device, state: dict[str, Any] | None, events: EventWriter | None, report: Callable[[Epoch], None]
@@ -214,6 +251,7 @@ class _Run:
         self.ndcg5 = score(torch.cat([model.predict(block.cpu()).gain for _, block in data.validation.blocks()]))
         write_table(self.folder / HISTORY_FILE, ("setting", "ndcg5"), [(t.setting, f"{t.score:.6g}") for t in trials])
         save_checkpoint(self.folder / MODEL_FILE, self._checkpoint(model))
+        self.old.discard()
 
     def _checkpoint(self, model: nn.Module) -> Checkpoint:
         joined = self.data.joined
@@ -238,6 +276,7 @@ class _Run:
         self._save_model(trainer)
         write_history(self.folder / HISTORY_FILE, self.history)
         self._save_state({} if self._stopped() else {"trainer": trainer.state_dict(), "best": self.best})
+        self.old.discard()
 
     def _save_state(self, weights: dict[str, Any]) -> None:
         state = {

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Outcome
-from making import TAGS, features_of, make_cache, make_data, make_tags
+from making import TAGS, features_of, make_cache, make_data, make_tags, tiny
 
 from ranktag import training
 from ranktag.feature_store import open_features
+from ranktag.history import write_history
 from ranktag.predictions import read_predictions
+from ranktag.sweep import sweep
 from ranktag.tag_lists import read_tag_lists
 
 Command = Callable[..., Outcome]
@@ -283,10 +285,67 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
     assert (tmp_path / "single/model.pt").read_bytes() == (tmp_path / "run/points/lr=0.01,seed=1/model.pt").read_bytes()
 
     table = (tmp_path / "run/sweep.csv").read_bytes()
-    ranktag(*train).assert_refused("is not empty", "--resume")
+    ranktag(*train).assert_refused("holds a run already", "--resume")
     shutil.rmtree(tmp_path / "run/points/lr=0.01,seed=1")  # as if it was killed
     again = ranktag(*train, "--resume")
     assert again.code == 0 and (tmp_path / "run/sweep.csv").read_bytes() == table
+
+
+def test_values_that_hardly_differ_are_trained_apart(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    outcome = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", *SMALL, "--grid", "lr=0.001,0.0010000001", "--grid", "clip=5,0.1")
+    assert outcome.code == 0, outcome
+    names = {f"lr={lr},clip={clip},seed=0" for lr in ("0.001", "0.0010000001") for clip in ("5.0", "0.1")}
+    assert {path.name for path in (tmp_path / "run/points").iterdir()} == names
+    with open(tmp_path / "run/sweep.csv", newline="") as file:
+        assert {(row["lr"], row["clip"]) for row in csv.DictReader(file)} == {(lr, clip) for lr in ("0.001", "0.0010000001") for clip in ("5.0", "0.1")}
+
+
+def test_a_sweep_over_another_folder(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    run = tmp_path / "run"
+    train = ("train-from-cache", cache, tags, "-o", run, *SMALL, "--seeds", "0,1")
+    # Somebody's own folder, though it is called as one of ours.
+    (run / "points/north").mkdir(parents=True)
+    for option in ((), ("--resume",), ("--overwrite",)):
+        ranktag(*train, *option).assert_refused(str(run), "other things in it")
+    assert [path.name for path in run.rglob("*")] == ["points", "north"]
+    (run / "points/north").rmdir()
+    (run / "points").rmdir()
+    # A single run, and a sweep in its place.
+    assert ranktag("train-from-cache", cache, tags, "-o", run, *SMALL).code == 0
+    ranktag(*train).assert_refused(str(run), "holds a run already", "--overwrite")
+    assert ranktag(*train, "--overwrite").code == 0
+    assert {path.name for path in run.iterdir()} >= {"points", "sweep.csv", "model.pt"}
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_a_sweep_that_fails_in_its_first_training_brings_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]) -> None:
+    cache, tags = make_data(tmp_path)
+    run = tmp_path / "run"
+    sweep(cache, tags, run, tiny(epochs=1), {}, [0, 1])
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    def fails(epoch: int) -> Callable[..., None]:
+        def write(path: Path, rows: object) -> None:
+            if f"seed={epoch}" in str(path):
+                raise kind
+            write_history(path, rows)  # type: ignore[arg-type]
+
+        return write
+
+    for seed in (2, 3):
+        monkeypatch.setattr("ranktag.training.write_history", fails(seed))
+        with pytest.raises(kind):
+            sweep(cache, tags, run, tiny(epochs=1), {"hidden": [4, 8]}, [2, 3], overwrite=True)
+        if seed == 2:
+            assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    # One training of the new sweep is finished; it goes on.
+    assert not (run / "model.pt").exists() and not (run / ".old").exists()
+    monkeypatch.undo()
+    trained: list[str] = []
+    sweep(cache, tags, run, tiny(epochs=1), {"hidden": [4, 8]}, [2, 3], resume=True, report=lambda name, report: trained.append(name))
+    assert len(trained) == 4 and (run / "model.pt").exists()
 
 
 @pytest.mark.parametrize(

@@ -397,6 +397,96 @@ def test_a_run_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
     assert (tmp_path / "run/model.pt").read_bytes() != before
 
 
+@pytest.mark.parametrize("model", ["every-step", "linear"])
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt, RanktagError])
+def test_an_overwrite_that_fails_brings_the_old_run_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, failure: type[BaseException], curves: None
+) -> None:
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "run", tiny(), tensorboard=True)
+    (tmp_path / "run/notes.txt").write_text("mine")
+    before = contents(tmp_path / "run")
+
+    def fails(*arguments: object) -> None:
+        assert {path.name for path in (tmp_path / "run").iterdir()} >= {"state.pt", ".old"}
+        raise failure("no")
+
+    # The last that either writes before its first save is complete.
+    monkeypatch.setattr(training, "write_history" if model == "every-step" else "save_checkpoint", fails)
+    with pytest.raises(failure):
+        train(cache, tags, tmp_path / "run", tiny(seed=1, model=model), overwrite=True, tensorboard=True)
+    assert contents(tmp_path / "run") == before
+    # And it is a run as before.
+    with pytest.raises(RanktagError, match="holds a run already"):
+        train(cache, tags, tmp_path / "run", tiny())
+    train(cache, tags, tmp_path / "run", tiny(), resume=True, report=lambda row: pytest.fail("an epoch was run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_overwrite_that_fails_later_leaves_the_new_run_to_go_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "straight", tiny(seed=1))
+    train(cache, tags, tmp_path / "run", tiny())
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "SECONDS_BETWEEN_STATES", 0.0)
+        train(cache, tags, tmp_path / "run", tiny(seed=1), overwrite=True, report=killed_after(3))
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".old")]
+    train(cache, tags, tmp_path / "run", tiny(seed=1), resume=True)
+    assert (tmp_path / "run/model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
+
+
+@pytest.mark.parametrize("model", ["every-step", "linear"])
+def test_an_overwrite_that_was_killed_goes_on_with_its_settings_or_gives_the_old_run_back(tmp_path: Path, model: str) -> None:
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "run", tiny())
+    before = contents(tmp_path / "run")
+    new = tiny(seed=1, model=model)
+    train(cache, tags, tmp_path / "straight", new)
+    # Killed when the first files were there, and the second time before.
+    os.mkdir(tmp_path / "run/.old")
+    for name in before.keys() - {".lock"}:
+        os.rename(tmp_path / "run" / name, tmp_path / "run/.old" / name)
+    shutil.copytree(tmp_path / "run", tmp_path / "bare")
+    state = read_tensors(tmp_path / "straight/state.pt", "state")
+    torch.save(state | {"history": [], "ndcg5": -1.0, "epoch": 0}, tmp_path / "run/state.pt")
+    for run in (tmp_path / "run", tmp_path / "bare"):
+        with pytest.raises(RanktagError, match="holds a run already; .*--resume or pass --overwrite"):
+            train(cache, tags, run, new)
+        shutil.copytree(run, tmp_path / "again")
+        with pytest.raises(RanktagError, match="no such file"):
+            train(cache, tmp_path / "missing.csv", tmp_path / "again", tiny(), overwrite=True)
+        with pytest.raises(Killed):
+            train(cache, tags, tmp_path / "again", tiny(seed=2), overwrite=True, report=killed_after(1))
+        assert contents(tmp_path / "again") == before
+        shutil.rmtree(tmp_path / "again")
+        if model == "every-step":
+            # A resume that fails, on a full disk say, can be resumed again.
+            with pytest.raises(Killed):
+                train(cache, tags, run, new, resume=True, report=killed_after(1))
+            with pytest.raises(RanktagError, match="was begun with seed 1, not 2"):
+                train(cache, tags, run, tiny(seed=2), resume=True)
+        train(cache, tags, run, new, resume=True)
+        assert (run / "model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
+        assert contents(run).keys() == contents(tmp_path / "straight").keys()
+
+
+def test_resuming_a_finished_baseline_does_not_risk_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "run", tiny(model="knn"))
+    before = contents(tmp_path / "run")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space"):
+        train(cache, tags, tmp_path / "run", tiny(model="knn"), resume=True)
+    assert contents(tmp_path / "run") == before
+
+
 def test_a_folder_with_other_things_and_a_file_are_refused(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path)
     (tmp_path / "photos").mkdir()
@@ -467,11 +557,59 @@ def test_a_run_that_was_finished_while_the_data_was_loaded_is_not_overwritten(tm
     assert (tmp_path / "run/model.pt").read_bytes() == b"theirs"
 
 
+def shown(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: curve -> (epoch, value)."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra")
+    events = accumulator.EventAccumulator(str(run)).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def of_history(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """The same, as history.csv has it."""
+    with open(run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name != "epoch"]
+    return {name: [(int(row["epoch"]), pytest.approx(float(row[name]), rel=1e-5)) for row in rows] for name in names}
+
+
 def test_tensorboard_files_are_written_when_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
     cache, tags = make_data(tmp_path)
-    train(cache, tags, tmp_path / "run", tiny(epochs=1), tensorboard=True)
-    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    train(cache, tags, tmp_path / "run", tiny(), tensorboard=True)
+    assert shown(tmp_path / "run") == of_history(tmp_path / "run")
+    # Of a run that takes its place, nothing but its own is shown.
+    train(cache, tags, tmp_path / "run", tiny(epochs=2), tensorboard=True, overwrite=True)
+    assert shown(tmp_path / "run") == of_history(tmp_path / "run")
+    train(cache, tags, tmp_path / "run", tiny(epochs=1), overwrite=True)
+    assert shown(tmp_path / "run") == {}
+
+
+@pytest.mark.parametrize("tensorboard", [True, False], ids=["from the start", "later"])
+def test_tensorboard_shows_every_epoch_of_a_resumed_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensorboard: bool) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(epochs=6, patience=6)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_STATES", 0.0)
+    for epoch in (1, 3, 5):
+        with pytest.raises(Killed):
+            train(cache, tags, tmp_path / "run", config, resume=True, tensorboard=tensorboard, report=killed_after(epoch))
+    train(cache, tags, tmp_path / "run", config, resume=True, tensorboard=True)
+    assert [step for step, _ in shown(tmp_path / "run")["ndcg5"]] == [1, 2, 3, 4, 5, 6]
+    assert shown(tmp_path / "run") == of_history(tmp_path / "run")
+    # Finished already.
+    train(cache, tags, tmp_path / "run", config, resume=True, tensorboard=True)
+    assert shown(tmp_path / "run") == of_history(tmp_path / "run")
+
+
+def test_tensorboard_forgets_epochs_that_were_lost(tmp_path: Path) -> None:
+    # Killed after eight epochs and before a save; gone on with, it stops sooner.
+    cache, tags = make_data(tmp_path)
+    with pytest.raises(Killed):
+        train(cache, tags, tmp_path / "run", tiny(), tensorboard=True, report=killed_after(1))
+    writer = pytest.importorskip("torch.utils.tensorboard", reason="TensorBoard is an extra").SummaryWriter(str(tmp_path / "run"))
+    for epoch in range(1, 9):
+        writer.add_scalar("ndcg5", -1.0, epoch)
+    writer.close()
+    train(cache, tags, tmp_path / "run", tiny(), resume=True, tensorboard=True)
+    assert shown(tmp_path / "run") == of_history(tmp_path / "run")
 
 
 def test_without_tensorboard_the_old_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
