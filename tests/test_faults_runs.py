@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -40,6 +41,7 @@ from ranktag.files import FileLock
 from ranktag.inspection import inspect_cache
 from ranktag.predictions import read_predictions, write_predictions
 from ranktag.shards import Shard, folder_of, join_shards, read_shard, write_shard
+from ranktag.sweep import sweep
 from ranktag.training import train
 
 
@@ -77,9 +79,21 @@ class Writer:
         return self.name
 
 
+def joining(place: Place, disk: Path) -> tuple[object, ...]:
+    """Join shards that lie on another disk: there is no room for them on the small ones."""
+    link = disk / "joined.h5.shards"
+    if not link.is_symlink():
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(place.folder / "some.shards")
+    if not (place.folder / "some.shards").exists() or not list((place.folder / "some.shards").glob("*.h5")):
+        shutil.copytree(place.shard.parent, place.folder / "some.shards", dirs_exist_ok=True)
+    return "join-features", disk / "joined.h5", "--quiet"
+
+
 EXTRACTION = ("--weights", "random:0", "--workers", 0, "--shard-size", 4, "--device", "cpu", "--precision", "fp32", "--quiet")
 WRITERS = [
     Writer("extract-features", lambda place, disk: ("extract-features", place.folder / "photos", "-o", disk / "c.h5", *EXTRACTION), "c.h5"),
+    Writer("join-features", joining, "joined.h5"),
     Writer("train-from-cache", lambda place, disk: ("train-from-cache", place.cache, place.tags, "-o", disk / "run", *SMALL), "run", ("--resume",)),
     Writer("train a baseline", lambda place, disk: ("train-from-cache", place.cache, place.tags, "-o", disk / "run", *SMALL, "--model", "linear"), "run", ("--resume",)),
     Writer(
@@ -185,8 +199,9 @@ def test_a_limit_on_file_sizes(place: Place, writer: Writer, tmp_path: Path) -> 
     for size in SIZES:
         disk = tmp_path / f"disk{size}"
         disk.mkdir()
+        arguments = writer.arguments(place, disk)
         with file_size_limit(size):
-            outcome = place.run(*writer.arguments(place, disk))
+            outcome = place.run(*arguments)
         if outcome.code == 2:
             failed += 1
             assert_failed_cleanly(outcome, disk, ("File too large",))
@@ -196,22 +211,39 @@ def test_a_limit_on_file_sizes(place: Place, writer: Writer, tmp_path: Path) -> 
     assert failed
 
 
-# Training is not among them: --overwrite removes the old run's files before the first epoch.
-@pytest.mark.parametrize("writer", [writer for writer in WRITERS if writer.final != "run"], ids=str)
+@pytest.mark.parametrize("writer", WRITERS, ids=str)
 def test_a_full_disk_harms_nothing_that_is_there(place: Place, writer: Writer, tmp_path: Path) -> None:
-    """Overwriting what exists fails on a full disk: the old file stands."""
+    """Overwriting what exists fails on a full disk: the old file, or run, stands."""
     disk = tmp_path / "disk"
     photos(place)
     with disk_of(disk, 4096):
         assert place.run(*writer.arguments(place, disk)).code == 0
         before = snapshot(disk)
-        with open(disk / "filler", "wb") as file, pytest.raises(OSError, match="No space"):
-            while True:
-                os.write(file.fileno(), bytes(4096))
-        outcome = place.run(*writer.arguments(place, disk), "--overwrite")
-        assert_failed_cleanly(outcome, disk, ("free some space",))
-        (disk / "filler").unlink()
-        assert {name: content for name, content in snapshot(disk).items() if ".shards" not in name} == before
+        for room in SIZES:
+            arguments = (*writer.arguments(place, disk), "--overwrite", *(("--seed", 1) if writer.final == "run" else ()))
+            fill_but(disk, room)
+            outcome = place.run(*arguments)
+            (disk / "filler").unlink()
+            if outcome.code == 0:
+                assert room
+                break
+            assert_failed_cleanly(outcome, disk, ("free some space",))
+            after = {name: content for name, content in snapshot(disk).items() if ".shards" not in name}
+            if after != {name: content for name, content in before.items() if ".shards" not in name}:
+                # Of a run, the first files of use had been saved: it is to be gone on with.
+                assert room and writer.final == "run"
+                resumed = place.run(*(argument if argument != "--overwrite" else "--resume" for argument in arguments))
+                assert (resumed.code, resumed.err) == (0, ""), resumed
+                break
+        assert_whole(disk)
+
+
+def fill_but(disk: Path, kibibytes: int) -> None:
+    """A file ``filler`` that leaves so much room."""
+    with open(disk / "filler", "wb") as file, pytest.raises(OSError, match="No space"):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    os.truncate(disk / "filler", (disk / "filler").stat().st_size - kibibytes * 1024)
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=str)
@@ -219,10 +251,11 @@ def test_a_read_only_disk(place: Place, writer: Writer, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     photos(place)
     with disk_of(disk, 4096):
+        arguments, before = writer.arguments(place, disk), sorted(disk.iterdir())
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        outcome = place.run(*writer.arguments(place, disk))
+        outcome = place.run(*arguments)
         assert outcome.code == 2 and outcome.err.count("\n") == 1 and str(disk) in outcome.err and "Read-only" in outcome.err, outcome
-        assert list(disk.iterdir()) == []
+        assert sorted(disk.iterdir()) == before
 
 
 def test_a_read_only_run_is_read(place: Place, tmp_path: Path) -> None:
@@ -313,13 +346,29 @@ def write_run(folder: Path, k: int) -> None:
 
 def check_run(folder: Path) -> None:
     run = folder / "run"
-    if (run / "state.pt").exists():
-        read_tensors(run / "state.pt", "state")
-    if (run / "model.pt").exists():
-        load_checkpoint(run)
-    for name in ("history.csv", "config.json"):
-        if (run / name).exists():
-            assert (run / name).read_text().endswith("\n")
+    # The new one, or the one that it replaces, which is set aside.
+    kept = [place for place in (run, *run.glob(".old*")) if (place / "model.pt").exists()]
+    assert kept, "neither the old run nor the new one is there"
+    for place in kept:
+        load_checkpoint(place)
+    for path in run.rglob("state.pt"):
+        read_tensors(path, "state")
+    for path in (*run.rglob("*.csv"), *run.rglob("*.json")):
+        assert path.read_text().endswith("\n")
+
+
+def write_sweep(folder: Path, k: int) -> None:
+    place = folder.parent / "place"
+    finished = (folder / "run/model.pt").exists()
+    sweep(place / "cache.h5", place / "tags.csv", folder / "run", tiny(embedding=8, epochs=2), {}, [0, 1], resume=not finished, overwrite=finished)
+
+
+def check_sweep(folder: Path) -> None:
+    # Its first training is of use before the best of all of them is chosen.
+    if not list((folder / "run/points").glob("*/model.pt")):
+        check_run(folder)
+    for path in (folder / "run").rglob("model.pt"):
+        load_checkpoint(path)
 
 
 def write_csv(folder: Path, k: int) -> None:
@@ -348,6 +397,7 @@ VICTIMS = [
     Victim("shards, and joining them", write_shards, check_shards),
     Victim("model.pt", write_model, check_model),
     Victim("a run folder", write_run, check_run),
+    Victim("the folder of several runs", write_sweep, check_sweep),
     Victim("predictions", write_csv, check_csv),
     Victim("a report", write_folder, check_folder),
 ]
@@ -374,7 +424,7 @@ def turns(victim: Victim, folder: Path, first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", VICTIMS, ids=str)
 def test_sigkill_at_random_moments(place: Place, victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """120 kills in all, 20 a kind of write: what stands is whole, and what is left behind disturbs nobody."""
+    """140 kills in all, 20 a kind of write: what stands is whole, and what is left behind disturbs nobody."""
     monkeypatch.setattr(training, "SECONDS_BETWEEN_STATES", 0.0)
     folder, moment = tmp_path / "folder", random.Random(victim.name)
     folder.mkdir()
@@ -467,6 +517,9 @@ def test_overwriting_with_broken_input_harms_nothing(place: Place, writer: Write
     broken = place.cache
     if writer.name in ("evaluate", "prepare csv"):
         broken = place.tags
+    elif writer.name == "join-features":
+        joining(place, output)
+        broken = next((place.folder / "some.shards").glob("*.h5"))
     elif writer.name == "extract-features":
         broken = place.folder / "photos"
         for photo in broken.iterdir():
@@ -474,4 +527,5 @@ def test_overwriting_with_broken_input_harms_nothing(place: Place, writer: Write
     if broken.is_file():
         os.truncate(broken, broken.stat().st_size // 2)
         broken.write_bytes(b"\0" + broken.read_bytes())
-    place.refuses((*writer.arguments(place, output), "--overwrite"), REFUSED, broken)
+    named = output if writer.name == "join-features" else broken
+    place.refuses((*writer.arguments(place, output), "--overwrite"), REFUSED, named)
