@@ -28,8 +28,6 @@ from ranktag.pipelines.options import (
 if TYPE_CHECKING:
     from ranktag.datasets.prepared import Prepared
 
-BROKEN_SHOWN = 10
-
 output_option = click.option("-o", "--output", type=FilePath, required=True, help="The tag-list file to write (CSV).")
 aliases_option = click.option(
     "--aliases", type=FilePath, show_default="none", help="A CSV file with the columns name,tag: names to be written as another tag, or left out where tag is empty."
@@ -105,10 +103,8 @@ def _write(prepare: Callable[[], Prepared], output: Path, overwrite: bool, quiet
             click.echo("  " + one_line(line))
     if prepared.broken:
         click.echo(f"files skipped: {len(prepared.broken)}", err=True)
-        for file, reason in prepared.broken[:BROKEN_SHOWN]:
+        for file, reason in prepared.broken:
             click.echo("  " + one_line(f"{file} {reason}"), err=True)
-        if len(prepared.broken) > BROKEN_SHOWN:
-            click.echo(f"  and {len(prepared.broken) - BROKEN_SHOWN} more", err=True)
     return prepared.exit_code
 
 
@@ -156,7 +152,7 @@ def labelme_xml(source: Path, aliases: Path | None, output: Path, overwrite: boo
     single spaces; tags in one list only are reported as rare: mend them with
     --aliases, or leave them out with --min-count. An object's size is the area of its
     polygon, mask (in Masks, beside Annotations) or box, in pixels; objects without
-    one come last. Image sizes are not needed; files without one are reported.
+    one come last.
     """
     from ranktag.datasets.labelme_xml import prepare_labelme_xml
 

@@ -213,6 +213,9 @@ class LabelmeConfig(PrepareConfig):
 
     order: str = setting("largest", "what ranks the names: the area of the largest object (largest), or their order in the file (annotation)", choices=("largest", "annotation"))
     image_id: str = setting("path", "the image's path, or its name without folders", choices=("path", "name"))
+    missing_size: str = setting(
+        "skip", "what becomes of files that give no image size; areas, which are in pixels, do not need it", choices=("skip", "keep")
+    )
     min_count: int = setting(1, "names in fewer lists are left out", unit="lists", low=1)
 
 

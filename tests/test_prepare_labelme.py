@@ -204,13 +204,50 @@ def test_encodings_of_the_web_tools_time(tmp_path: Path) -> None:
     assert prepared.notes["files that are not UTF-8, read as Windows-1252"] == ["1.xml", "2.xml"]
 
 
-def test_missing_sizes_no_objects_and_the_tools_cache(tmp_path: Path, ranktag: Ranktag) -> None:
-    write(tmp_path / "a.xml", web(square("sky", 1), size=""))
+SIZES = (None, "", "0", "-3", "nan", "wide")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_files_of_the_web_tool_without_an_image_size(tmp_path: Path, ranktag: Ranktag, size: str | None) -> None:
+    annotation = web(square("sky", 1), square("gone", 1, deleted=1), filename="a.jpg", size=size or "")
+    write(tmp_path / "a.xml", annotation if size is not None else annotation.replace("imagesize", "size"))
+    write(tmp_path / "b.xml", web(square("tree", 1), filename="b.jpg"))
+    assert_missing_size_is_skipped_or_kept(ranktag, "labelme-xml", tmp_path, "street/")
+
+
+@pytest.mark.parametrize("size", [*SIZES, 0, -3, [7], True])
+def test_files_of_the_desktop_tool_without_an_image_size(tmp_path: Path, ranktag: Ranktag, size: object) -> None:
+    for missing in ("imageWidth", "imageHeight"):
+        write(tmp_path / "a.json", desktop(shape("sky", "rectangle", (0, 0), (2, 2)), shape("__ignore__", "point", (0, 0))) | {missing: size})
+        write(tmp_path / "b.json", desktop(shape("tree", "rectangle", (0, 0), (2, 2)), image="b.jpg"))
+        assert_missing_size_is_skipped_or_kept(ranktag, "labelme-json", tmp_path, "")
+
+
+def assert_missing_size_is_skipped_or_kept(ranktag: Ranktag, name: str, folder: Path, prefix: str) -> None:
+    """``a`` is of no size and holds a sky and something that is dropped, ``b`` is sound and holds a tree."""
+    suffix, tags = name[8:], folder / "t.csv"
+    skipped = ranktag("prepare", name, folder, "-o", tags, "--overwrite")
+    assert (skipped.code, skipped.err) == (1, f"files skipped: 1\n  a.{suffix} gives no image size (kept with --missing-size keep)\n")
+    assert read_tag_lists(tags).lists == {f"{prefix}b.jpg": [("tree",)]} and "dropped" not in skipped.out
+    kept = ranktag("prepare", name, folder, "-o", tags, "--overwrite", "--missing-size", "keep")
+    assert (kept.code, kept.err) == (0, "")
+    assert f"note: files without an image size, which were kept: 1 (a.{suffix})" in kept.out and "dropped: 1 objects" in kept.out
+    assert read_tag_lists(tags).lists == {f"{prefix}a.jpg": [("sky",)], f"{prefix}b.jpg": [("tree",)]}
+
+
+def test_every_file_that_is_skipped_is_listed(tmp_path: Path, ranktag: Ranktag) -> None:
+    for n in range(40):
+        write(tmp_path / f"{n:02}.xml", web(square("sky", 1), filename=f"{n}.jpg", size="9" if n == 7 else ""))
+    done = ranktag("prepare", "labelme-xml", tmp_path, "-o", tmp_path / "t.csv")
+    assert [line.split()[0] for line in done.err.splitlines()[1:]] == [f"{n:02}.xml" for n in range(40) if n != 7]
+
+
+def test_no_objects_and_the_tools_cache(tmp_path: Path, ranktag: Ranktag) -> None:
+    write(tmp_path / "a.xml", web(square("sky", 1)))
     write(tmp_path / "b.xml", web(filename="b.jpg"))
     write(tmp_path / "annotationCache" / "XMLTemplates" / "labelme.xml", "<annotation><filename>\nmyfile\n</filename></annotation>")
     done = ranktag("prepare", "labelme-xml", tmp_path, "-o", tmp_path / "t.csv")
     assert done.code == 0
-    assert "without an image size, which is not needed: 1 (a.xml)" in done.out
     assert "empty lists: 1" in done.out
     assert "dropped: 1 files in annotationCache" in done.out
     assert read_tag_lists(tmp_path / "t.csv").lists == {"street/a.jpg": [("sky",)], "street/b.jpg": [()]}
@@ -347,8 +384,13 @@ def test_a_mask_that_would_fill_the_memory_is_not_unpacked() -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="LabelMe's real files are not beside the project")
 def test_real_files() -> None:
-    web_tool = prepare_labelme_xml(SHARED / "xml", CONFIG)
-    assert [name for name, _ in web_tool.broken] == ["sarahmsachs_LabelMev2/Annotations/mydir/my.xml"]
+    nameless, keep = "sarahmsachs_LabelMev2/Annotations/mydir/my.xml", LabelmeConfig(missing_size="keep")
+    sized = prepare_labelme_xml(SHARED / "xml", CONFIG)
+    assert len(sized.broken) == 26 and sum("gives no image size" in reason for _, reason in sized.broken) == 25
+    assert (len(sized.lists), sum(map(len, sized.lists.values()))) == (3, 5)
+    web_tool = prepare_labelme_xml(SHARED / "xml", keep)
+    assert [name for name, _ in web_tool.broken] == [nameless]
+    assert len(web_tool.notes["files without an image size, which were kept"]) == 25
     assert web_tool.lists["example_folder/img1.jpg"][1] == ("window", "license plate")
     assert web_tool.dropped["objects marked deleted"] == 4
     assert web_tool.dropped["files in annotationCache, the web tool's templates and drafts"] == 8
@@ -370,7 +412,7 @@ def test_fuzzed_xml_is_read_or_listed(tmp_path_factory: pytest.TempPathFactory, 
     folder = tmp_path_factory.mktemp("fuzz")
     write(folder / "bad.xml", good[:start] + data.draw(st.binary(max_size=9)) + good[start + cut :])
     write(folder / "good.xml", web(square("sky", 1), filename="good.jpg"))
-    prepared = prepare_labelme_xml(folder, CONFIG)
+    prepared = prepare_labelme_xml(folder, LabelmeConfig(missing_size=data.draw(st.sampled_from(["skip", "keep"]))))
     prepared.write(folder / "t.csv")
     assert read_tag_lists(folder / "t.csv").lists == prepared.lists
 
@@ -389,7 +431,7 @@ SHAPE = st.fixed_dictionaries(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(content=st.fixed_dictionaries({"shapes": st.lists(SHAPE | JSON, max_size=4) | JSON, "imagePath": st.just("b.jpg") | st.text() | JSON}))
+@given(content=st.fixed_dictionaries({"shapes": st.lists(SHAPE | JSON, max_size=4) | JSON, "imagePath": st.just("b.jpg") | st.text() | JSON, "imageWidth": st.just(9) | JSON, "imageHeight": st.just(9) | JSON}))
 def test_fuzzed_json_is_read_or_listed(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     write(folder / "bad.json", content)

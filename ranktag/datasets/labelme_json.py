@@ -21,6 +21,7 @@ from ranktag.datasets.objects import (
     add_objects,
     box_area,
     polygon_area,
+    refuse_missing_size,
 )
 from ranktag.datasets.prepared import Prepared
 from ranktag.datasets.sources import (
@@ -47,7 +48,8 @@ def prepare_labelme_json(source: Path, config: LabelmeConfig, aliases: Path | No
 
     An object's size is the area of its polygon, box, circle or mask, in pixels;
     shapes that share a ``group_id`` are parts of one object. Points and lines have no
-    area and come last.
+    area and come last. A file that gives no imageWidth and imageHeight is used with
+    ``missing_size='keep'``.
 
     Raises RanktagError: no JSON file, no usable shape in any.
     """
@@ -55,15 +57,17 @@ def prepare_labelme_json(source: Path, config: LabelmeConfig, aliases: Path | No
     folder, files, _ = files_below(Path(source), ".json")
     prepared = Prepared(config.prefix or "")
     for path in files:
+        name = path.relative_to(folder).as_posix()
         try:
             annotation = read_json(path)
             if not isinstance(annotation, dict) or not isinstance(annotation.get("shapes"), list):
                 raise BrokenFile("is no labelme annotation (it has no list 'shapes')")
             image_id = _image_id(annotation, path, Path(images or folder), config)
+            refuse_missing_size(annotation.get("imageWidth"), annotation.get("imageHeight"), config, prepared, name)
             objects = _objects(annotation["shapes"], alias, prepared)
             add_objects(prepared, image_id, objects, config.order)
         except BrokenFile as error:
-            prepared.skip(path.relative_to(folder).as_posix(), error)
+            prepared.skip(name, error)
     prepared.drop_rare(config.min_count)
     return prepared.checked(source, "object of the labelme desktop tool's form")
 

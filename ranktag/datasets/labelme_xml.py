@@ -14,6 +14,7 @@ from ranktag.datasets.objects import (
     add_objects,
     box_area,
     polygon_area,
+    refuse_missing_size,
 )
 from ranktag.datasets.prepared import Prepared
 from ranktag.datasets.sources import (
@@ -43,8 +44,8 @@ def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | Non
 
     An object's size is the area of its polygon, of its mask where the web tool's
     ``Masks`` folder lies beside ``Annotations``, else of its box. All are in pixels,
-    so an image size that is missing is noted and not needed. A file without objects
-    is an image without tags.
+    so a file that gives no image size is used with ``missing_size='keep'``. A file
+    without objects is an image without tags.
 
     Raises RanktagError: no XML file, no usable object in any.
     """
@@ -59,6 +60,7 @@ def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | Non
             if root.tag != "annotation":
                 raise BrokenFile(f"is no LabelMe annotation (its root element is <{root.tag[:40]}>)")
             image_id = _image_id(root, config)
+            refuse_missing_size(text_of(root, "imagesize/ncols"), text_of(root, "imagesize/nrows"), config, prepared, name)
             objects = _objects(root, path, alias, prepared)
             add_objects(prepared, image_id, objects, config.order)
         except BrokenFile as error:
@@ -66,8 +68,6 @@ def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | Non
             continue
         if guessed:
             prepared.note("files that are not UTF-8, read as Windows-1252", name)
-        if not number(text_of(root, "imagesize/nrows")) or not number(text_of(root, "imagesize/ncols")):
-            prepared.note("files without an image size, which is not needed", name)
     prepared.drop_rare(config.min_count)
     return prepared.checked(source, "object of the LabelMe web tool's form")
 

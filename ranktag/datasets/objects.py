@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ranktag.config import LabelmeConfig
 from ranktag.datasets.prepared import REPEATS, Prepared
+from ranktag.datasets.sources import BrokenFile, image_size
 
 Point = tuple[float, float]
 
@@ -27,6 +29,15 @@ class AnnotatedObject:
     name: str
     size: float | None
     part_of: object = None
+
+
+def refuse_missing_size(width: object, height: object, config: LabelmeConfig, prepared: Prepared, file: str) -> None:
+    """What ``config.missing_size`` says of a file that gives no image size: raise BrokenFile, or note the file, which is kept."""
+    if image_size(width, height) is not None:
+        return
+    if config.missing_size == "skip":
+        raise BrokenFile("gives no image size (kept with --missing-size keep)")
+    prepared.note("files without an image size, which were kept", file)
 
 
 def add_objects(prepared: Prepared, image_id: str, objects: Sequence[AnnotatedObject], order: str, split: str | None = None) -> None:

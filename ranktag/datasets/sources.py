@@ -126,6 +126,12 @@ def number(text: object) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
+def image_size(width: object, height: object) -> tuple[float, float] | None:
+    """Width and height in pixels, from text or JSON; None unless both are numbers above 0."""
+    w, h = number(width), number(height)
+    return (w, h) if w and h and w > 0 and h > 0 else None
+
+
 def count_mask(png: bytes) -> float:
     """Area of a mask: its number of pixels above 0. Raises BrokenFile if it is not a readable PNG."""
     import numpy as np

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from ranktag.config import VocConfig
 from ranktag.datasets.objects import AnnotatedObject, add_objects
 from ranktag.datasets.prepared import Prepared
-from ranktag.datasets.sources import BrokenFile, files_below, number, read_xml, text_of
+from ranktag.datasets.sources import (
+    BrokenFile,
+    files_below,
+    image_size,
+    number,
+    read_xml,
+    text_of,
+)
 from ranktag.errors import RanktagError
 from ranktag.tag_lists import SPLITS
 
@@ -135,7 +142,7 @@ def central_weight(x: float, y: float, width: float, height: float) -> float:
 
 def _image_size(root: Element) -> tuple[float, float]:
     """Width and height in pixels. Raises BrokenFile if the annotation does not give them."""
-    width, height = number(text_of(root, "size/width")), number(text_of(root, "size/height"))
-    if not width or not height or width < 0 or height < 0:
+    size = image_size(text_of(root, "size/width"), text_of(root, "size/height"))
+    if size is None:
         raise BrokenFile("gives no image size, which the order 'central' needs")
-    return width, height
+    return size
