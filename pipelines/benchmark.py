@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ranktag.config import DecodingConfig, ExtractionConfig, TrainingConfig
+from ranktag.config import DecodingConfig, ExtractionConfig, TrainingBenchmarkConfig
 from ranktag.pipelines.options import FilePath, config_options
 
 rounds_option = click.option("--rounds", type=click.IntRange(1), default=3, show_default="3 rounds", help="Rounds, in alternation; the medians count.")
@@ -56,9 +56,9 @@ size_options = [
 @size_options[0]
 @size_options[1]
 @rounds_option
-@config_options(TrainingConfig, without=("model", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"))
+@config_options(TrainingBenchmarkConfig, without=("model", "members", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"))
 @json_option
-def train(images: int, vocabulary: int, rounds: int, config: TrainingConfig, as_json: bool) -> None:
+def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig, as_json: bool) -> None:
     """Stage two: an epoch against the textbook's, on made-up lists of 1 to 8 tags."""
     from ranktag.benchmarks.training import benchmark_training
 

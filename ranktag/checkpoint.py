@@ -22,7 +22,7 @@ from ranktag.baselines import BASELINES, BaselineConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_store import FeatureStore, Provenance
 from ranktag.files import atomic_path
-from ranktag.model import FORMS, ModelConfig, RankTagger
+from ranktag.model import FORMS, ModelConfig, build_model
 from ranktag.vocabulary import Vocabulary
 
 FORMAT = "ranktag-model"
@@ -105,7 +105,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
         # On the meta device nothing is allocated: sizes come from the weights in the file, not from the numbers beside them.
         with torch.device("meta"):
             model: nn.Module = (
-                RankTagger(ModelConfig(**content["model_config"]))
+                build_model(ModelConfig(**content["model_config"]))
                 if kind in FORMS
                 else BASELINES[kind](BaselineConfig(**content["model_config"]))
             )

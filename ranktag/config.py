@@ -111,8 +111,9 @@ class TrainingConfig(Config):
         "linear, knn and popularity are baselines",
         choices=("every-step", "initial-state", "linear", "knn", "popularity"),
     )
-    projection: int = setting(512, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
-    hidden: int = setting(512, "the size H of the LSTM's state", unit="numbers", low=1, high=65536)
+    members: int = setting(3, "LSTMs that are trained from starts of their own and decide together", unit="LSTMs", low=1, high=64)
+    projection: int = setting(256, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
+    hidden: int = setting(256, "the size H of an LSTM's state", unit="numbers", low=1, high=65536)
     embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
     min_count: int = setting(1, "tags in fewer training lists are left out of the vocabulary", unit="lists", low=1)
     epochs: int = setting(60, "the longest training", unit="epochs", low=1)
@@ -135,6 +136,15 @@ class TrainingConfig(Config):
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
     max_memory: float = setting(8.0, "a larger cache is mapped from disk instead of loaded", unit="GiB", low=0.0)
+
+
+@dataclass(frozen=True)
+class TrainingBenchmarkConfig(TrainingConfig):
+    """Settings of what the benchmarks of stage two train: one LSTM of d = H = 512, whatever the default model is."""
+
+    members: int = setting(1, "LSTMs", unit="LSTMs", low=1, high=1)
+    projection: int = setting(512, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
+    hidden: int = setting(512, "the size H of the LSTM's state", unit="numbers", low=1, high=65536)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, mean_gains,
 from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import refuse_existing
 from ranktag.memory import kept_memory
-from ranktag.model import RankTagger, activate
+from ranktag.model import Ensemble, RankTagger, activate
 from ranktag.predictions import write_predictions
 
 NEVER = float("-inf")
@@ -65,36 +65,34 @@ class FeatureRows:
 
 
 class Begun(NamedTuple):
-    """B images' lists, begun: image gates (B, 4H), added at every step, and the LSTM's h and c (B, H) after START."""
+    """B images' lists, begun: image gates (B, K, 4H), added at every step, and the h and c (B, K, H) of the K members after START."""
 
     gates: Tensor
     h: Tensor
     c: Tensor
 
 
-class Stepper:
-    """A trained model made ready for decoding: weights in the type that is computed in, tags' gate terms in a table."""
+class _Member:
+    """An LSTM made ready for decoding: weights in the type that is computed in, tags' gate terms in a table."""
 
     def __init__(self, model: RankTagger, dtype: torch.dtype) -> None:
         self.model, self.dtype = model, dtype
-        self.vocabulary = model.config.vocabulary
-        self.device = model.embedding.device
         self.recurrent = model.recurrent.detach().to(dtype).t()
         # In float32 always: bfloat16 would round different tags to equal scores.
         self.output = model.output.weight.detach().float().t()
         self.output_bias = model.output.bias.detach().float()
         self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
 
-    def images(self, features: Tensor) -> Begun:
-        """(B, D) raw features -> lists of B images that have only begun."""
-        gates, start = self.model.image_state(features.to(self.device), self.dtype)
+    def begin(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, D) raw features -> image gates (B, 4H), h and c (B, H) after START."""
+        gates, start = self.model.image_state(features, self.dtype)
         begun = self.table[-1:] + gates
         if start is not None:
-            return Begun(gates, *self._cell(begun.addmm_(start[0], self.recurrent), start[1]))
-        return Begun(gates, *self._cell(begun, gates.new_zeros(1, 1, dtype=torch.float32)))
+            return gates, *self._cell(begun.addmm_(start[0], self.recurrent), start[1])
+        return gates, *self._cell(begun, gates.new_zeros(1, 1, dtype=torch.float32))
 
     def step(self, gates: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the LSTM: image gates (B, 4H), previous tag (B,), h, c (B, H) -> the next h and c."""
+        """Image gates (B, 4H), previous tag (B,), h, c (B, H) -> the next h and c."""
         return self._cell(self.table[tag].add_(gates).addmm_(h, self.recurrent), c)
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,14 +100,41 @@ class Stepper:
         c = torch.addcmul(f * c, i, g)
         return o * torch.tanh(c).to(self.dtype), c
 
+
+class Stepper:
+    """A trained model, or the members of an ensemble, made ready for decoding."""
+
+    def __init__(self, model: RankTagger | Ensemble, dtype: torch.dtype) -> None:
+        self.members = [_Member(member, dtype) for member in model.members]  # type: ignore[arg-type]
+        self.vocabulary = model.config.vocabulary
+        self.device = self.members[0].table.device
+
+    def images(self, features: Tensor) -> Begun:
+        """(B, D) raw features -> lists of B images that have only begun."""
+        features = features.to(self.device)
+        return Begun(*map(_side_by_side, zip(*(member.begin(features) for member in self.members))))
+
+    def step(self, gates: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of every LSTM: image gates (B, K, 4H), previous tag (B,), h, c (B, K, H) -> the next h and c."""
+        h, c = map(_side_by_side, zip(*(member.step(gates[:, k], tag, h[:, k], c[:, k]) for k, member in enumerate(self.members))))
+        return h, c
+
     def log_probabilities(self, h: Tensor, said: Tensor, limits: Limits) -> Tensor:
         """log p_t (B, V + 1) float32 after masking: ``said`` (B, t) are the tags already in the list."""
-        z = torch.addmm(self.output_bias, h.float(), self.output)
-        if limits.exact:
-            z[:, -1] = NEVER
-        if not limits.repeats:
-            z.scatter_(1, said, NEVER)
-        return torch.log_softmax(z, dim=1)
+        z = [torch.addmm(member.output_bias, h[:, k].float(), member.output) for k, member in enumerate(self.members)]
+        for one in z:
+            if limits.exact:
+                one[:, -1] = NEVER
+            if not limits.repeats:
+                one.scatter_(1, said, NEVER)
+        if len(z) == 1:
+            return torch.log_softmax(z[0], dim=1)
+        return sum(torch.softmax(one, dim=1) for one in z).div_(len(z)).log_()  # type: ignore[union-attr]
+
+
+def _side_by_side(members: Sequence[Tensor]) -> Tensor:
+    """K tensors (B, n) as one (B, K, n)."""
+    return members[0][:, None] if len(members) == 1 else torch.stack(list(members), dim=1)
 
 
 def greedy(stepper: Stepper, image: Begun, limits: Limits) -> RankedTags:
@@ -342,7 +367,7 @@ def rank_tags(
     models = [models] if isinstance(models, nn.Module) else models
     model = models[0].to(device)
     v = model.config.vocabulary  # type: ignore[union-attr]
-    single = isinstance(model, RankTagger) and config.decode != "mbr"
+    single = isinstance(model, (RankTagger, Ensemble)) and config.decode != "mbr"
     if single and len(models) > 1:
         raise RanktagError(f"--decode {config.decode}: follows one model, {len(models)} are given; use --decode mbr or name one --model")
     repeats = config.allow_repeats and single
@@ -351,7 +376,7 @@ def rank_tags(
         raise RanktagError(f"--num-tags {config.num_tags}: the model knows {v} tags; ask for at most {v}")
     limits = Limits(wanted if repeats else min(wanted, v), exact=config.num_tags is not None, repeats=repeats)
     dtype = choose_dtype(config.precision, device)
-    scorers = [Stepper(m.to(device), dtype) if isinstance(m, RankTagger) else m.to(device) for m in models]
+    scorers = [Stepper(m.to(device), dtype) if isinstance(m, (RankTagger, Ensemble)) else m.to(device) for m in models]
     draw = Draw.seeded(config.samples, config.seed)
 
     def gains(scorer: Stepper | nn.Module, block: Tensor) -> ExpectedGains:
@@ -379,8 +404,8 @@ def _batch_size(model: nn.Module, config: DecodingConfig, longest: int) -> int:
     """Images at once: at most 1,000, fewer if their lists might not fit ``config.max_memory`` GiB."""
     sizes = model.config
     # A list in the making holds a few rows of V numbers (logits, probabilities, sums in float64) and of 4H (gates, states).
-    a_list = 48 * sizes.vocabulary + 16 * longest + (40 * sizes.hidden if isinstance(model, RankTagger) else 0)  # type: ignore[union-attr, operator]
-    lists = {"mbr": config.samples, "beam": config.beam_size}.get(config.decode, 1) if isinstance(model, RankTagger) else 1
+    a_list = 48 * sizes.vocabulary + 16 * longest + (40 * sizes.hidden * sizes.members if isinstance(model, (RankTagger, Ensemble)) else 0)  # type: ignore[union-attr, operator]
+    lists = {"mbr": config.samples, "beam": config.beam_size}.get(config.decode, 1) if isinstance(model, (RankTagger, Ensemble)) else 1
     return max(1, min(1000, int(config.max_memory * 2**30 / (lists * a_list + 8 * sizes.features))))  # type: ignore[union-attr, operator]
 
 

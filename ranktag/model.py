@@ -17,6 +17,8 @@ D features, d projection, H hidden, E embedding, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,11 +27,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FORMS = ("every-step", "initial-state")
+# More would be a mistake, or a file made to exhaust the memory.
+MOST_MEMBERS = 64
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning."""
+    """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning.
+
+    members: LSTMs of these sizes that decide together (see ``Ensemble``).
+    """
 
     form: str
     features: int
@@ -37,6 +44,7 @@ class ModelConfig:
     hidden: int
     embedding: int
     vocabulary: int
+    members: int = 1
 
 
 class ImageState(NamedTuple):
@@ -49,8 +57,7 @@ class ImageState(NamedTuple):
 class Dropout(NamedTuple):
     """Shares dropped in training, all outside the recurrence, and the generator that draws them.
 
-    A batch drops the same image features in all of its images, and the same numbers of
-    a tag's embedding wherever the tag stands: what is dropped need not be computed.
+    A batch drops the same image features in all of its images: what is dropped need not be computed.
     """
 
     features: float
@@ -106,6 +113,11 @@ class RankTagger(nn.Module):
         self.output = nn.Linear(hidden, config.vocabulary + 1)
         self._initialise(generator)
 
+    @property
+    def members(self) -> Sequence[RankTagger]:
+        """The model alone: it decides by itself."""
+        return (self,)
+
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
         for name, parameter in self.named_parameters():
@@ -148,17 +160,42 @@ class RankTagger(nn.Module):
     def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
         """``forward`` from what the LSTM knows of the images."""
         dtype = image.gates.dtype
-        # A product for every tag of the batch instead of for every place a tag stands in.
-        tags, place = batch.previous.unique(return_inverse=True)
-        embedded = F.embedding(tags, self.embedding).to(dtype)
+        embedded = F.embedding(batch.previous, self.embedding).to(dtype)
         if dropout is not None:
             embedded = dropout(embedded, dropout.embedding)
-        gates = F.embedding(place, F.linear(embedded, self.embedding_gates.to(dtype)))
+        gates = F.linear(embedded, self.embedding_gates.to(dtype))
         h, c = image.start or (None, None)
         hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, self.recurrent.to(dtype), batch.sizes)
         if dropout is not None:
             hidden = dropout(hidden, dropout.output)
         return F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()
+
+
+class Ensemble(nn.Module):
+    """Several models of the same sizes, each trained from its own random start, that decide together: p_t is the mean of theirs."""
+
+    def __init__(self, members: Iterable[RankTagger]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The members' sizes and their number."""
+        one: ModelConfig = self.members[0].config  # type: ignore[assignment]
+        return dataclasses.replace(one, members=len(self.members))
+
+
+def join_members(members: Sequence[RankTagger]) -> RankTagger | Ensemble:
+    """What decides: the ensemble of the members, or the only one."""
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def build_model(config: ModelConfig) -> RankTagger | Ensemble:
+    """A model of these sizes, to load weights into. Raises ValueError for an impossible number of members."""
+    if not 1 <= config.members <= MOST_MEMBERS:
+        raise ValueError(f"{config.members} members")
+    one = dataclasses.replace(config, members=1)
+    return join_members([RankTagger(one) for _ in range(config.members)])
 
 
 class PackedLists(NamedTuple):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +18,7 @@ from ranktag.device import choose_dtype
 from ranktag.errors import RanktagError
 from ranktag.expected_gain import Limits, best_five
 from ranktag.memory import kept_memory
-from ranktag.model import Dropout, ModelConfig, RankTagger
+from ranktag.model import Dropout, ModelConfig, RankTagger, join_members
 from ranktag.optimiser import AdamW, learning_rate
 from ranktag.training_set import TrainingData
 
@@ -41,24 +43,87 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-class Trainer:
-    """A model in training.
+class Member:
+    """One LSTM in training: its weights, their moving average and its optimiser.
 
-    Everything random in an epoch follows from the seed and the epoch's number, so
+    Everything random in an epoch follows from the member's seed and the epoch's number, so
     nothing random needs to be saved between epochs.
     """
 
-    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int) -> None:
         self.data, self.config, self.device = data, config, device
         self.dtype = choose_dtype(config.precision, device)
+        # Mixed, so that no member of one run is a member of another; torch looks at 32 bits of a seed.
+        self.seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
         sizes = ModelConfig(config.model, data.mean.shape[0], config.projection, config.hidden, config.embedding, len(data.vocabulary))
-        self.model = RankTagger(sizes, torch.Generator().manual_seed(config.seed))
+        self.model = RankTagger(sizes, torch.Generator().manual_seed(self.seed))
         self.model.mean, self.model.scale = data.mean.cpu(), data.scale.cpu()
         self.model.to(device)
         # What is validated and kept: the moving average, or the model itself where that is off.
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
         self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
+
+    def train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Train for one epoch, the ``epoch``-th from 0. Returns each batch's mean loss a tag, its number of tags, and its lists."""
+        config, training = self.config, self.data.training
+        seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
+        order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
+        dropout = Dropout(
+            config.dropout_features,
+            config.dropout_embedding,
+            config.dropout_output,
+            torch.Generator(self.device).manual_seed(seed + 1),
+        )
+        batches = order.split(config.batch_size)
+        losses = [self._step(chosen, epoch * len(batches) + b, len(batches), dropout) for b, chosen in enumerate(batches)]
+        values = torch.stack([loss for loss, _ in losses])
+        return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
+
+    def _step(self, chosen: Tensor, step: int, an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
+        features, lists = self.data.training.pack(chosen)
+        logits = self.model(features.to(self.device), lists, self.dtype, dropout)
+        loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        self.optimiser.step(rate(self.config, step, an_epoch), self.config.clip)
+        together = AVERAGED_STEPS if step >= YOUNG else 1
+        if self.average is not self.model and (step + 1) % together == 0:
+            # A young average follows fast, or it would remember the untrained weights.
+            decay = min(self.config.average, (1 + step) / (10 + step)) ** together
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        return loss.detach(), len(lists.target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on exactly."""
+        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return state | ({} if self.average is self.model else {"average": self.average.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state_dict`` of the same settings and data."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not self.model:
+            self.average.load_state_dict(state["average"])
+
+
+def rate(config: TrainingConfig, step: int, an_epoch: int) -> float:
+    """The learning rate of a step, from 0, of so many an epoch."""
+    return learning_rate(step, config.epochs * an_epoch, round(config.warmup * an_epoch), config.lr, config.cosine)
+
+
+class Trainer:
+    """A model in training: its members one after another, epoch by epoch, validated together."""
+
+    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
+        self.data, self.config, self.device = data, config, device
+        self.members = [Member(data, config, device, number) for number in range(config.members)]
+        self.average = join_members([member.average for member in self.members])
         self.epoch = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return self.members[0].dtype
 
     def run_epoch(self) -> Epoch:
         """Train for one epoch and validate. Raises RanktagError if a loss is not finite, naming the batch's images."""
@@ -73,41 +138,14 @@ class Trainer:
     @kept_memory()
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
-        config, training = self.config, self.data.training
-        seed = (config.seed * 1_000_003 + self.epoch) & (2**63 - 1)
-        order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
-        dropout = Dropout(
-            config.dropout_features,
-            config.dropout_embedding,
-            config.dropout_output,
-            torch.Generator(self.device).manual_seed(seed + 1),
-        )
-        batches = order.split(config.batch_size)
-        losses = [self._step(chosen, self.epoch * len(batches) + b, len(batches), dropout) for b, chosen in enumerate(batches)]
-        # Looked at once an epoch: on a GPU every look waits for the device.
-        values = torch.stack([loss for loss, _ in losses])
-        self._refuse_not_finite(values, batches)
-        steps = torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device)
+        losses = []
+        for member in self.members:
+            # Looked at once an epoch: on a GPU every look waits for the device.
+            values, tags, batches = member.train_epoch(self.epoch)
+            self._refuse_not_finite(values, batches)
+            losses.append(float((values * tags).sum() / tags.sum()))
         last = (self.epoch + 1) * len(batches) - 1
-        return float((values * steps).sum() / steps.sum()), self._rate(last, len(batches))
-
-    def _step(self, chosen: Tensor, step: int, a_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
-        features, lists = self.data.training.pack(chosen)
-        logits = self.model(features.to(self.device), lists, self.dtype, dropout)
-        loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
-        loss.backward()
-        self.optimiser.step(self._rate(step, a_epoch), self.config.clip)
-        together = AVERAGED_STEPS if step >= YOUNG else 1
-        if self.average is not self.model and (step + 1) % together == 0:
-            # A young average follows fast, or it would remember the untrained weights.
-            decay = min(self.config.average, (1 + step) / (10 + step)) ** together
-            with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
-        return loss.detach(), len(lists.target)
-
-    def _rate(self, step: int, a_epoch: int) -> float:
-        config = self.config
-        return learning_rate(step, config.epochs * a_epoch, round(config.warmup * a_epoch), config.lr, config.cosine)
+        return statistics.fmean(losses), rate(self.config, last, len(batches))
 
     def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
         bad = (~losses.isfinite()).nonzero()
@@ -144,18 +182,16 @@ class Trainer:
         if not len(chosen):
             return float("nan")
         features, lists = validation.pack(chosen)
-        logits = self.average(features.to(self.device), lists, self.dtype)
-        return float(F.cross_entropy(logits, lists.target))
+        features = features.to(self.device)
+        p = torch.stack([torch.softmax(member(features, lists, self.dtype), dim=1) for member in self.average.members]).mean(0)
+        return float(F.nll_loss(p.log(), lists.target))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""
-        state = {"epoch": self.epoch, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return state | ({} if self.average is self.model else {"average": self.average.state_dict()})
+        return {"epoch": self.epoch, "members": [member.state_dict() for member in self.members]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict`` of the same settings and data."""
         self.epoch = state["epoch"]
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not self.model:
-            self.average.load_state_dict(state["average"])
+        for member, theirs in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(theirs)

@@ -47,5 +47,5 @@ def make_data(folder: Path, images: int = 30, seed: int = 0) -> tuple[Path, Path
 
 def tiny(**changes: Any) -> TrainingConfig:
     """Settings of a training that takes a blink: a small model, three epochs of batches of eight, on the processor in float32."""
-    settings = {"projection": 8, "hidden": 8, "embedding": 4, "epochs": 3, "batch_size": 8, "precision": "fp32", "device": "cpu"}
+    settings = {"members": 1, "projection": 8, "hidden": 8, "embedding": 4, "epochs": 3, "batch_size": 8, "precision": "fp32", "device": "cpu"}
     return TrainingConfig(**(settings | changes))

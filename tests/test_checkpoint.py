@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import pickle
@@ -24,7 +25,7 @@ from ranktag.checkpoint import (
 )
 from ranktag.errors import RanktagError
 from ranktag.feature_store import Provenance, open_features
-from ranktag.model import FORMS, ModelConfig, RankTagger
+from ranktag.model import FORMS, Ensemble, ModelConfig, RankTagger
 from ranktag.vocabulary import Vocabulary
 
 PROVENANCE = Provenance("vgg16", "fc7", "imagenet", "ab12", "{}", "float32", "cd34", created="2026-01-01T00:00:00Z")
@@ -195,6 +196,22 @@ def test_a_file_with_other_content_is_refused(run: Path, changes: dict[str, Any]
 def test_sizes_beside_the_weights_allocate_nothing(run: Path) -> None:
     config = {"form": "every-step", "features": 10**9, "projection": 10**9, "hidden": 10**9, "embedding": 10**9, "vocabulary": 4}
     refused(changed(run, model_config=config), "damaged")
+
+
+@pytest.mark.parametrize("members", [0, 10**9, "3", None, 2])
+def test_members_that_are_not_in_the_file_are_refused(run: Path, members: Any) -> None:
+    content = torch.load(run / MODEL_FILE, weights_only=True)
+    refused(changed(run, model_config=content["model_config"] | {"members": members}), "damaged")
+
+
+def test_an_ensemble_comes_back_as_it_was(run: Path) -> None:
+    checkpoint = load_checkpoint(run)
+    sizes = ModelConfig("every-step", 6, 3, 4, 2, len(TAGS))
+    several = Ensemble([RankTagger(sizes, torch.Generator().manual_seed(seed)) for seed in (0, 1)])
+    save_checkpoint(run / MODEL_FILE, dataclasses.replace(checkpoint, kind="every-step", model=several))
+    back = load_checkpoint(run).model
+    assert isinstance(back, Ensemble) and back.config == dataclasses.replace(sizes, members=2)
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in several.state_dict().items())
 
 
 @pytest.mark.parametrize("field", ["model", "model_config", "weights", "vocabulary", "longest", "split", "provenance", "training_config"])

@@ -24,7 +24,7 @@ from ranktag.expected_gain import (
     best_five,
     rank_by_gain,
 )
-from ranktag.model import FORMS, ModelConfig, RankTagger
+from ranktag.model import FORMS, Ensemble, ModelConfig, RankTagger
 
 D = 5
 CPU = torch.device("cpu")
@@ -473,3 +473,55 @@ def test_bfloat16_changes_lists_only_on_near_ties(seed: int) -> None:
         answers = every_list(model, row, Limits(1, exact=True))
         assume(answers[tuple(ours)].probability > 0.02)
         assert answers[tuple(theirs)].probability > 0.8 * answers[tuple(ours)].probability
+
+
+def ensemble(form: str, vocabulary: int, *seeds: int) -> Ensemble:
+    return Ensemble([make_model(form, vocabulary, seed) for seed in seeds])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_ensembles_probability_is_the_mean_of_its_members_at_every_step(form: str) -> None:
+    several, x = ensemble(form, 4, 1, 2, 3), torch.randn(5, D, generator=torch.Generator().manual_seed(0))
+    assert several.config.members == 3
+    steppers = [Stepper(several, torch.float32), *(Stepper(member, torch.float32) for member in several.members)]  # type: ignore[arg-type]
+    states = [stepper.images(x) for stepper in steppers]
+    said = torch.zeros((5, 0), dtype=torch.int64)
+    for tag in (torch.tensor([0, 1, 2, 3, 0]), torch.tensor([1, 2, 3, 0, 2])):
+        together, *alone = (stepper.log_probabilities(state.h, said, Limits(4)).exp() for stepper, state in zip(steppers, states))
+        torch.testing.assert_close(together, torch.stack(alone).mean(0))
+        assert float((alone[0] - alone[1]).abs().max()) > 0.01, "members that are alike show nothing"
+        states = [state._replace(**dict(zip("hc", stepper.step(state.gates, tag, state.h, state.c)))) for stepper, state in zip(steppers, states)]
+        said = torch.cat([said, tag[:, None]], dim=1)
+
+
+@pytest.mark.parametrize("decode", ["greedy", "beam", "mbr"])
+def test_an_ensemble_of_equal_members_decodes_as_one_of_them(decode: str) -> None:
+    x = torch.randn(6, D, generator=torch.Generator().manual_seed(1))
+    config = DecodingConfig(decode=decode, precision="fp32", device="cpu")
+    one, three = (rank_tags(model, x, 4, config, torch.device("cpu")) for model in (make_model("every-step", 5, 7), ensemble("every-step", 5, 7, 7, 7)))
+    assert one.lists() == three.lists()
+    np.testing.assert_allclose(one.scores, three.scores, rtol=1e-5, atol=1e-6)
+
+
+def test_enumerated_expectations_of_an_ensemble_are_those_of_its_lists() -> None:
+    # P(list) by the chain rule from the members' mean at every step, summed over all lists.
+    several, x, limits = ensemble("every-step", 3, 1, 2), torch.randn(1, D, generator=torch.Generator().manual_seed(2)), Limits(3)
+    stepper = Stepper(several, torch.float32)
+    image = stepper.images(x)
+    gain, presence = np.zeros(3), np.zeros(3)
+
+    def visit(p: float, said: list[int], h: Tensor, c: Tensor) -> None:
+        if len(said) == 3:
+            return
+        ways = stepper.log_probabilities(h, torch.tensor([said], dtype=torch.int64), limits).exp()[0]
+        for tag in range(3):
+            q = p * float(ways[tag])
+            gain[tag] += q / np.log2(2 + len(said))
+            presence[tag] += q
+            if q > 0:
+                visit(q, [*said, tag], *stepper.step(image.gates, torch.tensor([tag]), h, c))
+
+    visit(1.0, [], image.h, image.c)
+    many = expected_gains(stepper, image, limits, Draw(lists=20_000, offset=0.5), "log")
+    np.testing.assert_allclose(many.gain[0], gain, atol=2e-4)
+    np.testing.assert_allclose(many.presence[0], presence, atol=2e-4)

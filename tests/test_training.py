@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path, form: str, precision:
     assert not torch.equal(weights(tmp_path / "a")["recurrent"], weights(tmp_path / "c")["recurrent"])
 
 
-@pytest.mark.parametrize("settings", [{}, {"average": 0.0, "model": "initial-state"}], ids=["average", "no average"])
+@pytest.mark.parametrize("settings", [{}, {"average": 0.0, "model": "initial-state"}, {"members": 2}], ids=["average", "no average", "members"])
 @pytest.mark.parametrize("epochs", [(1,), (4,), (2, 3, 5)])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: tuple[int, ...], settings: dict[str, Any]
@@ -292,10 +292,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_last_good
     cache, tags = make_data(tmp_path)
     config = tiny(epochs=5, **NO_DROPOUT)
     train(cache, tags, tmp_path / "good", config.replace(epochs=5), report=lambda row: None)
-    step = trainer.Trainer._step
+    step = trainer.Member._step
     poisoned: list[str] = []
 
-    def broken(self: trainer.Trainer, chosen: torch.Tensor, number: int, *rest: Any) -> tuple[torch.Tensor, int]:
+    def broken(self: trainer.Member, chosen: torch.Tensor, number: int, *rest: Any) -> tuple[torch.Tensor, int]:
         loss, n = step(self, chosen, number, *rest)
         # The second batch (of three) of the third epoch.
         if number == 7:
@@ -305,7 +305,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_last_good
             return loss * float("nan"), n
         return loss, n
 
-    monkeypatch.setattr(trainer.Trainer, "_step", broken)
+    monkeypatch.setattr(trainer.Member, "_step", broken)
     with pytest.raises(RanktagError, match="loss of epoch 3, batch 2 is not finite") as error:
         train(cache, tags, tmp_path / "run", config)
     assert len(poisoned) == 8 and all(i in str(error.value) for i in poisoned)
@@ -764,10 +764,10 @@ def test_a_step_equals_torchs_own_loop(tmp_path: Path) -> None:
     config = tiny(average=0.0, clip=0.5, label_smoothing=0.1, batch_size=16, warmup=1.0, epochs=4, **NO_DROPOUT)
     data = load_training_data(cache, tags, config, choose_device("cpu"))
     ours = trainer.Trainer(data, config, choose_device("cpu"))
-    theirs = trainer.Trainer(data, config, choose_device("cpu")).model
+    theirs = trainer.Trainer(data, config, choose_device("cpu")).members[0].model
     groups = [[p for p in theirs.parameters() if p.dim() > 1], [p for p in theirs.parameters() if p.dim() <= 1]]
     reference = torch.optim.AdamW([{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}])
-    order = torch.randperm(21, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(21, generator=torch.Generator().manual_seed(ours.members[0].seed * 1_000_003))
     ours.run_epoch()
     for step, chosen in enumerate(order.split(16)):
         features, lists = data.training.pack(chosen)
@@ -778,7 +778,7 @@ def test_a_step_equals_torchs_own_loop(tmp_path: Path) -> None:
         for group in reference.param_groups:
             group["lr"] = 1e-3 * (step + 1) / 2
         reference.step()
-    for (name, a), b in zip(ours.model.named_parameters(), theirs.parameters()):
+    for (name, a), b in zip(ours.members[0].model.named_parameters(), theirs.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
@@ -786,11 +786,31 @@ def test_the_kept_weights_are_a_moving_average(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path)
     config = tiny(average=0.9, batch_size=64)
     run = trainer.Trainer(load_training_data(cache, tags, config, choose_device("cpu")), config, choose_device("cpu"))
-    expected = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    expected = {name: p.detach().clone() for name, p in run.members[0].model.named_parameters()}
     for step in range(12):
         run.run_epoch()
         decay = min(0.9, (1 + step) / (10 + step))
-        for name, p in run.model.named_parameters():
+        for name, p in run.members[0].model.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * p.detach()
     for name, p in run.average.named_parameters():
         torch.testing.assert_close(p.detach(), expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
+    # The first member of several is the only one of a run of one: nothing of a member hangs on the others.
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "one", tiny(epochs=1))
+    train(cache, tags, tmp_path / "three", tiny(epochs=1, members=3))
+    one, three = load_checkpoint(tmp_path / "one").model, load_checkpoint(tmp_path / "three").model
+    assert three.config.members == 3  # type: ignore[union-attr]
+    members = list(three.members)  # type: ignore[union-attr, arg-type]
+    assert all(torch.equal(value, members[0].state_dict()[name]) for name, value in one.state_dict().items())
+    starts = [member.recurrent for member in members]
+    assert not any(torch.equal(a, b) for a, b in ((starts[0], starts[1]), (starts[0], starts[2]), (starts[1], starts[2])))
+
+
+def test_members_of_one_run_are_not_those_of_another(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    data = load_training_data(cache, tags, tiny(), choose_device("cpu"))
+    seeds = [member.seed for seed in (0, 1, 2) for member in trainer.Trainer(data, tiny(seed=seed, members=3), choose_device("cpu")).members]
+    assert len(set(seeds)) == 9

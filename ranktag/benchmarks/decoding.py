@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ranktag.benchmarks import alternate, rate
 from ranktag.benchmarks.training import make_up_data
-from ranktag.config import DecodingConfig, TrainingConfig
+from ranktag.config import DecodingConfig, TrainingBenchmarkConfig
 from ranktag.decoding import rank_tags
 from ranktag.device import choose_device
 from ranktag.model import RankTagger
@@ -53,7 +53,7 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
     device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:
         # A tenth of the images is held out by ``make_up_data``; all of them are decoded.
-        settings = TrainingConfig(epochs=EPOCHS, device=config.device)
+        settings = TrainingBenchmarkConfig(epochs=EPOCHS, device=config.device)
         data = load_training_data(*make_up_data(Path(folder), images, vocabulary), settings, device)
         trainer = Trainer(data, settings, device)
         for _ in range(EPOCHS):
