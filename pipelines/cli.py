@@ -33,6 +33,17 @@ COMMANDS = {
     "labelme": ("labelme", "Recipe: every model on LabelMe, to the finished table."),
 }
 
+FREE_SPACE, PERMISSIONS = "free some space and run it again", "check the permissions or choose another place"
+# What to do about an error of the operating system.
+REMEDIES = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EACCES: PERMISSIONS,
+    errno.EPERM: PERMISSIONS,
+    errno.EROFS: PERMISSIONS,
+    errno.EFBIG: "raise the limit on file sizes or choose another disk",
+}
+
 
 def load(name: str) -> click.Command:
     """The click command of that name."""
@@ -94,8 +105,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         if error.errno is None:
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        remedy = "; free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        return _fail(f"{where}{error.strerror}{remedy}", 2)
+        return _fail(f"{where}{error.strerror}; {REMEDIES.get(error.errno, 'check the path')}", 2)
 
 
 def _fail(message: str, code: int) -> int:

@@ -91,7 +91,7 @@ def train_many(
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
     except ValueError:
-        raise RanktagError(f"--seeds {seeds}: expected whole numbers such as 0,1,2") from None
+        raise RanktagError(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
     say = (lambda text: None) if quiet else click.echo
     combinations = sweep(
         cache,

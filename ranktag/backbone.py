@@ -215,13 +215,13 @@ def _read_file(file: Path, backbone: str, network: nn.Module) -> dict[str, Tenso
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise RanktagError(f"--weights {file}: cannot be read ({error.strerror or one_line(str(error))})") from None
+        raise RanktagError(f"--weights {file}: cannot be read ({error.strerror or one_line(str(error))}); name a file that torch.load can read") from None
     # A file that is not torch's, or that holds objects instead of numbers, fails in as many ways as there are files.
     except Exception:
         raise RanktagError(f"--weights {file}: damaged, or not a file of plain tensors saved by torch; expected torchvision's state dict of {backbone}") from None
     expected = network.state_dict()
     if not isinstance(state, Mapping) or not any(name in state for name in expected):
-        raise RanktagError(f"--weights {file}: holds no state dict of torchvision's {backbone} (no '{next(iter(expected))}')")
+        raise RanktagError(f"--weights {file}: holds no state dict of torchvision's {backbone} (no '{next(iter(expected))}'); name one saved with torch.save(vgg.state_dict(), FILE)")
     foreign = [name for name in state if name not in expected and not str(name).startswith("classifier.6.")]
     missing = [name for name in expected if name not in state]
     for names, fault in ((missing, "lacks"), (foreign, "has, besides,")):
@@ -230,5 +230,5 @@ def _read_file(file: Path, backbone: str, network: nn.Module) -> dict[str, Tenso
     for name, tensor in expected.items():
         if not isinstance(state[name], Tensor) or state[name].shape != tensor.shape or not state[name].is_floating_point():
             found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
-            raise RanktagError(f"--weights {file}: is not of {backbone}: '{name}' is {found}, expected {tuple(tensor.shape)} floats")
+            raise RanktagError(f"--weights {file}: is not of {backbone}: '{name}' is {found}, expected {tuple(tensor.shape)} floats; name a file of this network, or another --backbone")
     return {name: state[name].float() for name in expected}

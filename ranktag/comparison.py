@@ -296,7 +296,7 @@ def _draft(
     there = np.array([all(i in read for read in several) for i in image_ids], bool)
     scored = np.flatnonzero(there & tagged)
     if not len(scored):
-        raise RanktagError(f"{files[0]}: no image to score: of the {len(image_ids)} expected, it has none that has tags")
+        raise RanktagError(f"{files[0]}: no image to score: of the {len(image_ids)} expected, it has none that has tags; name another split or tag file")
     ids = [image_ids[i] for i in scored]
     ranked = [[[tag for tag, _ in read[i]] for i in ids] for read in several]
     per_file = np.stack([_values(match([truth.lists[i] for i in ids], tags), config) for tags in ranked])

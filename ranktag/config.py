@@ -45,15 +45,15 @@ class Config:
             value, meta = getattr(self, f.name), f.metadata
             if value is None:
                 if meta.get("when_none") is None:
-                    raise RanktagError(f"{f.name}: a value is needed")
+                    raise RanktagError(f"{f.name}: is None; give it a value")
                 continue
             if meta.get("choices") and value not in meta["choices"]:
-                raise RanktagError(f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}")
+                raise RanktagError(f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}; choose one of them")
             low, high = meta.get("low"), meta.get("high")
             # Written so that NaN, which no comparison holds for, is refused too.
             if (low is not None and not value >= low) or (high is not None and not value <= high):
                 limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
-                raise RanktagError(f"{f.name}: {value} is not {limits}")
+                raise RanktagError(f"{f.name}: {value} is not {limits}; choose another")
 
     def to_dict(self) -> dict[str, Any]:
         """Names and values, ready for JSON."""

@@ -37,7 +37,7 @@ def evaluate(
     if output is not None:
         check_output(Path(output), overwrite)
     if images is not None and not Path(images).is_dir():
-        raise RanktagError(f"{images}: no such folder of photos")
+        raise RanktagError(f"{images}: no such folder of photos; name the one that the image ids are paths below")
     sources = _sources(predictions)
     truth = read_tag_lists(Path(tags))
     read = {label: [read_predictions(file) for file in files] for label, files in sources.items()}

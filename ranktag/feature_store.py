@@ -42,6 +42,7 @@ FORMAT = "ranktag-features"
 FORMAT_VERSION = 1
 FEATURE_DIM = 4096
 DATASETS = ("features", "image_id", "valid", "error")
+MAKE_AGAIN = "make it again with 'extract-features'"
 
 # What h5py raises on damaged files depends on which byte is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -129,15 +130,15 @@ def open_features(path: Path) -> FeatureStore:
     """
     path = Path(path)
     if path.is_dir():
-        raise RanktagError(f"{path}: is a folder, expected a feature cache (an .h5 file)")
+        raise RanktagError(f"{path}: is a folder, expected a feature cache; name the .h5 file")
     if not path.exists():
         raise RanktagError(f"{path}: no such feature cache; make one with 'extract-features'")
     if not os.access(path, os.R_OK):
         raise RanktagError(f"{path}: may not be read; check its permissions")
     if not path.is_file():
-        raise RanktagError(f"{path}: is not a regular file, expected a feature cache (an .h5 file)")
+        raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
     if how := ends_badly(lambda: _open(path)):
-        raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; make it again with 'extract-features'")
+        raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
     try:
         while True:
             before, store = _identity(path), _open(path)
@@ -147,7 +148,7 @@ def open_features(path: Path) -> FeatureStore:
     except RanktagError:
         raise
     except DAMAGE as error:
-        raise RanktagError(f"{path}: damaged or not a feature cache ({_short(error)}); make it again with 'extract-features'") from None
+        raise RanktagError(f"{path}: damaged or not a feature cache ({_short(error)}); {MAKE_AGAIN}") from None
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
@@ -173,40 +174,40 @@ def _short(error: BaseException) -> str:
 
 def _read(path: Path, file: h5py.File) -> FeatureStore:
     if _text(file.attrs.get("format", "")) != FORMAT:
-        raise RanktagError(f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}')")
+        raise RanktagError(f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}'); make one with 'extract-features' or ranktag.cache_features")
     version = int(file.attrs["format_version"])
     if version != FORMAT_VERSION:
         raise RanktagError(
             f"{path}: is of cache format {version}, this ranktag ({__version__}) reads format {FORMAT_VERSION}; "
-            + ("install a newer ranktag" if version > FORMAT_VERSION else "make it again with 'extract-features'")
+            + ("install a newer ranktag" if version > FORMAT_VERSION else MAKE_AGAIN)
         )
     names = [f.name for f in dataclasses.fields(Provenance)]
     for name in names:
         if name not in file.attrs:
-            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; make it again with 'extract-features'")
+            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
     provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
     datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
     features = datasets["features"]
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
-        raise RanktagError(f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, expected (N, {FEATURE_DIM}) float16 or float32")
+        raise RanktagError(f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, expected (N, {FEATURE_DIM}) float16 or float32; {MAKE_AGAIN}")
     n, dim = features.shape
     if dim != FEATURE_DIM:
         raise RanktagError(f"{path}: holds {dim}-dimensional features, the model takes {FEATURE_DIM}; extract the layer fc7 or fc6 of a VGG")
     if features.chunks is not None:
-        raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; make it again with 'extract-features'")
+        raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; {MAKE_AGAIN}")
     for name in DATASETS[1:]:
         if datasets[name].shape != (n,):
-            raise RanktagError(f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {n} rows")
+            raise RanktagError(f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {n} rows; {MAKE_AGAIN}")
     offset = features.id.get_offset() if n else None
     if n and (offset is None or offset + n * dim * features.dtype.itemsize > path.stat().st_size):
-        raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; make it again with 'extract-features'")
+        raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
     valid = datasets["valid"][:]
     if valid.dtype != np.bool_:
-        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool")
+        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
     image_id = list(datasets["image_id"].asstr()[:])
     if len(set(image_id)) != n:
         twice = next(i for i, seen in _with_seen(image_id) if seen)
-        raise RanktagError(f"{path}: damaged: image id '{twice}' stands there twice")
+        raise RanktagError(f"{path}: damaged: image id '{twice}' stands there twice; {MAKE_AGAIN}")
     mapped: npt.NDArray[Any] = (
         np.memmap(path, features.dtype, "r", offset, (n, dim)) if n else np.empty((0, dim), features.dtype)
     )
@@ -252,12 +253,12 @@ def _text(value: Any) -> str:
 def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """A dataset whose bytes are in this very file: a link or a virtual source may point anywhere, or nowhere (zeros)."""
     if file.get(name, getlink=True) is None:
-        raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; make it again with 'extract-features'")
+        raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; {MAKE_AGAIN}")
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise RanktagError(f"{path}: '{name}' is a link to elsewhere; a feature cache holds its own data")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise RanktagError(f"{path}: damaged: '{name}' is not a dataset")
+        raise RanktagError(f"{path}: damaged: '{name}' is not a dataset; {MAKE_AGAIN}")
     if dataset.is_virtual or dataset.external:
         raise RanktagError(f"{path}: '{name}' takes its data from other files; a feature cache holds its own data")
     return dataset
@@ -376,17 +377,17 @@ def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, sourc
     array = np.asarray(features, dtype=np.float32)
     ids = [str(i) for i in image_ids]
     if array.ndim != 2 or array.shape[1] != FEATURE_DIM:
-        raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM})")
+        raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM}); one row an image")
     if len(ids) != len(array):
-        raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features")
+        raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features; each row has one")
     repeated = next((i for i, seen in _with_seen(ids) if seen), None)
     if repeated is not None:
         raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
     bad = next((i for i in ids if not i or "\0" in i), None)
     if bad is not None:
-        raise RanktagError(f"image id {bad!r} is empty or holds a NUL byte")
+        raise RanktagError(f"image id {bad!r} is empty or holds a NUL byte; give the image another id")
     if dtype not in ("float16", "float32"):
-        raise RanktagError(f"dtype '{dtype}' is not one of float16, float32")
+        raise RanktagError(f"dtype '{dtype}' is not one of float16, float32; choose one of them")
     with np.errstate(over="ignore"):
         stored = array.astype(dtype)
     valid = np.isfinite(stored).all(axis=1)

@@ -121,7 +121,7 @@ def _list_folder(folder: Path) -> ImageList:
     root = os.fsencode(folder)
     found = sorted((os.fsdecode(p).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), p) for p in _walk(root))
     if not found:
-        raise RanktagError(f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))})")
+        raise RanktagError(f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}); name the folder of the photos")
     return ImageList.of(folder, [i for i, _ in found], [os.path.join(root, p) for _, p in found])
 
 
@@ -140,7 +140,7 @@ def _walk(root: bytes) -> Iterator[bytes]:
             entries = sorted(os.scandir(os.path.join(root, relative)), key=lambda e: e.name, reverse=True)
         except OSError as error:
             if not relative:
-                raise RanktagError(f"{os.fsdecode(root)}: cannot be searched ({error.strerror})") from None
+                raise RanktagError(f"{os.fsdecode(root)}: cannot be searched ({error.strerror}); check its permissions") from None
             yield relative
             continue
         for entry in entries:
@@ -160,7 +160,7 @@ def _list_table(table: Path) -> ImageList:
     folder = os.fsencode(table.parent)
     for line, (image_id, path) in read_table(table, ("image_id",), ("path",)):
         if not image_id:
-            raise RanktagError(f"{table}: line {line} has no image_id")
+            raise RanktagError(f"{table}: line {line} has no image_id; fill it in or remove the line")
         if image_id in line_of:
             raise RanktagError(f"{table}: image id '{image_id}' is on line {line_of[image_id]} and again on line {line}; ids must be unique")
         line_of[image_id] = line

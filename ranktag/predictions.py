@@ -81,7 +81,7 @@ def _read_long(path: Path) -> Predictions:
     empty: dict[str, int] = {}
     for line, (image_id, rank_cell, tag_cell, probability_cell) in read_table(path, LONG[:3], LONG[3:]):
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id")
+            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
         ranks = found.setdefault(image_id, {})
         tag, rank_text = clean_tag(tag_cell), rank_cell.strip()
         if image_id in empty or (not rank_text and not tag and ranks):
@@ -95,7 +95,7 @@ def _read_long(path: Path) -> Predictions:
             raise RanktagError(f"{path}: line {line} has a rank but no tag; an image without tags has neither")
         # Longer numbers than any list needs are refused before int() spends time on them.
         if not (rank_text.isascii() and rank_text.isdigit() and len(rank_text) < 10 and int(rank_text) > 0):
-            raise RanktagError(f"{path}: line {line}: rank '{rank_text[:20]}' is not a whole number from 1")
+            raise RanktagError(f"{path}: line {line}: rank '{rank_text[:20]}' is not a whole number from 1; ranks run from 1 without a gap")
         rank = int(rank_text)
         if rank in ranks:
             raise RanktagError(f"{path}: rank {rank} of '{image_id}' is on line {ranks[rank][2]} and on line {line}; remove one")
@@ -116,7 +116,7 @@ def _read_wide(path: Path) -> Predictions:
     lines: dict[str, int] = {}
     for line, (image_id, tag_cell, probability_cell) in read_table(path, WIDE[:2], WIDE[2:]):
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id")
+            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
         if image_id in lines:
             raise RanktagError(
                 f"{path}: '{image_id}' is on line {lines[image_id]} and on line {line}; a prediction has one list an image"
@@ -141,5 +141,5 @@ def _probability(path: Path, line: int, cell: str) -> float:
     except ValueError:
         value = math.nan
     if not 0.0 <= value <= 1.0:
-        raise RanktagError(f"{path}: line {line}: probability '{text[:40]}' is not a number from 0 to 1")
+        raise RanktagError(f"{path}: line {line}: probability '{text[:40]}' is not a number from 0 to 1; mend it or leave the cell empty")
     return value

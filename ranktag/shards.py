@@ -123,9 +123,9 @@ def read_shard(path: Path) -> FeatureStore:
     """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard."""
     store = open_features(path)
     if not all(isinstance(store.attributes.get(name), np.integer) for name in ("row_start", "row_count")):
-        raise RanktagError(f"{path}: is a feature cache, but not a shard of one")
+        raise RanktagError(f"{path}: is a feature cache, but not a shard of one; remove it and run the same extract-features again")
     if content_sha256(store) != store.attributes.get("content_sha256"):
-        raise RanktagError(f"{path}: damaged: its content is not what was written")
+        raise RanktagError(f"{path}: damaged: its content is not what was written; remove it and run the same extract-features again")
     return store
 
 

@@ -140,13 +140,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, values = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in kinds or name == "seed":
-            raise RanktagError(f"--grid {text}: expected SETTING=VALUE,VALUE with one of {', '.join(k for k in kinds if k != 'seed')}")
+            raise RanktagError(f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {', '.join(k for k in kinds if k != 'seed')}")
         try:
             parsed = [_value(kinds[name], value.strip()) for value in values.split(",")]
         except ValueError:
-            raise RanktagError(f"--grid {text}: a value is not of the kind that {name} takes") from None
+            raise RanktagError(f"--grid {text}: a value is not of the kind that {name} takes; see --help") from None
         if name in grid:
-            raise RanktagError(f"--grid {text}: {name} is given twice")
+            raise RanktagError(f"--grid {text}: {name} is given twice; put its values into one")
         grid[name] = list(dict.fromkeys(parsed))
     return grid
 

@@ -69,11 +69,11 @@ def _rows(path: Path, separator: str) -> Generator[tuple[int, list[str]], None, 
     try:
         file = open(path, encoding="utf-8-sig", newline="")
     except FileNotFoundError:
-        raise RanktagError(f"{path}: no such file") from None
+        raise RanktagError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
-        raise RanktagError(f"{path}: is a folder, expected a CSV file") from None
+        raise RanktagError(f"{path}: is a folder, expected a CSV file; name the file") from None
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror})") from None
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     with file:
         # The default limit of 128 KiB a cell would refuse long, valid lists.
         csv.field_size_limit(2**31 - 1)
@@ -110,10 +110,11 @@ def _columns(path: Path, header: list[str], required: Sequence[str], optional: S
     if missing:
         there = ", ".join(f"'{name}'" for name in header[:20])
         separator = next((c for c in ";\t" if len(header) == 1 and c in header[0]), None)
+        seems, option = ("semicolons", "';'") if separator == ";" else ("tabs", "tab")
         remedy = (
-            f"the file seems to be separated by {'semicolons' if separator == ';' else 'tabs'}: convert it with 'ranktag prepare csv'"
+            f"the file seems to be separated by {seems}: convert it with ranktag prepare csv --separator {option}"
             if separator
-            else "rename the columns or convert the file with 'ranktag prepare csv'"
+            else "rename the columns, or convert the file with 'ranktag prepare csv' and name them there (--image-column ...)"
         )
         raise RanktagError(f"{path}: no column '{missing[0]}'; the columns there are {there}; {remedy}")
     return [header.index(name) if name in header else None for name in (*required, *optional)]

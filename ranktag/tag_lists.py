@@ -56,11 +56,11 @@ def read_tag_lists(path: Path) -> TagLists:
     split: dict[str, tuple[str, int]] = {}
     for line, (image_id, tags, part) in read_table(path, ("image_id", "tags"), ("split",)):
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id")
+            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
         lists.setdefault(image_id, []).append(unique_tags(tags.split(SEPARATOR)))
         part = part.strip()
         if part and part not in SPLITS:
-            raise RanktagError(f"{path}: line {line}: split '{part}' is not one of {', '.join(SPLITS)}")
+            raise RanktagError(f"{path}: line {line}: split '{part}' is not one of {', '.join(SPLITS)}; mend it there")
         known, known_line = split.setdefault(image_id, (part, line))
         if known != part:
             raise RanktagError(

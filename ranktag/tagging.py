@@ -58,4 +58,4 @@ def _photos(images: Sequence[Path]) -> Iterator[Path]:
         elif os.path.lexists(image):
             yield image
         else:
-            raise RanktagError(f"{image}: no such photo or folder")
+            raise RanktagError(f"{image}: no such photo or folder; check the path")

@@ -65,7 +65,7 @@ def join(cache: Path, tags: Path, seed: int) -> Joined:
     notes = _left_out(store, tag_lists, row_of)
     if not image_ids:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
-        raise RanktagError(f"{tags}: none of its image ids has a feature in {cache} (ids there: '{there}', here: '{asked}')")
+        raise RanktagError(f"{tags}: none of its image ids has a feature in {cache} (ids there: '{there}', here: '{asked}'); write the ids alike, as with 'ranktag prepare csv --prefix'")
     made = tag_lists.split is None
     split = assign_splits(image_ids, seed) if tag_lists.split is None else dict(tag_lists.split)
     if made:

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from ranktag.pipelines import cli
 
 if TYPE_CHECKING:
     from faults import Place
+
+# Machines that do other work are slow at times.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Outcome:
         """The call failed as a user's mistake should: exit code 2, one line on stderr that holds all of ``words``."""
         assert self.code == 2, self
         assert self.err.count("\n") == 1 and self.err.startswith("Error: "), self.err
+        assert "; " in self.err or " --help')" in self.err, f"no remedy in {self.err!r}"
         for word in words:
             assert word in self.err, f"{word!r} not in {self.err!r}"
 

@@ -109,7 +109,7 @@ class Place:
         return self.refuses(self.command(name), code, file, *words)
 
     def refuses(self, arguments: tuple[object, ...], code: int, file: Path, *words: str) -> Outcome:
-        """A call that fails says so in one line that names ``file``, and changes nothing in the folder."""
+        """A call that fails says so in one line that names ``file`` and a remedy, and changes nothing in the folder."""
         before = snapshot(self.folder)
         outcome = self.run(*arguments)
         assert outcome.code == code, outcome
@@ -117,7 +117,8 @@ class Place:
             return outcome
         assert snapshot(self.folder) == before, outcome
         if code == REFUSED:
-            assert outcome.out == "" and outcome.err.startswith("Error: ") and outcome.err.count("\n") == 1, outcome
+            assert outcome.out == ""
+            outcome.assert_refused()
         assert outcome.err.endswith("\n") and "Traceback" not in outcome.err
         for line in outcome.err.splitlines():
             assert str(file) in line, outcome

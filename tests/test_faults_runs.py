@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Outcome
 from faults import (
     MODEL_COMMANDS,
     MODEL_FAULTS,
@@ -138,11 +139,9 @@ def file_size_limit(kibibytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def assert_failed_cleanly(outcome: object, disk: Path, words: tuple[str, ...]) -> None:
-    """One line on stderr, and what stands under a final name is whole: a file cut short is one that was not finished."""
-    code, err = outcome.code, outcome.err  # type: ignore[attr-defined]
-    assert code == 2 and err.count("\n") == 1 and err.startswith("Error: "), outcome
-    assert str(disk) in err and all(word in err for word in words), outcome
+def assert_failed_cleanly(outcome: Outcome, disk: Path, words: tuple[str, ...]) -> None:
+    """One line on stderr with a remedy, and what stands under a final name is whole: a file cut short is one that was not finished."""
+    outcome.assert_refused(str(disk), *words)
     assert_whole(disk)
     assert not [path for path in disk.rglob("*.tmp")], "something temporary was left"
 

@@ -53,7 +53,7 @@ def prepare_captions(
             try:
                 prepared.add(image, find(caption), split)
             except BrokenFile as error:
-                raise RanktagError(f"{path}: {error}") from None
+                raise RanktagError(f"{path}: {error}; mend it there") from None
     prepared.drop_rare(config.min_count)
     return prepared.checked(", ".join(map(str, sources)), "caption with a noun" if vocabulary is None else "caption with a tag of the vocabulary")
 
@@ -64,7 +64,7 @@ def _listed_splits(files: Mapping[str, Path]) -> dict[str, str]:
     for part, path in files.items():
         for number, line in _lines(path):
             if line.strip() and listed.setdefault(line.strip(), part) != part:
-                raise RanktagError(f"{path}: line {number}: '{line.strip()}' is in the {listed[line.strip()]} list, too")
+                raise RanktagError(f"{path}: line {number}: '{line.strip()}' is in the {listed[line.strip()]} list, too; an image belongs to one split")
     return listed
 
 
@@ -73,9 +73,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with open(path, encoding="utf-8-sig") as file:
             yield from enumerate(file, 1)
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror})") from None
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except UnicodeDecodeError:
-        raise RanktagError(f"{path}: is not UTF-8 text") from None
+        raise RanktagError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 
 
 def _captions(path: Path, config: CaptionsConfig, prepared: Prepared) -> Iterator[Caption]:
@@ -96,7 +96,7 @@ def _csv(path: Path, config: CaptionsConfig) -> Iterator[Caption]:
     columns = (config.image_column, config.caption_column)
     for line, (image, caption) in read_table(path, columns, separator=one_character(config.separator, "--separator")):
         if not image.strip():
-            raise RanktagError(f"{path}: line {line} names no image")
+            raise RanktagError(f"{path}: line {line} names no image; fill it in or remove the line")
         yield image.strip(), caption
 
 
@@ -106,7 +106,7 @@ def _tokens(path: Path) -> Iterator[Caption]:
             continue
         match = _TOKEN_LINE.match(line.strip("\r\n"))
         if match is None:
-            raise RanktagError(f"{path}: line {number} is not of the form photo.jpg#0, tab, caption")
+            raise RanktagError(f"{path}: line {number} is not of the form photo.jpg#0, tab, caption; mend it, or name another --layout")
         yield match[1], match[2]
 
 
@@ -115,12 +115,12 @@ def _coco(path: Path, prepared: Prepared) -> Iterator[Caption]:
     try:
         content = read_json(path)
     except BrokenFile as error:
-        raise RanktagError(f"{path}: {error}") from None
+        raise RanktagError(f"{path}: {error}; name COCO's captions_*.json") from None
     images, annotations = (_records(content, key, path) for key in ("images", "annotations"))
     captions: dict[Any, list[str]] = {}
     for index, image in enumerate(images):
         if not isinstance(image.get("file_name"), str) or not isinstance(image.get("id"), (int, str)):
-            raise RanktagError(f"{path}: images[{index}] has no 'id' or no 'file_name'")
+            raise RanktagError(f"{path}: images[{index}] has no 'id' or no 'file_name'; name COCO's captions_*.json")
         captions[image["id"]] = []
     for index, annotation in enumerate(annotations):
         if not isinstance(annotation.get("caption"), str) or not isinstance(annotation.get("image_id"), (int, str)):
@@ -138,5 +138,5 @@ def _coco(path: Path, prepared: Prepared) -> Iterator[Caption]:
 def _records(content: Any, key: str, path: Path) -> list[dict[str, Any]]:
     records = content.get(key) if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise RanktagError(f"{path}: has no list '{key}' of COCO's form")
+        raise RanktagError(f"{path}: has no list '{key}' of COCO's form; name COCO's captions_*.json")
     return records

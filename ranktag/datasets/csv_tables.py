@@ -34,7 +34,7 @@ def prepare_csv(source: Path, config: TableConfig) -> Prepared:
     source = Path(source)
     prepared = Prepared(config.prefix or "")
     if config.tag_column is None and (config.rank_column or config.score_column or config.list_column):
-        raise RanktagError("--rank-column, --score-column and --list-column order one row a tag: name the tags with --tag-column")
+        raise RanktagError("--rank-column, --score-column and --list-column order one row a tag; name the tags with --tag-column")
     if config.rank_column and config.score_column:
         raise RanktagError("--rank-column and --score-column are two orders; name one")
     rows = _rows_a_tag(source, config) if config.tag_column is not None else _rows_an_image(source, config)
@@ -42,7 +42,7 @@ def prepare_csv(source: Path, config: TableConfig) -> Prepared:
         try:
             prepared.add(image_id, tags, _split(split, source, line))
         except BrokenFile as error:
-            raise RanktagError(f"{source}: line {line} {error}") from None
+            raise RanktagError(f"{source}: line {line} {error}; mend it there") from None
     return prepared.checked(source, "tag")
 
 
@@ -50,7 +50,7 @@ def one_character(separator: str, option: str) -> str:
     """The separator of a CSV file. Raises RanktagError unless it is one character, or the word tab."""
     separator = "\t" if separator in ("tab", "\\t") else separator
     if len(separator) != 1 or separator in '"\r\n\0':
-        raise RanktagError(f"{option}: '{separator}' is not one character (or the word tab) that can stand between cells")
+        raise RanktagError(f"{option}: '{separator}' is not one character (or the word tab) that can stand between cells; name such a one")
     return separator
 
 
@@ -84,7 +84,7 @@ def _rows_a_tag(source: Path, config: TableConfig) -> list[Row]:
         tags = lists.setdefault(key, [])
         _, known = first.setdefault(key, (line, split))
         if split != known:
-            raise RanktagError(f"{source}: line {line} puts '{key[0]}' in split '{split}', line {first[key][0]} in '{known}'")
+            raise RanktagError(f"{source}: line {line} puts '{key[0]}' in split '{split}', line {first[key][0]} in '{known}'; an image belongs to one split")
         if cells[1].strip():
             tags.append((_place(cell.get(order or "", ""), config, source, line), cells[1]))
     return [
@@ -98,7 +98,7 @@ def _place(text: str, config: TableConfig, source: Path, line: int) -> float:
         return math.inf
     value = number(text)
     if value is None:
-        raise RanktagError(f"{source}: line {line}: '{text[:40]}' in column '{config.rank_column or config.score_column}' is no number")
+        raise RanktagError(f"{source}: line {line}: '{text[:40]}' in column '{config.rank_column or config.score_column}' is no number; mend it or leave it empty")
     return -value if config.score_column else value
 
 
@@ -107,5 +107,5 @@ def _split(text: str, source: Path, line: int) -> str | None:
         return None
     split = SPLIT_NAMES.get(text.strip().lower())
     if split is None:
-        raise RanktagError(f"{source}: line {line}: split '{text.strip()[:40]}' is not one of train, val, test")
+        raise RanktagError(f"{source}: line {line}: split '{text.strip()[:40]}' is not one of train, val, test; mend it there")
     return split

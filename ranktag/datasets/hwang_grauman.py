@@ -50,7 +50,7 @@ def prepare_hwang_grauman(sources: Sequence[Path], words: Path, config: PrepareC
             try:
                 prepared.add(image_id, tags, split if None not in splits else None)
             except BrokenFile as error:
-                raise RanktagError(f"{path}: {error}") from None
+                raise RanktagError(f"{path}: {error}; mend it there") from None
     return prepared.checked(", ".join(map(str, sources)), "tag list of Hwang and Grauman's form")
 
 
@@ -78,15 +78,15 @@ def read_words(path: Path) -> list[str]:
         try:
             words = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError):
-            raise RanktagError(f"{path}: cannot be read as UTF-8 text, one word a line") from None
+            raise RanktagError(f"{path}: cannot be read as UTF-8 text, one word a line; name the release's voc.mat or such a list") from None
     words = [word.strip() for word in words]
     if not any(words):
-        raise RanktagError(f"{path}: holds no word")
+        raise RanktagError(f"{path}: holds no word; name the release's voc.mat or a list of words")
     if "" in words:
         raise RanktagError(f"{path}: word {words.index('') + 1} is empty; the lists go by the words' numbers")
     twice = [word for word, count in Counter(words).items() if count > 1]
     if twice:
-        raise RanktagError(f"{path}: has the word '{twice[0]}' twice")
+        raise RanktagError(f"{path}: has the word '{twice[0]}' twice; each has one number: remove the other")
     return words
 
 
@@ -118,20 +118,20 @@ def _lists(path: Path) -> list[tuple[str, list[float]]]:
     """(image id, 1-based word numbers) of every image in one file."""
     parts = _load(path, PARTS)
     if not parts:
-        raise RanktagError(f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release")
+        raise RanktagError(f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release; name their train.mat or test.mat")
     return [entry for part in PARTS if part in parts for entry in _entries(parts[part], f"{path}: {part}")]
 
 
 def _entries(array: Any, where: str) -> Iterator[tuple[str, list[float]]]:
     if array.dtype.names is None or not {"filename", "taglist"} <= set(array.dtype.names):
-        raise RanktagError(f"{where} is no struct array with the fields filename and taglist")
+        raise RanktagError(f"{where} is no struct array with the fields filename and taglist; name the release's train.mat or test.mat")
     for index, record in enumerate(array.ravel(), 1):
         name = re.split(r"[/\\]", _text(record["filename"]))[-1].strip()
         if not name:
-            raise RanktagError(f"{where}({index}) has no filename")
+            raise RanktagError(f"{where}({index}) has no filename; fill it in or take the entry out")
         numbers = record["taglist"]
         if getattr(getattr(numbers, "dtype", None), "kind", "") not in tuple("uif"):
-            raise RanktagError(f"{where}({index}), '{name}', has a taglist that is no row of numbers")
+            raise RanktagError(f"{where}({index}), '{name}', has a taglist that is no row of numbers; mend it or empty it")
         yield name if os.path.splitext(name)[1] else f"{name}.jpg", [float(number) for number in numbers.ravel()]
 
 
@@ -148,11 +148,11 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = loadmat(file, variable_names=list(names))
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise RanktagError(f"{path}: cannot be read ({error.strerror or error}); is it whole?") from None
     except NotImplementedError:
         raise RanktagError(f"{path}: is a MATLAB 7.3 file; save it in MATLAB with save(..., '-v7')") from None
     except Exception as error:  # noqa: BLE001 - scipy raises whatever the damage leads to
-        raise RanktagError(f"{path}: is no readable MATLAB file ({type(error).__name__}: {error})") from None
+        raise RanktagError(f"{path}: is no readable MATLAB file ({type(error).__name__}: {error}); is it whole?") from None
     return {name: content[name] for name in names if name in content}
 
 

@@ -118,12 +118,12 @@ def read_vocabulary(path: Path) -> Mentions:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror})") from None
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except UnicodeDecodeError:
         raise RanktagError(f"{path}: is not UTF-8 text; write one tag a line") from None
     for number, line in enumerate(lines, 1):
         if line.strip() and not words_of(line):
-            raise RanktagError(f"{path}: line {number} holds no word")
+            raise RanktagError(f"{path}: line {number} holds no word; mend it or remove the line")
     entries = [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
     if not entries:
         raise RanktagError(f"{path}: holds no tag; write one a line")

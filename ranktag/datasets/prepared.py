@@ -91,7 +91,7 @@ class Prepared:
             examples = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
             out = max(self.dropped, key=lambda reason: self.dropped[reason], default=None)
             because = examples or (f"; left out: {self.dropped[out]} {out}" if out else "")
-            raise RanktagError(f"{source}: holds no {wanted}{because}")
+            raise RanktagError(f"{source}: holds no {wanted}{because}; look there, or name another source or format")
         if self.split and len(self.split) < len(self.lists):
             missing = next(image for image in self.lists if image not in self.split)
             raise RanktagError(f"{source}: '{missing}' is in no split, others are; give every image one, or none")

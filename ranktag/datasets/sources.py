@@ -29,7 +29,7 @@ def need(module: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         package = module.split(".")[0]
-        raise RanktagError(f"{purpose} needs the package {package}, which is not installed: pip install 'ranktag[datasets]'") from None
+        raise RanktagError(f"{purpose} needs the package {package}, which is not installed; pip install 'ranktag[datasets]'") from None
 
 
 def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple[Path, list[Path], int]:
@@ -44,7 +44,7 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
     if source.is_file():
         return source.parent, [source], 0
     if not source.is_dir():
-        raise RanktagError(f"{source}: no such file or folder")
+        raise RanktagError(f"{source}: no such file or folder; check the path")
     everything = [Path(folder, name) for folder, _, names in os.walk(source, onerror=_unreadable) for name in names if name.lower().endswith(suffix)]
     files = sorted(path for path in everything if not set(path.relative_to(source).parts[:-1]) & set(without))
     if not files:
@@ -54,7 +54,7 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
 
 
 def _unreadable(error: OSError) -> None:
-    raise RanktagError(f"{error.filename}: cannot be read ({error.strerror})")
+    raise RanktagError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions")
 
 
 def read_bytes(path: Path) -> bytes:

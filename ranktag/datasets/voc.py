@@ -61,7 +61,7 @@ def voc_folder(source: Path) -> Path:
     if (source / "Annotations").is_dir():
         return source
     if not source.is_dir():
-        raise RanktagError(f"{source}: no such folder")
+        raise RanktagError(f"{source}: no such folder; name one such as VOCdevkit/VOC2007")
     found = sorted(path.parent for pattern in ("VOC20*/Annotations", "VOCdevkit/VOC20*/Annotations") for path in source.glob(pattern))
     if not found:
         raise RanktagError(f"{source}: holds no folder Annotations; name a folder such as VOCdevkit/VOC2007")
@@ -90,7 +90,7 @@ def _read_names(path: Path) -> list[str] | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
-        raise RanktagError(f"{path}: cannot be read as a list of image names") from None
+        raise RanktagError(f"{path}: cannot be read as a list of image names; is it whole?") from None
 
 
 def _count_missing(split: Mapping[str, str], annotated: set[str], prepared: Prepared) -> None:
