@@ -128,7 +128,11 @@ class TrainingConfig(Config):
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
     label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
     average: float = setting(0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999)
-    patience: int = setting(10, "epochs without a better validation NDCG@5 before training stops", unit="epochs", low=1)
+    patience: int = setting(10, "epochs without a better one by validation NDCG@5 before training stops", unit="epochs", low=1)
+    window: int = setting(
+        5, "the best epoch is that with the highest mean of its NDCG@5 and those of the epochs before it, so many together; 1 looks at each alone",
+        unit="epochs", low=1,
+    )
     seed: int = setting(0, "of the weights, the dropout and the order of the data", low=0, high=2**32 - 1)
     split_seed: int = setting(0, "of the 80/10/10 split that is made when the tag file has none", low=0, high=2**32 - 1)
     precision: str = setting(

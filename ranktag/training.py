@@ -14,6 +14,7 @@ bit for bit, as one that was not.
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -174,6 +175,16 @@ def _leftovers(run: Path) -> list[Path]:
     return [path for name in RUN_FILES for path in run.glob(f".{name}.*.tmp")]
 
 
+def best_epoch(history: Sequence[Epoch], window: int) -> int:
+    """The epoch whose NDCG@5, averaged with those of the epochs before it, ``window`` together, is the highest; of equal ones the first.
+
+    A few hundred validation images tell neighbouring epochs apart by chance: the best
+    of single numbers is often one of the first that come near, well before the weights are at their best.
+    """
+    means = [statistics.fmean(row.ndcg5 for row in history[max(0, n - window) : n]) for n in range(1, len(history) + 1)]
+    return history[means.index(max(means))].epoch
+
+
 class _Run:
     """A run in progress: the best weights so far, the history, and their files."""
 
@@ -210,7 +221,7 @@ class _Run:
             while not self._stopped():
                 row = trainer.run_epoch()
                 self.history.append(row)
-                if row.ndcg5 > self.ndcg5:
+                if best_epoch(self.history, self.config.window) == row.epoch:
                     self.ndcg5, self.epoch = row.ndcg5, row.epoch
                     self.best = {name: value.detach().cpu().clone() for name, value in trainer.average.state_dict().items()}
                 report(row)

@@ -362,10 +362,38 @@ def test_the_run_folder_holds_what_the_contract_names(tmp_path: Path, curves: No
     assert (report.images, report.lists, report.vocabulary, report.epochs) == (21, 21, len(TAGS), 4)
 
 
+def epochs_of(*ndcg5: float) -> list[trainer.Epoch]:
+    return [trainer.Epoch(n, 0.0, 0.0, value, 0.0, 0.0, 0.0) for n, value in enumerate(ndcg5, start=1)]
+
+
+def test_the_best_epoch_by_hand() -> None:
+    history = epochs_of(0.2, 0.9, 0.4, 0.8, 0.8, 0.6)
+    assert training.best_epoch(history, 1) == 2
+    # Means of two: 0.2, 0.55, 0.65, 0.6, 0.8, 0.7.
+    assert training.best_epoch(history, 2) == 5
+    # Of three: 0.2, 0.55, 0.5, 0.7, 0.667, 0.733.
+    assert training.best_epoch(history, 3) == 6
+    assert training.best_epoch(epochs_of(0.5, 0.5), 1) == 1
+
+
+def test_the_window_decides_which_weights_are_kept(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path, seed=3)
+    config = tiny(epochs=12, patience=12, lr=0.01, warmup=0.0, cosine=False, average=0.0, seed=3)
+    kept = {}
+    for window in (1, 4):
+        report = train(cache, tags, tmp_path / str(window), config.replace(window=window))
+        scores = [float(row["ndcg5"]) for row in history(tmp_path / str(window))]
+        means = [sum(scores[max(0, n - window) : n]) / min(n, window) for n in range(1, 13)]
+        kept[window] = report.epoch
+        assert report.epoch == means.index(max(means)) + 1
+        assert report.ndcg5 == pytest.approx(scores[report.epoch - 1], rel=1e-5)
+    assert kept[1] != kept[4], "the two do not differ here, so nothing is shown"
+
+
 def test_early_stopping_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path)
     # A rate at which the model soon overfits noise, so that the best epoch is not the last.
-    config = tiny(epochs=40, patience=4, lr=0.01, warmup=0.0, cosine=False, average=0.0)
+    config = tiny(epochs=40, patience=4, window=1, lr=0.01, warmup=0.0, cosine=False, average=0.0)
     report = train(cache, tags, tmp_path / "run", config)
     scores = [float(row["ndcg5"]) for row in history(tmp_path / "run")]
     assert report.epochs == len(scores) == report.epoch + 4 < 40
