@@ -123,7 +123,7 @@ class TrainingConfig(Config):
     cosine: bool = setting(True, "let the learning rate fall to zero along a cosine")
     weight_decay: float = setting(0.1, "AdamW's decay of weight matrices; 0 is off", low=0.0)
     clip: float = setting(5.0, "the gradient's largest norm; 0 is off", low=0.0)
-    dropout_features: float = setting(0.7, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
+    dropout_features: float = setting(0.8, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
     dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
     label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
