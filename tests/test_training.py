@@ -22,6 +22,7 @@ import torch
 from making import TAGS, features_of, make_cache, make_data, make_tags, tiny
 
 from ranktag import trainer, training
+from ranktag.benchmarks.training import make_up_data
 from ranktag.checkpoint import load_checkpoint, read_tensors
 from ranktag.config import DecodingConfig, TrainingConfig
 from ranktag.decoding import Stepper, decode, expected_gains
@@ -842,3 +843,25 @@ def test_members_of_one_run_are_not_those_of_another(tmp_path: Path) -> None:
     data = load_training_data(cache, tags, tiny(), choose_device("cpu"))
     seeds = [member.seed for seed in (0, 1, 2) for member in trainer.Trainer(data, tiny(seed=seed, members=3), choose_device("cpu")).members]
     assert len(set(seeds)) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"))])
+def test_bfloat16_learns_as_well_as_float32_within_the_noise_of_five_seeds(tmp_path: Path, device: str) -> None:
+    # Made-up lists that show in the features: what is learned is far above what popular tags earn.
+    cache, tags = make_up_data(tmp_path, 300, 12)
+    config = tiny(hidden=32, projection=32, embedding=8, epochs=8, batch_size=32, lr=4e-3, device=device)
+    data = load_training_data(cache, tags, config, choose_device(device))
+    popular = train(cache, tags, tmp_path / "popular", config.replace(model="popularity"), data=data).ndcg5
+    scores = {
+        precision: [
+            train(cache, tags, tmp_path / f"{precision}-{seed}", config.replace(precision=precision, seed=seed), data=data).ndcg5
+            for seed in range(5)
+        ]
+        for precision in ("fp32", "bf16")
+    }
+    plain, rounded = (np.array(scores[precision]) for precision in ("fp32", "bf16"))
+    assert plain.mean() > popular + 0.1
+    # Three standard errors of a difference of two means of five.
+    noise = 3 * np.sqrt((plain.var(ddof=1) + rounded.var(ddof=1)) / 5)
+    assert abs(plain.mean() - rounded.mean()) <= noise, scores
