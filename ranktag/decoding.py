@@ -28,7 +28,7 @@ from ranktag.expected_gain import ExpectedGains, Limits, RankedTags, mean_gains,
 from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import refuse_existing
 from ranktag.memory import kept_memory
-from ranktag.model import Ensemble, RankTagger, activate
+from ranktag.model import RankTagger, Tagger, activate
 from ranktag.predictions import write_predictions
 
 NEVER = float("-inf")
@@ -104,7 +104,7 @@ class _Member:
 class Stepper:
     """A trained model, or the members of an ensemble, made ready for decoding."""
 
-    def __init__(self, model: RankTagger | Ensemble, dtype: torch.dtype) -> None:
+    def __init__(self, model: Tagger, dtype: torch.dtype) -> None:
         self.members = [_Member(member, dtype) for member in model.members]  # type: ignore[arg-type]
         self.vocabulary = model.config.vocabulary
         self.device = self.members[0].table.device
@@ -367,7 +367,7 @@ def rank_tags(
     models = [models] if isinstance(models, nn.Module) else models
     model = models[0].to(device)
     v = model.config.vocabulary  # type: ignore[union-attr]
-    single = isinstance(model, (RankTagger, Ensemble)) and config.decode != "mbr"
+    single = isinstance(model, Tagger) and config.decode != "mbr"
     if single and len(models) > 1:
         raise RanktagError(f"--decode {config.decode}: follows one model, {len(models)} are given; use --decode mbr or name one --model")
     repeats = config.allow_repeats and single
@@ -376,7 +376,7 @@ def rank_tags(
         raise RanktagError(f"--num-tags {config.num_tags}: the model knows {v} tags; ask for at most {v}")
     limits = Limits(wanted if repeats else min(wanted, v), exact=config.num_tags is not None, repeats=repeats)
     dtype = choose_dtype(config.precision, device)
-    scorers = [Stepper(m.to(device), dtype) if isinstance(m, (RankTagger, Ensemble)) else m.to(device) for m in models]
+    scorers = [Stepper(m.to(device), dtype) if isinstance(m, Tagger) else m.to(device) for m in models]
     draw = Draw.seeded(config.samples, config.seed)
 
     def gains(scorer: Stepper | nn.Module, block: Tensor) -> ExpectedGains:
@@ -404,8 +404,10 @@ def _batch_size(model: nn.Module, config: DecodingConfig, longest: int) -> int:
     """Images at once: at most 1,000, fewer if their lists might not fit ``config.max_memory`` GiB."""
     sizes = model.config
     # A list in the making holds a few rows of V numbers (logits, probabilities, sums in float64) and of 4H (gates, states).
-    a_list = 48 * sizes.vocabulary + 16 * longest + (40 * sizes.hidden * sizes.members if isinstance(model, (RankTagger, Ensemble)) else 0)  # type: ignore[union-attr, operator]
-    lists = {"mbr": config.samples, "beam": config.beam_size}.get(config.decode, 1) if isinstance(model, (RankTagger, Ensemble)) else 1
+    a_list, lists = 48 * sizes.vocabulary + 16 * longest, 1  # type: ignore[union-attr, operator]
+    if isinstance(model, Tagger):
+        a_list += 40 * model.config.hidden * model.config.members
+        lists = {"mbr": config.samples, "beam": config.beam_size}.get(config.decode, 1)
     return max(1, min(1000, int(config.max_memory * 2**30 / (lists * a_list + 8 * sizes.features))))  # type: ignore[union-attr, operator]
 
 

@@ -185,12 +185,15 @@ class Ensemble(nn.Module):
         return dataclasses.replace(one, members=len(self.members))
 
 
-def join_members(members: Sequence[RankTagger]) -> RankTagger | Ensemble:
+Tagger = RankTagger | Ensemble
+
+
+def join_members(members: Sequence[RankTagger]) -> Tagger:
     """What decides: the ensemble of the members, or the only one."""
     return members[0] if len(members) == 1 else Ensemble(members)
 
 
-def build_model(config: ModelConfig) -> RankTagger | Ensemble:
+def build_model(config: ModelConfig) -> Tagger:
     """A model of these sizes, to load weights into. Raises ValueError for an impossible number of members."""
     if not 1 <= config.members <= MOST_MEMBERS:
         raise ValueError(f"{config.members} members")
