@@ -234,5 +234,5 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
 def _for_validation(joined: Joined) -> list[int]:
     """The images of the split val; of very many, a fixed part, so that validating stays cheap beside an epoch."""
     numbers = {joined.image_ids[n]: n for n in joined.parts["val"]}
-    most = max(500, len(joined.parts["train"]) // 4)
+    most = max(500, len(joined.parts["train"]) // 5)
     return sorted(numbers[image_id] for image_id in shuffled(numbers, 0)[:most])
