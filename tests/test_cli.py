@@ -177,7 +177,7 @@ def failing(error: BaseException) -> click.Command:
         (click.Abort(), 130, "Error: interrupted\n"),
         (KeyboardInterrupt(), 130, "\nError: interrupted\n"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a"), 2, "Error: /runs/a: No space left on device; free some space and run it again\n"),
-        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"/runs/a"), 2, "Error: /runs/a: Permission denied\n"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"/runs/a"), 2, "Error: /runs/a: Permission denied; check the permissions or choose another place\n"),
     ],
 )
 def test_how_a_command_ends(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str) -> None:
