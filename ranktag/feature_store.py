@@ -370,11 +370,12 @@ def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, sourc
     image_ids: N unique ids. source: what made the features; models trained on one
     source refuse caches of another. dtype: what is stored. Returns ``path``.
 
-    Raises RanktagError for a wrong shape, repeated ids or an existing file.
+    Raises RanktagError for what is no array of numbers, a wrong shape, ids that are
+    empty, repeated or no text, and an existing file.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    array = np.asarray(features, dtype=np.float32)
+    array = _numbers(features)
     ids = [str(i) for i in image_ids]
     if array.ndim != 2 or array.shape[1] != FEATURE_DIM:
         raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM}); one row an image")
@@ -383,9 +384,9 @@ def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, sourc
     repeated = next((i for i, seen in _with_seen(ids) if seen), None)
     if repeated is not None:
         raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
-    bad = next((i for i in ids if not i or "\0" in i), None)
+    bad = next((i for i in ids if not i or "\0" in i or any("\ud800" <= c <= "\udfff" for c in i)), None)
     if bad is not None:
-        raise RanktagError(f"image id {bad!r} is empty or holds a NUL byte; give the image another id")
+        raise RanktagError(f"image id {bad!r} is empty or holds a NUL byte or what is no text; give the image another id")
     if dtype not in ("float16", "float32"):
         raise RanktagError(f"dtype '{dtype}' is not one of float16, float32; choose one of them")
     with np.errstate(over="ignore"):
@@ -406,3 +407,16 @@ def cache_features(features: Any, image_ids: Iterable[str], path: Path, *, sourc
     with atomic_path(path) as temporary:
         write_features(temporary, ids, [stored], valid, ["" if v else "the feature is not finite" for v in valid], provenance, dtype)
     return path
+
+
+def _numbers(features: Any) -> npt.NDArray[np.float32]:
+    """Whatever holds real numbers as float32. Raises RanktagError."""
+    try:
+        array = np.asarray(features)
+        if array.dtype.kind == "c":
+            raise TypeError("they are complex")
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32, copy=False)
+    # RuntimeError: what a tensor of torch raises that is still part of a graph.
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RanktagError(f"features are not numbers ({_short(error)}); give a numeric array or DataFrame") from None

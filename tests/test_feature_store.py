@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,12 +81,26 @@ def test_features_that_are_not_finite_become_failed_rows(tmp_path: Path) -> None
         (np.zeros((2, D)), ["a"], "1 image ids for 2 rows"),
         (np.zeros((2, D)), ["a", "a"], "'a' is there twice"),
         (np.zeros((1, D)), [""], "is empty or holds a NUL"),
+        (np.zeros((1, D)), ["a\0b"], "is empty or holds a NUL"),
+        (np.zeros((1, D)), ["\ud800"], "no text"),
+        (pd.DataFrame({n: ["x"] for n in range(D)}), ["a"], "are not numbers"),
+        ([[1.0], [1.0, 2.0]], ["a", "b"], "are not numbers"),
+        (np.zeros((1, D), complex), ["a"], "are not numbers"),
+        (None, ["a"], "shape ()"),
     ],
 )
-def test_features_that_make_no_cache_are_refused(tmp_path: Path, features: np.ndarray, ids: list[str], words: str) -> None:
+def test_features_that_make_no_cache_are_refused(tmp_path: Path, features: object, ids: list[str], words: str) -> None:
     with pytest.raises(RanktagError) as caught:
         cache_features(features, ids, tmp_path / "c.h5")
     assert words in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_a_data_frame_is_cached_by_its_index(tmp_path: Path) -> None:
+    features = some(3)
+    frame = pd.DataFrame(features, index=["b.jpg", "a.jpg", "c/d.jpg"])
+    store = open_features(cache_features(frame, frame.index, tmp_path / "c.h5", dtype="float32"))
+    assert list(store.image_id) == ["b.jpg", "a.jpg", "c/d.jpg"]
+    np.testing.assert_array_equal(store.features, features)
 
 
 def test_an_existing_file_is_kept(cache: Path) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_backbone import tiny_backbone
 
+from ranktag.backbone import Backbone
 from ranktag.config import DemoConfig, ExtractionConfig, TrainingConfig
 from ranktag.extraction import extract_features
 from ranktag.predictions import read_predictions
@@ -50,6 +52,23 @@ def test_every_format_says_the_same_and_a_broken_photo_is_listed(ranktag: Callab
     assert [row["rank"] for row in rows] == ["1", "2"] and {row["image_id"] for row in rows} == {str(photo)}
     assert lines.out == f"{photo}\t{rows[0]['tag']}|{rows[1]['tag']}\n"
     assert table.out.splitlines()[0] == str(photo) and rows[0]["tag"] in table.out.splitlines()[1]
+
+
+def test_the_network_is_the_models_own_and_loaded_once(ranktag: Callable, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[object, ...]] = []
+
+    def load(*arguments: object, **named: object) -> Backbone:
+        loaded.append(arguments)
+        return tiny_backbone()
+
+    monkeypatch.setattr("ranktag.backbone.load_backbone", load)
+    extract_features(made / "photos", tmp_path / "f.h5", ExtractionConfig(backbone="vgg19", layer="fc6", weights="random:7", precision="fp32"))
+    train(tmp_path / "f.h5", made / "tags.csv", tmp_path / "run", TrainingConfig(model="linear"))
+    loaded.clear()
+    photos = sorted((made / "photos").iterdir())
+    outcome = ranktag("tag", *photos[:2], made / "photos", "--model", tmp_path / "run", "--format", "lines")
+    assert outcome.code == 0 and len(outcome.out.splitlines()) == 22, outcome
+    assert loaded == [("vgg19", "fc6", "random:7")]
 
 
 def test_mistakes_are_one_line(ranktag: Callable, made: Path, tmp_path: Path) -> None:
