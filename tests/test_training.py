@@ -645,8 +645,7 @@ def test_without_tensorboard_the_old_run_stays(tmp_path: Path, monkeypatch: pyte
     cache, tags = make_data(tmp_path)
     train(cache, tags, tmp_path / "run", tiny(epochs=1))
     before = (tmp_path / "run/model.pt").read_bytes()
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    monkeypatch.setattr(sys.modules["torch.utils"], "tensorboard", None, raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     with pytest.raises(RanktagError, match=r"pip install 'ranktag\[tensorboard\]'"):
         train(cache, tags, tmp_path / "run", tiny(epochs=1), tensorboard=True, overwrite=True)
     assert (tmp_path / "run/model.pt").read_bytes() == before
