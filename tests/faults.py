@@ -43,7 +43,7 @@ DAMAGED = 1
 REFUSED = 2
 NOT_RUN = None
 
-SMALL = ("--projection", 8, "--hidden", 8, "--embedding", 8, "--epochs", 1, "--precision", "fp32", "--device", "cpu", "--quiet")
+SMALL = ("--members", 1, "--projection", 8, "--hidden", 8, "--embedding", 8, "--epochs", 1, "--precision", "fp32", "--device", "cpu", "--quiet")
 
 
 @dataclass(frozen=True)
