@@ -20,8 +20,8 @@ def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
     write_table(path, Epoch._fields, [[f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in epochs])
 
 
-def plot_history(path: Path, epochs: Sequence[Epoch]) -> bool:
-    """Curves of the losses and of NDCG@5 as PNG; False, and no file, where matplotlib is not installed."""
+def plot_history(path: Path, epochs: Sequence[Epoch], kept: int) -> bool:
+    """Curves of the losses and of NDCG@5 as PNG, with a dot at the epoch whose weights are kept; False, and no file, where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -34,7 +34,7 @@ def plot_history(path: Path, epochs: Sequence[Epoch]) -> bool:
     left.set(xlabel="epoch", ylabel="loss (nats a tag)")
     left.legend(frameon=False)
     right.plot(number, [row.ndcg5 for row in epochs], color="tab:green")
-    best = max(epochs, key=lambda row: row.ndcg5)
+    best = epochs[number.index(kept)]
     right.plot(best.epoch, best.ndcg5, "o", color="tab:green")
     right.annotate(f"{best.ndcg5:.4f}", (best.epoch, best.ndcg5), textcoords="offset points", xytext=(0, -14), ha="center")
     right.set(xlabel="epoch", ylabel="validation NDCG@5")

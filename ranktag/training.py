@@ -238,7 +238,7 @@ class _Run:
         finally:
             if events:
                 events.close()
-        plot_history(self.folder / CURVES_FILE, self.history)
+        plot_history(self.folder / CURVES_FILE, self.history, self.epoch)
 
     def _stopped(self) -> bool:
         done = len(self.history)

@@ -27,7 +27,7 @@ MODELS = ("every-step", "initial-state", "linear", "knn", "popularity")
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     # Drawing them takes longer than the training; test_training looks at them.
-    monkeypatch.setattr(training, "plot_history", lambda path, epochs: None)
+    monkeypatch.setattr(training, "plot_history", lambda path, epochs, kept: None)
 
 
 @pytest.fixture(scope="module")

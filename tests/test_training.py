@@ -48,7 +48,7 @@ def curves() -> None:
 @pytest.fixture(autouse=True)
 def _no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "curves" not in request.fixturenames:
-        monkeypatch.setattr(training, "plot_history", lambda path, epochs: None)
+        monkeypatch.setattr(training, "plot_history", lambda path, epochs, kept: None)
 
 
 class Killed(Exception):
