@@ -313,6 +313,8 @@ class _Run:
         try:
             theirs = state["settings"]
             for name, ours in self._settings().items():
+                if name not in theirs:
+                    raise RanktagError(f"{self.folder}: was begun by a ranktag that knew no {name}; resume it with that, or begin the run again with --overwrite")
                 if theirs[name] != ours:
                     what = {"cache": "another cache", "tags": "another tag file"}.get(name, f"{name} {theirs[name]}, not {ours}")
                     raise RanktagError(f"{self.folder}: was begun with {what}; resume it with that, or begin another run")

@@ -265,10 +265,19 @@ def test_a_damaged_state_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_state_without_what_it_should_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, tags, run = interrupted(tmp_path, monkeypatch, tiny(epochs=5))
     state = read_tensors(run / "state.pt", "state")
-    for changed in ({"settings": {}}, {"history": [(1, 2)]}, {"trainer": {"epoch": 1}}):
+    for changed in ({"settings": None}, {"history": [(1, 2)]}, {"trainer": {"epoch": 1}}):
         torch.save(state | changed, run / "state.pt")
         with pytest.raises(RanktagError, match="state.pt: damaged"):
             train(cache, tags, run, tiny(epochs=5), resume=True)
+
+
+def test_a_state_of_an_older_version_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, tags, run = interrupted(tmp_path, monkeypatch, tiny(epochs=5))
+    state = read_tensors(run / "state.pt", "state")
+    del state["settings"]["members"]
+    torch.save(state, run / "state.pt")
+    with pytest.raises(RanktagError, match="was begun by a ranktag that knew no members"):
+        train(cache, tags, run, tiny(epochs=5), resume=True)
 
 
 @pytest.mark.parametrize("model", ["popularity", "linear"])
