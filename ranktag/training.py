@@ -311,7 +311,7 @@ class _Run:
             return None
         state = read_tensors(path, "state")
         try:
-            theirs = state["settings"]
+            theirs = dict(state["settings"])
             for name, ours in self._settings().items():
                 if name not in theirs:
                     raise RanktagError(f"{self.folder}: was begun by a ranktag that knew no {name}; resume it with that, or begin the run again with --overwrite")
