@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import resource
+import subprocess
+import sys
+import textwrap
 
 import pytest
-import torch
 
 from ranktag.memory import kept_memory
 
-PAGES = 64 * 2**20 // resource.getpagesize()
+MIB = 2**20
+PAGES = 64 * MIB // resource.getpagesize()
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
 
+# In a process of its own: where a block stands hangs on all that was allocated before.
+SCRIPT = """
+    import ctypes, json, resource
+    from ranktag.memory import kept_memory
 
-def faults(times: int) -> int:
-    """Pages that the kernel had to find while a tensor of 64 MiB was written and freed so many times."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(times):
-        torch.ones(64 * 2**20, dtype=torch.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 
+    def use(size):
+        block = libc.malloc(size)
+        libc.memset(block, 1, size)
+        libc.free(block)
 
-def test_a_freed_block_is_used_again() -> None:
-    # Huge pages, where the kernel grants them, are found at once.
-    if faults(1) < PAGES // 2:
-        pytest.skip("the kernel gives huge pages here")
-    with kept_memory():
-        # Until the C library has found its places for blocks of this size.
-        faults(20)
-        assert faults(10) < PAGES
-        with kept_memory():
-            pass
-        assert faults(10) < PAGES, "the inner end ended the outer one"
-    assert faults(10) >= 9 * PAGES
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            use(64 * 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-
-def test_what_is_not_in_use_is_given_back() -> None:
-    def resident() -> int:
+    def resident():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
 
+    found = {"outside": faults()}
     with kept_memory():
+        faults()
+        found["within"] = faults()
+        with kept_memory():
+            pass
+        found["after_an_inner_end"] = faults()
         before = resident()
-        torch.ones(256 * 2**20, dtype=torch.uint8)
-        assert resident() - before > 200 * 2**20
-    assert resident() - before < 32 * 2**20
+        use(256 * 2**20)
+        found["kept"] = resident() - before
+    found["left"] = resident() - before
+    found["afterwards"] = faults()
+    print(json.dumps(found))
+"""
+
+
+def test_a_freed_block_is_used_again_and_given_back_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    if found["outside"] < 9 * PAGES:
+        pytest.skip("the kernel gives huge pages here")
+    assert found["within"] < PAGES and found["after_an_inner_end"] < PAGES, found
+    assert found["kept"] > 100 * MIB and found["left"] < 32 * MIB, found
+    assert found["afterwards"] >= 9 * PAGES, found
+
+
+def test_an_error_within_ends_it() -> None:
+    from ranktag import memory
+
+    before = memory._within
+    with pytest.raises(ZeroDivisionError), kept_memory():
+        assert memory._within == before + 1
+        raise ZeroDivisionError
+    assert memory._within == before
