@@ -24,6 +24,7 @@ from ranktag.image_reader import Batch
 from ranktag.images import MEAN, STD
 from ranktag.memory import kept_memory
 from ranktag.weights import Weights, choose_weights
+from ranktag.winograd import WinogradConv
 
 MODELS: dict[str, tuple[Callable[..., Any], Any]] = {
     "vgg16": (torchvision.models.vgg16, torchvision.models.VGG16_Weights.IMAGENET1K_V1),
@@ -125,7 +126,10 @@ def load_backbone(
         raise RanktagError(f"--weights {weights}: its SHA-256 is {sha256}, expected {expected_sha256}; give the weights the features were made with")
     network.load_state_dict(state, assign=True)
     kept = [module for module in network.classifier[: LAYERS[layer]] if not isinstance(module, nn.Dropout)]
-    return Backbone(_pool_first(network.features), nn.Sequential(*kept), sha256, device, choose_dtype(precision, device))
+    features, dtype = _pool_first(network.features), choose_dtype(precision, device)
+    if device.type == "cpu" and dtype == torch.float32:
+        features = nn.Sequential(*(WinogradConv(module) if WinogradConv.suits(module) else module for module in features))
+    return Backbone(features, nn.Sequential(*kept), sha256, device, dtype)
 
 
 def _pool_first(layers: nn.Sequential) -> nn.Sequential:
