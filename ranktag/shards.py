@@ -144,10 +144,11 @@ def join_shards(output: Path, *, overwrite: bool = False) -> FeatureStore:
         count = max((count for _, count in _shard_names(folder)), default=1)
         if not all(lock.acquire(part) for part in range(count)):
             raise RanktagError(f"{folder}: is still being worked on; join when every worker has finished")
-        return join_locked(output)
+        join_locked(output)
+    return open_features(output)
 
 
-def join_locked(output: Path) -> FeatureStore:
+def join_locked(output: Path) -> None:
     """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
     folder = folder_of(output)
     shards = whole_set(folder)
@@ -167,7 +168,6 @@ def join_locked(output: Path) -> FeatureStore:
         if content_sha256(joined) != joined.attributes.get("content_sha256"):
             raise RanktagError(f"{output}: what was written reads back differently; check the disk, then run the same command again")
     remove(output)
-    return open_features(output)
 
 
 def remove(output: Path) -> None:
