@@ -485,8 +485,9 @@ def choose_workers(config: ExtractionConfig, device: torch.device) -> int:
     if sys.platform == "darwin":
         return 0
     cpus = len(os.sched_getaffinity(0)) // max(1, _integer(os.environ, "LOCAL_WORLD_SIZE", 1))
-    # The network needs some ten times the processor time that decoding does; a GPU leaves it all to decoding.
-    return max(1, min(MOST_WORKERS, cpus // 8 if device.type == "cpu" else cpus - 1))
+    # A network on the processors takes far more time than decoding; but when it waits for pixels, two processes use both of two cores.
+    wanted = max(min(2, cpus), cpus // 8) if device.type == "cpu" else cpus - 1
+    return max(1, min(MOST_WORKERS, wanted))
 
 
 @contextmanager
