@@ -89,11 +89,10 @@ def _say(report: ExtractionReport, failures: Path | None) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min {seconds % 60:02.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{seconds / 60:.0f} min" if minutes < 60 else f"{seconds / 3600:.1f} h"
 
 
 def progress_printer() -> Progress:
@@ -117,7 +116,7 @@ def progress_printer() -> Progress:
             )
             self.plan, self.done, self.failed = plan, 0, plan.failed
             self.began = self.shown = time.monotonic()
-            self.estimated = False
+            self.sampled: float | None = None
 
         def batch(self, images: int, failures: int) -> None:
             self.done += images
@@ -125,10 +124,12 @@ def progress_printer() -> Progress:
             now = time.monotonic()
             left = self.plan.images - self.plan.done - self.done
             rate = self.done / (now - self.began)
-            # The first batch waits for the first images; the second is a fair sample.
-            if not self.estimated and self.done > self.plan.batch_size and left:
-                click.echo(f"Expected to take {duration(left / rate)}.", err=True)
-                self.estimated = True
+            # The first batch waits for the first images and for memory; the second is a fair sample.
+            if self.done == images:
+                self.sampled = now
+            elif self.sampled is not None and left:
+                click.echo(f"Expected to take {duration(left * (now - self.sampled) / images)}.", err=True)
+                self.sampled = None
             if now - self.shown >= self.every and left:
                 self.shown = now
                 line = f"{self.plan.done + self.done:,} of {self.plan.images:,} images, {rate:.1f} images/s, {duration(left / rate)} left, {self.failed:,} failed"

@@ -33,6 +33,7 @@ from ranktag.extraction import (
 from ranktag.feature_store import Provenance, open_features
 from ranktag.files import FileLock
 from ranktag.images import list_images, read_pixels
+from ranktag.pipelines.extract_features import duration, progress_printer
 
 SETTINGS = ExtractionConfig(weights="random:0", precision="fp32", batch_size=4, workers=0, shard_size=8, device="cpu")
 PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_backbone.py"))]
@@ -536,6 +537,25 @@ def test_the_command_says_what_it_did(photos: Path, tmp_path: Path, ranktag: Cal
     found = json.loads(ranktag("extract-features", photos, "-o", output, *OPTIONS, "--json").out)
     assert found["finished"] and found["images"] == 30 and found["computed"] == 0 and found["failed"] == 2
     assert found["failures"][0] == {"image_id": "05.png", "error": "empty (0 bytes)"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (92.3, "1 min 32 s"), (175.6, "2 min 56 s"), (599.7, "10 min"), (3569.0, "59 min"), (5400.0, "1.5 h")],
+)
+def test_times_are_said_as_people_do(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_the_expected_time_is_of_the_second_batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([100.0, 130.0, 132.0, 134.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    printer = progress_printer()
+    printer.start(extraction.Plan(Path("c.h5"), 100, 100, 20, 0, 1, "cpu", "float32", 16, 1, (0, 1)))
+    for _ in range(3):
+        printer.batch(16, 0)
+    # Of 80 images 32 are done, the last 16 in 2 seconds: 48 left take 6.
+    assert capsys.readouterr().err.count("Expected to take 6 s.") == 1
 
 
 def test_a_run_whose_images_all_failed_says_so(tmp_path: Path, ranktag: Callable) -> None:
