@@ -34,6 +34,7 @@ MODELS: dict[str, tuple[Callable[..., Any], Any]] = {
 LAYERS = {"fc6": 2, "fc7": 5}
 # Even, for a draw of raw bits makes two numbers.
 DRAWN_AT_ONCE = 2**20
+IMAGES_A_THREAD = 2
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -72,19 +73,27 @@ class Backbone(nn.Module):
 
     def activations(self, x: Tensor) -> Tensor:
         """The network's input (B, 3, 224, 224) to (B, 4096), both of ``dtype``."""
-        return self.classifier(self.features(x).flatten(1))
+        # Processors convolve a few images as fast as many, in far less memory; the matrices behind are read once a batch.
+        together = IMAGES_A_THREAD * torch.get_num_threads() if self.device.type == "cpu" else len(x)
+        return self.classifier(torch.cat([self.features(some).flatten(1) for some in x.split(together)]))
 
     def features_of(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
         """Each batch with its (B, 4096) float32 features, in order. Rows without an image hold what zeros give.
 
-        On a GPU the copies run beside the computing: a batch's features are fetched
-        once the next batch is on its way.
+        Both are overwritten when the next batch is asked for. On a GPU the copies run
+        beside the computing: a batch's features are fetched once the next batch is on its way.
         """
         if self.device.type != "cuda":
             with kept_memory():
+                features = np.empty((0, 0), np.float32)
                 for batch in batches:
                     with torch.inference_mode():
-                        features = self(torch.from_numpy(batch.pixels).to(self.device)).cpu().numpy()
+                        computed = self(torch.from_numpy(batch.pixels).to(self.device))
+                        # Always in the same place: what lived on while the next batch is computed would break up the memory that is kept.
+                        if features.shape != computed.shape:
+                            features = np.empty(computed.shape, np.float32)
+                        torch.from_numpy(features).copy_(computed)
+                        del computed
                     yield batch, features
             return
         before: tuple[Batch, Tensor, torch.cuda.Event] | None = None
