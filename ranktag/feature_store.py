@@ -112,6 +112,14 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        """The features, (<= rows, D) at a time. They are read, not mapped: pages of a mapping would stay with the process, however large the file."""
+        dtype = self.features.dtype
+        for start in range(0, len(self), rows):
+            count = min(rows, len(self) - start)
+            offset: int = self.features.offset + start * FEATURE_DIM * dtype.itemsize  # type: ignore[attr-defined]
+            yield np.fromfile(self.path, dtype, count * FEATURE_DIM, offset=offset).reshape(count, FEATURE_DIM)
+
     def row_of(self) -> dict[str, int]:
         """Image id -> row, for the rows that hold a feature."""
         return {image_id: row for row, image_id in enumerate(self.image_id) if self.valid[row]}
@@ -234,8 +242,8 @@ class _ContentDigest:
 def content_sha256(store: FeatureStore, block: int = 1024) -> str:
     """What the attribute ``content_sha256`` should be, from the data as they are on disk now; ``block`` rows are read at once."""
     digest = _ContentDigest()
-    for start in range(0, len(store), block):
-        digest.features(store.features[start : start + block])
+    for features in store.blocks(block):
+        digest.features(features)
     return digest.finish(store.image_id, store.valid, store.error)
 
 

@@ -132,9 +132,9 @@ def _read_rows(store: FeatureStore) -> tuple[Statistics | None, int, list[str]]:
     nan_rows = 0
     infinite: list[int] = []
     filled: list[int] = []
-    for start in range(0, len(store), BLOCK):
+    for start, block in zip(range(0, len(store), BLOCK), store.blocks(BLOCK)):
         # float32 is exact for both stored types and spares float16's slow arithmetic.
-        rows = np.asarray(store.features[start : start + BLOCK], np.float32)
+        rows = np.asarray(block, np.float32)
         valid = store.valid[start : start + BLOCK]
         finite = np.isfinite(rows).all(axis=1)
         nan_rows += int(np.isnan(rows).any(axis=1).sum())

@@ -157,7 +157,7 @@ def join_locked(output: Path) -> None:
         write_features(
             temporary,
             [image_id for shard in shards for image_id in shard.image_id],
-            (shard.features[row : row + BLOCK] for shard in shards for row in range(0, len(shard), BLOCK)),
+            (block for shard in shards for block in shard.blocks(BLOCK)),
             np.concatenate([shard.valid for shard in shards]),
             [error for shard in shards for error in shard.error],
             replace(first.provenance, created=utc_now()),

@@ -44,6 +44,8 @@ def test_what_is_written_is_read(cache: Path) -> None:
     # Multiples of 1/8 below 125 are exact in float16.
     np.testing.assert_array_equal(store.features, some(3))
     assert store.features.dtype == np.float16 and not store.features.flags.writeable
+    assert [len(block) for block in store.blocks(2)] == [2, 1]
+    np.testing.assert_array_equal(np.concatenate(list(store.blocks(2))), some(3))
     assert store.row_of() == {"a": 0, "b": 1, "ü 😀\n,|": 2}
     assert store.attributes["content_sha256"] == content_sha256(store) == content_sha256(store, block=2)
 
