@@ -45,3 +45,10 @@ def kept_memory() -> Iterator[None]:
             libc.mallopt(M_MMAP_MAX, MMAP_MAX)
             libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
             libc.malloc_trim(0)
+
+
+def give_back_memory() -> None:
+    """Give back what is kept and not in use now: as blocks do not always fit where others were, what is kept would grow over hours."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -21,7 +21,7 @@ A_T = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0]
 # The only number of a tile that every output takes once (A^T's column of ones, twice): a bias belongs there.
 EVERY_OUTPUT = 1 * 6 + 1
 # Tiles worked on together: what they take stays in the processor's caches.
-TILES = 1024
+TILES = 256
 
 
 class WinogradConv(nn.Module):
