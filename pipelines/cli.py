@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import click
@@ -80,9 +81,9 @@ def group() -> None:
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a user's mistake is one line on stderr."""
-    if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-        # Threads that spin while they wait for each other are a third faster when alone, but stand in each other's way when
-        # other programs run: measured on two busy cores, training was five times slower. Torch reads this when imported.
+    if busy():
+        # Threads that spin while they wait for each other are half as fast again when alone, but stand in each other's way
+        # when other programs run: measured on two busy cores, training was two to five times slower. Torch reads this when imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
@@ -106,6 +107,26 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         return _fail(f"{where}{error.strerror}; {REMEDIES.get(error.errno, 'check the path')}", 2)
+
+
+LOADS = "/proc/loadavg"
+
+
+def busy() -> bool:
+    """Whether other programs keep half of the processors busy: in the last minute, and still."""
+    half = 0.5 * (os.cpu_count() or 1)
+    if os.getloadavg()[0] <= half:
+        return False
+    try:
+        # The last minute may be that of a command that has ended. Read twice, for others come and go; this one runs, too.
+        running = []
+        for _ in range(2):
+            time.sleep(0.01)
+            with open(LOADS) as file:
+                running.append(int(file.read().split()[3].split("/")[0]) - 1)
+        return min(running) >= half
+    except OSError:
+        return True
 
 
 def _fail(message: str, code: int) -> int:

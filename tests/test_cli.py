@@ -219,3 +219,19 @@ def test_the_packages_functions_are_there() -> None:
         assert getattr(package, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         package.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("last_minute", "running", "busy"),
+    [(0.9, "3/80", False), (1.9, "1/80", False), (1.9, "2/80", True), (1.9, None, True)],
+)
+def test_the_machine_is_busy_if_others_were_and_are_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last_minute: float, running: str | None, busy: bool
+) -> None:
+    """Of two processors. running: this program included; None: the system does not say."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (last_minute, 0.0, 0.0))
+    monkeypatch.setattr(cli, "LOADS", str(tmp_path / "loadavg"))
+    if running:
+        (tmp_path / "loadavg").write_text(f"{last_minute} 0.00 0.00 {running} 4711\n")
+    assert cli.busy() is busy
