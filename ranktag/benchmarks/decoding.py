@@ -25,7 +25,7 @@ from ranktag.model import RankTagger
 from ranktag.trainer import Trainer
 from ranktag.training_set import load_training_data
 
-EPOCHS = 4
+EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         data = load_training_data(*make_up_data(Path(folder), images, vocabulary), settings, device)
         trainer = Trainer(data, settings, device)
         for _ in range(EPOCHS):
-            trainer.train_epoch()
+            trainer.run_epoch()
         model = trainer.average.eval()
         features = data.training.features[data.training.row].cpu()
     few = features[: max(1, images // 10)]
