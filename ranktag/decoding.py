@@ -91,9 +91,12 @@ class _Member:
             return gates, *self._cell(begun.addmm_(start[0], self.recurrent), start[1])
         return gates, *self._cell(begun, gates.new_zeros(1, 1, dtype=torch.float32))
 
-    def step(self, gates: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Image gates (B, 4H), previous tag (B,), h, c (B, H) -> the next h and c."""
-        return self._cell(self.table[tag].add_(gates).addmm_(h, self.recurrent), c)
+    def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
+        """``Stepper.step`` of this LSTM: gates (P, 4H), h, c (P, H)."""
+        sums = torch.addmm(gates, h, self.recurrent)
+        if parent is not None:
+            sums, c = sums.index_select(0, parent), c.index_select(0, parent)
+        return self._cell(sums.add_(F.embedding(tag, self.table)), c)
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         i, f, g, o = activate(gates)
@@ -114,10 +117,20 @@ class Stepper:
         features = features.to(self.device)
         return Begun(*map(_side_by_side, zip(*(member.begin(features) for member in self.members))))
 
-    def step(self, gates: Tensor, tag: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of every LSTM: image gates (B, K, 4H), previous tag (B,), h, c (B, K, H) -> the next h and c."""
-        h, c = map(_side_by_side, zip(*(member.step(gates[:, k], tag, h[:, k], c[:, k]) for k, member in enumerate(self.members))))
+    def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of every LSTM from P lists to M that are each one of them and a tag more.
+
+        gates (P, K, 4H): image gates; h, c (P, K, H). Of the M lists: parent (M,), which of
+        the P they go on from (None: the list of the same number), and tag (M,). Returns
+        their h and c. What depends on the parent alone is computed once for all that go on from it.
+        """
+        h, c = map(_side_by_side, zip(*(member.step(gates[:, k], h[:, k], c[:, k], parent, tag) for k, member in enumerate(self.members))))
         return h, c
+
+    def grow(self, image: Begun, owner: Tensor, h: Tensor, c: Tensor, parent: Tensor, tag: Tensor) -> tuple[Tensor, Tensor]:
+        """``step`` for a tree: of N lists, owner (N,) are their images and h, c (N, K, H), those with children go on."""
+        parents, which = parent.unique(return_inverse=True)
+        return self.step(image.gates.index_select(0, owner[parents]), h.index_select(0, parents), c.index_select(0, parents), which, tag)
 
     def log_probabilities(self, h: Tensor, said: Tensor, limits: Limits) -> Tensor:
         """log p_t (B, V + 1) float32 after masking: ``said`` (B, t) are the tags already in the list."""
@@ -155,7 +168,7 @@ def greedy(stepper: Stepper, image: Begun, limits: Limits) -> RankedTags:
         tags[rows, t] = choice
         scores[rows, t] = best.exp()
         if t + 1 < limits.longest:
-            h, c = stepper.step(gates, choice, h, c)
+            h, c = stepper.step(gates, h, c, None, choice)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
 
 
@@ -176,7 +189,7 @@ def beam(stepper: Stepper, image: Begun, limits: Limits, width: int) -> RankedTa
     scores = torch.zeros((n * width, longest), device=device)
     final_tags, final_scores = tags[::width].clone(), scores[::width].clone()
     live = rows * width
-    gates, h, c = image
+    owner, h, c = rows, image.h, image.c
     for t in range(longest):
         # Of each list's ways on only the best ``width`` can be among the best of all. One that is over has one, at no cost.
         best, way = _top(stepper.log_probabilities(h, tags[live, :t], limits), width)
@@ -206,9 +219,8 @@ def beam(stepper: Stepper, image: Begun, limits: Limits, width: int) -> RankedTa
         rows, total, over, tag = rows[~finished], total[~finished], over[~finished], tag[~finished]
         tags, scores, parent = tags[kept], scores[kept], parent[kept]
         live = (~over).flatten().nonzero().squeeze(1)
-        before = place[parent[live]]
-        gates = gates[before]
-        h, c = stepper.step(gates, tag.flatten()[live], h[before], c[before])
+        h, c = stepper.grow(image, owner, h, c, place[parent[live]], tag.flatten()[live])
+        owner = rows.repeat_interleave(width)[live]
     return RankedTags(final_tags.cpu().numpy(), final_scores.cpu().numpy())
 
 
@@ -216,7 +228,10 @@ def _top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` largest numbers of each row, or all if there are fewer, and their places; of equal ones the first."""
     if values.shape[1] > k:
         best, places = values.topk(k + 1, dim=1)
-        if not bool(((best[:, k - 1] == best[:, k]) & (best[:, k] > NEVER)).any()):
+        equal = best[:, 1:] == best[:, :-1]
+        if not bool(equal.any()):
+            return best[:, :k], places[:, :k]
+        if not bool((equal[:, -1] & (best[:, -1] > NEVER)).any()):
             # topk promises no order among equals: put back in order of place, they are sorted stably.
             places = places[:, :k].sort(dim=1).values
             best, order = values.gather(1, places).sort(dim=1, descending=True, stable=True)
@@ -250,7 +265,7 @@ class Draw:
     its probability. The codes (j + offset) / lists are evenly spread, so a prefix of
     probability P is drawn by lists x P of them, give or take one, and by exactly as
     many on average over offsets. What is drawn for an image does not hang on the batch
-    it is in.
+    it is in, unless a code lies on a bound to within rounding.
     """
 
     lists: int
@@ -317,9 +332,9 @@ def expected_gains(stepper: Stepper, image: Begun, limits: Limits, draw: Draw, k
             levels.append(_Level(owner, weight * p[:, v], parent, tag, onward))
             if not len(parent) or t == limits.longest:
                 break
+            h, c = stepper.grow(image, owner, h, c, parent, tag)
             owner, weight = owner[parent], onward
             said = torch.cat([said[parent], tag[:, None]], dim=1)
-            h, c = stepper.step(image.gates[owner], tag, h[parent], c[parent])
     if kind == "linear":
         _add_linear_gain(gain, levels, draw.lists)
     return ExpectedGains(gain, presence, presence.sum(dim=1))

@@ -174,7 +174,7 @@ def test_decoding_steps_give_the_logits_of_training(form: str) -> None:
         unsaid = torch.zeros(3, 0, dtype=torch.int64)
         for t in range(4):
             if t:
-                h, c = stepper.step(image.gates, previous[:, t], h, c)
+                h, c = stepper.step(image.gates, h, c, None, previous[:, t])
             actual = stepper.log_probabilities(h, unsaid, Limits(4))
             torch.testing.assert_close(actual, expected[:, t], rtol=1e-5, atol=1e-5)
 
