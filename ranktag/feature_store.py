@@ -22,6 +22,7 @@ import datetime
 import hashlib
 import io
 import json
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,12 +114,11 @@ class FeatureStore:
         return len(self.image_id)
 
     def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
-        """The features, (<= rows, D) at a time. They are read, not mapped: pages of a mapping would stay with the process, however large the file."""
-        dtype = self.features.dtype
+        """The features, (<= rows, D) at a time; memory is given back behind it, or pages of the whole file would stay with the process."""
         for start in range(0, len(self), rows):
-            count = min(rows, len(self) - start)
-            offset: int = self.features.offset + start * FEATURE_DIM * dtype.itemsize  # type: ignore[attr-defined]
-            yield np.fromfile(self.path, dtype, count * FEATURE_DIM, offset=offset).reshape(count, FEATURE_DIM)
+            yield self.features[start : start + rows]
+            if isinstance(self.features.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                self.features.base.madvise(mmap.MADV_DONTNEED)
 
     def row_of(self) -> dict[str, int]:
         """Image id -> row, for the rows that hold a feature."""
