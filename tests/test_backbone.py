@@ -90,6 +90,20 @@ def test_bfloat16_features_are_close_to_float32(vgg16: Backbone) -> None:
     assert torch.cosine_similarity(exact, rounded).mean() >= 0.999
 
 
+def test_features_do_not_hang_on_the_number_of_threads(vgg16: Backbone) -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8))
+    threads = torch.get_num_threads()
+    features = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            with torch.inference_mode():
+                features.append(vgg16(pixels))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*features)
+
+
 def test_dropout_is_off_and_nothing_is_trained(vgg16: Backbone) -> None:
     assert not any(isinstance(m, nn.Dropout) for m in vgg16.modules())
     assert not any(p.requires_grad for p in vgg16.parameters())
