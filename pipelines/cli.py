@@ -34,6 +34,8 @@ COMMANDS = {
     "labelme": ("labelme", "Recipe: every model on LabelMe, to the finished table."),
 }
 
+# Linux's load averages and how many threads run just now.
+LOADS = "/proc/loadavg"
 FREE_SPACE, PERMISSIONS = "free some space and run it again", "check the permissions or choose another place"
 # What to do about an error of the operating system.
 REMEDIES = {
@@ -107,9 +109,6 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         return _fail(f"{where}{error.strerror}; {REMEDIES.get(error.errno, 'check the path')}", 2)
-
-
-LOADS = "/proc/loadavg"
 
 
 def busy() -> bool:

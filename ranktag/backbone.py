@@ -34,6 +34,7 @@ MODELS: dict[str, tuple[Callable[..., Any], Any]] = {
 LAYERS = {"fc6": 2, "fc7": 5}
 # Even, for a draw of raw bits makes two numbers.
 DRAWN_AT_ONCE = 2**20
+# Images that a processor convolves together, for each of its threads: one would be slower, more are not faster.
 IMAGES_A_THREAD = 2
 # Batches between which freed memory is kept: to ask for it again takes a fifth of a second, once a minute on two cores.
 BATCHES_KEPT = 64

@@ -44,7 +44,7 @@ def kept_memory() -> Iterator[None]:
         if not _within:
             libc.mallopt(M_MMAP_MAX, MMAP_MAX)
             libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-            libc.malloc_trim(0)
+            give_back_memory()
 
 
 def give_back_memory() -> None:
