@@ -61,15 +61,16 @@ class WinogradConv(nn.Module):
         x = x.permute(0, 2, 3, 1)
         images, height, width, _ = x.shape
         down, across = -(-height // 4), -(-width // 4)
-        output = x.new_empty(images, height, width, len(self.bias))
+        output = x.new_empty(images, down, 4, across, 4, len(self.bias))
         together = max(1, TILES // (down * across))
         for start in range(0, images, together):
             part = slice(start, start + together)
-            output[part] = self._convolve(x[part], down, across)[:, :height, :width]
-        return output.permute(0, 3, 1, 2)
+            output[part] = self._convolve(x[part], down, across)
+        whole = output.view(images, 4 * down, 4 * across, -1)[:, :height, :width]
+        return whole.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
     def _convolve(self, x: Tensor, down: int, across: int) -> Tensor:
-        """(b, height, width, C) -> (b, 4 down, 4 across, C'), ``down`` tiles high and ``across`` wide."""
+        """(b, height, width, C) -> (b, down, 4, across, 4, C'): the outputs, ``down`` tiles high and ``across`` wide."""
         images, height, width, channels = x.shape
         padded = F.pad(x, (0, 0, 1, 4 * across + 1 - width, 1, 4 * down + 1 - height))
         tiles = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
@@ -77,4 +78,4 @@ class WinogradConv(nn.Module):
         products = torch.bmm(d.view(36, -1, channels), self.weight)
         products[EVERY_OUTPUT] += self.bias
         y = (self.of_outputs @ products.flatten(1)).view(4, 4, images, down, across, -1)
-        return y.permute(2, 3, 0, 4, 1, 5).reshape(images, 4 * down, 4 * across, -1)
+        return y.permute(2, 3, 0, 4, 1, 5)
