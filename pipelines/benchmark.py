@@ -23,7 +23,7 @@ def command() -> None:
 
 @command.command("extract")
 @click.argument("images", type=FilePath, required=False)
-@click.option("--count", type=click.IntRange(1), default=128, show_default="128 images", help="Images a round.")
+@click.option("--count", type=click.IntRange(1), default=256, show_default="256 images", help="Images a round.")
 @rounds_option
 @config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "overwrite"))
 @json_option

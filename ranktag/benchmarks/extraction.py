@@ -65,7 +65,7 @@ class ExtractionBenchmark:
         }
 
 
-def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count: int = 128, rounds: int = 3) -> ExtractionBenchmark:
+def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count: int = 256, rounds: int = 3) -> ExtractionBenchmark:
     """Measure on the first ``count`` of ``images``, or on as many drawn ones, in so many alternating rounds."""
     backbone = load_backbone(config.backbone, config.layer, config.weights, device=config.device, precision=config.precision)
     textbook = _textbook_network(config, backbone.device)
