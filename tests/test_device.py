@@ -34,4 +34,3 @@ def test_auto_is_bfloat16_where_the_processor_is_fast_in_it(
 
 def test_a_precision_that_is_named_is_taken() -> None:
     assert [choose_dtype(name, torch.device("cpu")) for name in ("fp32", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float16]
-
