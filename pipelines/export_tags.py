@@ -13,6 +13,7 @@ from ranktag.pipelines.options import (
     overwrite_option,
     quiet_option,
 )
+from ranktag.pipelines.startup import imports
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,7 +53,8 @@ def command(
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.
     """
-    from ranktag.decoding import decode
+    with imports():
+        from ranktag.decoding import decode
 
     report = decode(cache, runs, output, config, split=split, format=format, overwrite=overwrite, force=force)
     if not quiet:

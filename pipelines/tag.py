@@ -13,6 +13,7 @@ import click
 from ranktag.config import DecodingConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.options import FilePath, config_options
+from ranktag.pipelines.startup import imports
 
 if TYPE_CHECKING:
     from ranktag.tagging import TaggedImage
@@ -41,7 +42,8 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
     The network, layer, weights and preprocessing are those the model was trained on. Photos
     that cannot be read are listed on stderr; the exit code is then 1.
     """
-    from ranktag.tagging import tag_images
+    with imports():
+        from ranktag.tagging import tag_images
 
     failed = 0
 

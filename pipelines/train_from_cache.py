@@ -15,6 +15,7 @@ from ranktag.pipelines.options import (
     overwrite_option,
     quiet_option,
 )
+from ranktag.pipelines.startup import imports
 
 if TYPE_CHECKING:
     from ranktag.trainer import Epoch
@@ -64,7 +65,8 @@ def command(
         train_many(cache, tags, run, config, seeds, grid, resume, overwrite, quiet)
         return
 
-    from ranktag.training import train
+    with imports():
+        from ranktag.training import train
 
     report = train(
         cache,
@@ -86,7 +88,8 @@ def train_many(
     cache: Path, tags: Path, run: Path, config: TrainingConfig, seeds: str | None, grid: tuple[str, ...], resume: bool, overwrite: bool, quiet: bool
 ) -> None:
     """Train every combination and seed, and print the table."""
-    from ranktag.sweep import TABLE_FILE, parse_grid, sweep
+    with imports():
+        from ranktag.sweep import TABLE_FILE, parse_grid, sweep
 
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]

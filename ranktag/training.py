@@ -34,6 +34,7 @@ from ranktag.errors import RanktagError
 from ranktag.expected_gain import best_five
 from ranktag.files import FileLock, atomic_path
 from ranktag.history import EVENT_FILES, EventWriter, plot_history, write_history
+from ranktag.memory import kept_memory
 from ranktag.model import FORMS
 from ranktag.set_aside import SetAside
 from ranktag.tables import write_table
@@ -70,6 +71,7 @@ class TrainingReport:
     seconds: float
 
 
+@kept_memory()
 def train(
     cache: Path,
     tags: Path,

@@ -16,6 +16,7 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_store import FeatureStore, open_features
 from ranktag.files import sha256_file
+from ranktag.memory import kept_memory
 from ranktag.metrics import ndcg
 from ranktag.model import PackedLists
 from ranktag.tag_lists import SPLITS, TagList, TagLists, assign_splits, read_tag_lists, shuffled
@@ -202,6 +203,7 @@ class TrainingData:
         return {"cache": hashlib.sha256(content + statistics).hexdigest(), "tags": self.joined.tags_sha256}
 
 
+@kept_memory()
 def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: torch.device) -> TrainingData:
     """Join a cache and a tag file and load the features.
 
