@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+aten = torch.ops.aten
 FORMS = ("every-step", "initial-state")
 # More would be a mistake, or a file made to exhaust the memory.
 MOST_MEMBERS = 64
@@ -229,23 +230,20 @@ class PackedLSTM(torch.autograd.Function):
         """gates (S, 4H), image (B, 4H), h0 (B, H), c0 (B, H) float32 (None: zeros), weight (4H, H) -> h (S, H)."""
         hidden = weight.shape[1]
         activated = torch.empty_like(gates)
-        outputs = gates.new_empty(gates.shape[0], hidden)
-        cells = gates.new_empty(gates.shape[0], hidden, dtype=torch.promote_types(gates.dtype, torch.float32))
+        outputs = gates.new_empty(len(gates), hidden)
+        cells = gates.new_empty(len(gates), hidden, dtype=torch.promote_types(gates.dtype, torch.float32))
         tanh_cells = torch.empty_like(cells)
-        h, c, start = h0, c0, 0
-        for n in sizes:
-            step = slice(start, start + n)
-            a = torch.add(gates[step], image[:n], out=activated[step])
+        h, c = h0, c0
+        for n, sums, a, c_next, tanh_c, output in zip(sizes, *(x.split(sizes) for x in (gates, activated, cells, tanh_cells, outputs))):
+            torch.add(sums, image[:n], out=a)
             if h is not None:
                 a.addmm_(h[:n], weight.t())
             i, f, g, o = activate(a)
             if c is None:
-                torch.mul(i, g, out=cells[step])
+                torch.mul(i, g, out=c_next)
             else:
-                torch.mul(f, c[:n], out=cells[step]).addcmul_(i, g)
-            c = cells[step]
-            h = torch.mul(o, torch.tanh(c, out=tanh_cells[step]), out=outputs[step])
-            start += n
+                torch.mul(f, c[:n], out=c_next).addcmul_(i, g)
+            h, c = torch.mul(o, torch.tanh(c_next, out=tanh_c), out=output), c_next
         ctx.save_for_backward(activated, outputs, cells, tanh_cells, h0, c0, weight)
         ctx.sizes = sizes
         return outputs
@@ -258,37 +256,37 @@ class PackedLSTM(torch.autograd.Function):
         d_gates = torch.empty_like(activated)
         d_h = cells.new_zeros(sizes[0], hidden)
         d_c = torch.zeros_like(d_h)
-        # h_{t-1} of every step but the first, whose own is h_0.
-        previous_h = outputs.new_empty(len(outputs) - sizes[0], hidden)
-        end = len(activated)
-        for t in range(len(sizes) - 1, -1, -1):
-            n = sizes[t]
-            start = end - n
-            step, before = slice(start, end), start - sizes[t - 1] if t else 0
-            i, f, g, o = activated[step].to(cells.dtype).chunk(4, dim=1)
-            tanh_c = tanh_cells[step]
-            dh = d_h[:n].add_(grad[step])
-            dc = d_c[:n].addcmul_(dh * o, 1 - tanh_c * tanh_c)
-            c_before = cells[before : before + n] if t else c0
-            da = d_gates[step]
-            da[:, :hidden] = dc * g * i * (1 - i)
-            da[:, hidden : 2 * hidden] = 0 if c_before is None else dc * c_before * f * (1 - f)
-            da[:, 2 * hidden : 3 * hidden] = dc * i * (1 - g * g)
-            da[:, 3 * hidden :] = dh * tanh_c * o * (1 - o)
+        # What each step begins from; of the first it may be None, for zeros.
+        starts = [c0, *(c[:n] for c, n in zip(cells.split(sizes), sizes[1:]))]
+        steps = list(zip(starts, *(x.split(sizes) for x in (activated, d_gates, tanh_cells, grad))))
+        for c, a, da, tanh_c, d_output in reversed(steps):
+            n = len(a)
+            i, f, g, o = a.to(cells.dtype).chunk(4, dim=1)
+            dh = d_h[:n].add_(d_output)
+            dc = d_c[:n].add_(aten.tanh_backward(dh * o, tanh_c))
+            # Written where it belongs at once, unless that has fewer bits.
+            exact = da if da.dtype == cells.dtype else cells.new_empty(da.shape)
+            d_i, d_f, d_g, d_o = exact.chunk(4, dim=1)
+            aten.sigmoid_backward.grad_input(dc * g, i, grad_input=d_i)
+            if c is None:
+                d_f.zero_()
+            else:
+                aten.sigmoid_backward.grad_input(dc * c, f, grad_input=d_f)
+            aten.tanh_backward.grad_input(dc * i, g, grad_input=d_g)
+            aten.sigmoid_backward.grad_input(dh * tanh_c, o, grad_input=d_o)
+            if exact is not da:
+                da.copy_(exact)
             dc.mul_(f)
-            if t:
-                previous_h[start - sizes[0] : end - sizes[0]] = outputs[before : before + n]
-            if t or h0 is not None:
+            if c is not None:
                 d_h[:n] = da @ weight
-            end = start
-        d_weight = d_gates[sizes[0] :].t() @ previous_h
+        first, *later = d_gates.split(sizes)
+        h_before = torch.cat([outputs[:0], *(h[: len(da)] for h, da in zip(outputs.split(sizes), later))])
+        d_weight = d_gates[len(first) :].t() @ h_before
         if h0 is not None:
-            d_weight += d_gates[: sizes[0]].t() @ h0
-        d_image = d_gates[: sizes[0]].clone()
-        start = sizes[0]
-        for n in sizes[1:]:
-            d_image[:n] += d_gates[start : start + n]
-            start += n
+            d_weight += first.t() @ h0
+        d_image = first.clone()
+        for da in later:
+            d_image[: len(da)] += da
         return d_gates, d_image, None if h0 is None else d_h.to(h0.dtype), None if c0 is None else d_c, d_weight, None
 
 

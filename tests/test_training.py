@@ -86,7 +86,7 @@ def test_overfitting_twenty_images_reproduces_their_lists(tmp_path: Path, form: 
     # The validation images are the training images again: what is kept is what fits them best.
     cache = make_cache(tmp_path / "c.h5", [*lists, *copies], np.concatenate([features, features]))
     tags = make_tags(tmp_path / "t.csv", lists | copies, dict.fromkeys(lists, "train") | dict.fromkeys(copies, "val"))
-    config = tiny(model=form, projection=32, hidden=64, embedding=16, epochs=150, patience=150, lr=4e-3, warmup=0.0, batch_size=20)
+    config = tiny(model=form, projection=32, hidden=64, embedding=16, epochs=200, patience=200, lr=4e-3, warmup=0.0, batch_size=20)
     config = config.replace(weight_decay=0.0, average=0.0, **NO_DROPOUT)
     report = train(cache, tags, tmp_path / "run", config)
     for decoder in ("greedy", "beam"):
