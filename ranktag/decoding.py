@@ -93,9 +93,10 @@ class _Member:
 
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """``Stepper.step`` of this LSTM: gates (P, 4H), h, c (P, H)."""
-        sums = torch.addmm(gates, h, self.recurrent)
-        if parent is not None:
-            sums, c = sums.index_select(0, parent), c.index_select(0, parent)
+        if parent is None:
+            sums = torch.addmm(gates, h, self.recurrent)
+        else:
+            sums, c = gates.addmm_(h, self.recurrent).index_select(0, parent), c.index_select(0, parent)
         return self._cell(sums.add_(F.embedding(tag, self.table)), c)
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,9 +121,10 @@ class Stepper:
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every LSTM from P lists to M that are each one of them and a tag more.
 
-        gates (P, K, 4H): image gates; h, c (P, K, H). Of the M lists: parent (M,), which of
-        the P they go on from (None: the list of the same number), and tag (M,). Returns
-        their h and c. What depends on the parent alone is computed once for all that go on from it.
+        gates (P, K, 4H): image gates, overwritten if there are parents; h, c (P, K, H). Of the
+        M lists: parent (M,), which of the P they go on from (None: the list of the same number),
+        and tag (M,). Returns their h and c. What depends on the parent alone is computed once
+        for all that go on from it.
         """
         h, c = map(_side_by_side, zip(*(member.step(gates[:, k], h[:, k], c[:, k], parent, tag) for k, member in enumerate(self.members))))
         return h, c

@@ -21,6 +21,7 @@ from ranktag.benchmarks.training import make_up_data
 from ranktag.config import DecodingConfig, TrainingBenchmarkConfig
 from ranktag.decoding import rank_tags
 from ranktag.device import choose_device
+from ranktag.memory import kept_memory
 from ranktag.model import RankTagger
 from ranktag.trainer import Trainer
 from ranktag.training_set import load_training_data
@@ -48,6 +49,7 @@ class DecodingBenchmark:
         return rate(self.textbook_images if name.startswith("textbook") else self.images, self.seconds[name])
 
 
+@kept_memory()
 def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rounds: int) -> DecodingBenchmark:
     """Train a model for a few epochs, then time every decoder and the textbook's loops in alternation."""
     device = choose_device(config.device)
