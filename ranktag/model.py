@@ -84,6 +84,13 @@ class Dropout(NamedTuple):
         return order[:kept].sort().values, features / kept
 
 
+class Linear(nn.Linear):
+    """``nn.Linear`` whose numbers the model draws, from a generator of its own."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
 class RankTagger(nn.Module):
     """The model of Yan et al., in both forms.
 
@@ -102,7 +109,7 @@ class RankTagger(nn.Module):
         d, hidden = config.projection, config.hidden
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("scale", torch.ones(config.features))
-        self.project = nn.Linear(config.features, d)
+        self.project = Linear(config.features, d)
         self.embedding = nn.Parameter(torch.empty(config.vocabulary + 1, config.embedding))
         self.embedding_gates = nn.Parameter(torch.empty(4 * hidden, config.embedding))
         self.recurrent = nn.Parameter(torch.empty(4 * hidden, hidden))
@@ -110,8 +117,8 @@ class RankTagger(nn.Module):
         if config.form == "every-step":
             self.image_gates = nn.Parameter(torch.empty(4 * hidden, d))
         else:
-            self.start = nn.Linear(d, 2 * hidden)
-        self.output = nn.Linear(hidden, config.vocabulary + 1)
+            self.start = Linear(d, 2 * hidden)
+        self.output = Linear(hidden, config.vocabulary + 1)
         self._initialise(generator)
 
     @property

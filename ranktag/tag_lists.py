@@ -8,6 +8,7 @@ that look alike are alike.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ class TagLists:
     split: Mapping[str, str] | None = None
 
 
+# The same few tags come again and again.
+@functools.lru_cache(maxsize=2**16)
 def clean_tag(tag: str) -> str:
     """``tag`` stripped and in normal form C."""
     return unicodedata.normalize("NFC", tag).strip()
