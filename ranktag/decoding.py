@@ -242,7 +242,6 @@ def _top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best[:, :k], places[:, :k]
 
 
-
 class Points(NamedTuple):
     """Lists being drawn: node (K,), the prefix each has come to, in order, and u (K,) float64 in [0, 1): what is left of its code."""
 

@@ -39,7 +39,7 @@ class AdamW:
             # The kernel divides by it on the way, which saves a pass over the gradients.
             scale = (torch.stack(torch._foreach_norm(gradients)).norm() / clip).clamp(min=1.0)
             if scale.device.type == "cpu" and scale == 1.0:
-                # What it divides the kernel also writes back. A GPU would have to be waited for.
+                # The kernel would also write back what it divides. On a GPU, asking means waiting for it.
                 scale = None
         for (group, decay), mean, square, steps in zip(self.groups, self.mean, self.square, self.steps):
             torch._foreach_add_(steps, 1.0)
