@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def imports() -> Iterator[None]:
     """Within, modules are imported; the garbage collector neither looks for garbage there nor ever comes back to what it found.
 
-    Torch makes half a million objects that live as long as the process: looking through
+    Torch makes a quarter of a million objects that live as long as the process: looking through
     them again and again takes a fifth of its import, and up to 80 ms later on.
     """
     gc.disable()

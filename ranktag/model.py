@@ -84,8 +84,8 @@ class Dropout(NamedTuple):
         return order[:kept].sort().values, features / kept
 
 
-class Linear(nn.Linear):
-    """``nn.Linear`` whose numbers the model draws, from a generator of its own."""
+class _Linear(nn.Linear):
+    """``nn.Linear`` that leaves its numbers to the model, or they would be drawn twice."""
 
     def reset_parameters(self) -> None:
         """Draw nothing."""
@@ -109,7 +109,7 @@ class RankTagger(nn.Module):
         d, hidden = config.projection, config.hidden
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("scale", torch.ones(config.features))
-        self.project = Linear(config.features, d)
+        self.project = _Linear(config.features, d)
         self.embedding = nn.Parameter(torch.empty(config.vocabulary + 1, config.embedding))
         self.embedding_gates = nn.Parameter(torch.empty(4 * hidden, config.embedding))
         self.recurrent = nn.Parameter(torch.empty(4 * hidden, hidden))
@@ -117,8 +117,8 @@ class RankTagger(nn.Module):
         if config.form == "every-step":
             self.image_gates = nn.Parameter(torch.empty(4 * hidden, d))
         else:
-            self.start = Linear(d, 2 * hidden)
-        self.output = Linear(hidden, config.vocabulary + 1)
+            self.start = _Linear(d, 2 * hidden)
+        self.output = _Linear(hidden, config.vocabulary + 1)
         self._initialise(generator)
 
     @property
@@ -234,7 +234,7 @@ class PackedLSTM(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, image: Tensor, h0: Tensor | None, c0: Tensor | None, weight: Tensor, sizes: list[int]
     ) -> Tensor:
-        """gates (S, 4H), image (B, 4H), h0 (B, H), c0 (B, H) float32 (None: zeros), weight (4H, H) -> h (S, H)."""
+        """gates (S, 4H), image (B, 4H), h0 (B, H) and c0 (B, H) float32 (both None: zeros), weight (4H, H) -> h (S, H)."""
         hidden = weight.shape[1]
         activated = torch.empty_like(gates)
         outputs = gates.new_empty(len(gates), hidden)

@@ -51,7 +51,10 @@ class DecodingBenchmark:
 
 @kept_memory()
 def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rounds: int) -> DecodingBenchmark:
-    """Train a model for a few epochs, then time every decoder and the textbook's loops in alternation."""
+    """Train a model for a few epochs, then time every decoder and the textbook's loops in alternation.
+
+    Freed memory is kept from call to call, for all of them, as it is from batch to batch of a long export.
+    """
     device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:
         # A tenth of the images is held out by ``make_up_data``; all of them are decoded.
