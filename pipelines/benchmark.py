@@ -10,9 +10,15 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig, ExtractionConfig, TrainingBenchmarkConfig
-from ranktag.pipelines.options import FilePath, config_options
+from ranktag.pipelines.shared.options import FilePath, config_options
 
-rounds_option = click.option("--rounds", type=click.IntRange(1), default=3, show_default="3 rounds", help="Rounds, in alternation; the medians count.")
+rounds_option = click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default="3 rounds",
+    help="Rounds, in alternation; the medians count.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the outcome as JSON.")
 
 
@@ -41,14 +47,22 @@ def extract(images: Path | None, count: int, rounds: int, config: ExtractionConf
     )
     ours = found.rate("end_to_end")
     click.echo(f"end to end        {ours:8.1f} images/s")
-    click.echo(f"bare forward      {found.rate('bare'):8.1f} images/s   end to end is {ours / found.rate('bare'):.3f} of it")
-    click.echo(f"textbook loop     {found.rate('textbook'):8.1f} images/s   end to end is {ours / found.rate('textbook'):.2f} times it")
+    click.echo(
+        f"bare forward      {found.rate('bare'):8.1f} images/s   end to end is {ours / found.rate('bare'):.3f} of it"
+    )
+    click.echo(
+        f"textbook loop     {found.rate('textbook'):8.1f} images/s   end to end is {ours / found.rate('textbook'):.2f} times it"
+    )
     click.echo(f"decoding alone    {found.rate('decoding'):8.1f} images/s")
 
 
 size_options = [
-    click.option("--images", type=click.IntRange(10), default=5000, show_default="5000 images", help="Images an epoch."),
-    click.option("--vocabulary", type=click.IntRange(10), default=400, show_default="400 tags", help="V, the tags there are."),
+    click.option(
+        "--images", type=click.IntRange(10), default=5000, show_default="5000 images", help="Images an epoch."
+    ),
+    click.option(
+        "--vocabulary", type=click.IntRange(10), default=400, show_default="400 tags", help="V, the tags there are."
+    ),
 ]
 
 
@@ -56,7 +70,10 @@ size_options = [
 @size_options[0]
 @size_options[1]
 @rounds_option
-@config_options(TrainingBenchmarkConfig, without=("model", "members", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"))
+@config_options(
+    TrainingBenchmarkConfig,
+    without=("model", "members", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"),
+)
 @json_option
 def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig, as_json: bool) -> None:
     """Stage two: an epoch against the textbook's, on made-up lists of 1 to 8 tags."""
@@ -66,10 +83,16 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return
-    click.echo(f"{found.images} images an epoch, {rounds} rounds, medians. {found.device}, {found.dtype}, batches of {config.batch_size}.")
+    click.echo(
+        f"{found.images} images an epoch, {rounds} rounds, medians. {found.device}, {found.dtype}, batches of {config.batch_size}."
+    )
     ours = found.rate("ours")
     click.echo(f"ours                    {ours:8,.0f} images/s")
-    for name, text in (("ours_fp32", "ours in float32"), ("textbook", "textbook, in memory"), ("textbook_h5py", "textbook, h5py rows")):
+    for name, text in (
+        ("ours_fp32", "ours in float32"),
+        ("textbook", "textbook, in memory"),
+        ("textbook_h5py", "textbook, h5py rows"),
+    ):
         click.echo(f"{text:23} {found.rate(name):8,.0f} images/s   ours is {ours / found.rate(name):.2f} times it")
     validation = statistics.median(found.seconds["validation"]) / statistics.median(found.seconds["ours"])
     click.echo(f"validation on a tenth as many images takes {validation:.2f} of an epoch")
@@ -96,6 +119,10 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as
     for name in ("greedy", "beam"):
         ours, loop = found.rate(name), found.rate(f"textbook_{name}")
         plain = found.rate(f"{name}_fp32")
-        click.echo(f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; {found.same[name]:.2%} of the lists the same")
-        click.echo(f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; {found.same[f'{name}_fp32']:.2%} of the lists the same")
+        click.echo(
+            f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; {found.same[name]:.2%} of the lists the same"
+        )
+        click.echo(
+            f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; {found.same[f'{name}_fp32']:.2%} of the lists the same"
+        )
     click.echo(f"mbr     {found.rate('mbr'):8,.0f} images/s with {config.samples} lists drawn an image")

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import click
 
-from ranktag import __version__
 from ranktag.errors import RanktagError, one_line
+from ranktag.version import __version__
 
 # In pipeline order: command -> (module, one line of help).
 COMMANDS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ranktag.config import DemoConfig
-from ranktag.pipelines.options import (
+from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
@@ -17,7 +17,12 @@ from ranktag.pipelines.options import (
 
 @click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-o", "--output", type=FilePath, default=Path("ranktag-demo"), show_default=True, help="Folder for everything that the demo makes."
+    "-o",
+    "--output",
+    type=FilePath,
+    default=Path("ranktag-demo"),
+    show_default=True,
+    help="Folder for everything that the demo makes.",
 )
 @config_options(DemoConfig)
 @overwrite_option
@@ -30,6 +35,6 @@ def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> N
     tags of the test scenes and compares them with tags ranked by popularity. It takes
     two minutes or so on two cores, and the same seed gives the same tags on the same machine.
     """
-    from ranktag.demo import run_demo
+    from ranktag.recipes.demo import run_demo
 
     run_demo(output, config, overwrite=overwrite, say=(lambda line: None) if quiet else click.echo)

@@ -8,7 +8,7 @@ import click
 
 from ranktag.config import EvaluationConfig
 from ranktag.errors import one_line
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option
+from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
 
 
 @click.command("evaluate", context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,12 +23,21 @@ from ranktag.pipelines.options import FilePath, config_options, overwrite_option
     help="Folder for the report: metrics.csv, metrics.json, per_image.csv, per_tag.csv and report.html.",
 )
 @click.option(
-    "--images", type=FilePath, default=None, show_default="ids only", help="Folder of the photos, by image id, to show in report.html."
+    "--images",
+    type=FilePath,
+    default=None,
+    show_default="ids only",
+    help="Folder of the photos, by image id, to show in report.html.",
 )
 @config_options(EvaluationConfig)
 @overwrite_option
 def command(
-    predictions: tuple[Path, ...], tags: Path, output: Path | None, images: Path | None, config: EvaluationConfig, overwrite: bool
+    predictions: tuple[Path, ...],
+    tags: Path,
+    output: Path | None,
+    images: Path | None,
+    config: EvaluationConfig,
+    overwrite: bool,
 ) -> int:
     """Compare predicted tags with people's lists.
 
@@ -43,8 +52,8 @@ def command(
     """
     if images is not None and output is None:
         raise click.UsageError("--images puts photos into report.html; say with -o where the report goes")
-    from ranktag.evaluation import evaluate
-    from ranktag.report_text import to_text
+    from ranktag.evaluation.evaluate import evaluate
+    from ranktag.evaluation.report.text import to_text
 
     report = evaluate(predictions, tags, output, config, images, overwrite)
     click.echo(to_text(report) + ("\n" if output is not None else ""))

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig
-from ranktag.pipelines.options import (
+from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
     quiet_option,
 )
-from ranktag.pipelines.startup import imports
+from ranktag.pipelines.shared.startup import imports
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,11 +42,24 @@ from ranktag.pipelines.startup import imports
     show_default=True,
     help="long: a row a tag; wide: a row an image, tags joined by |.",
 )
-@click.option("--force", is_flag=True, show_default="off", help="Take features that were made otherwise than those the model was trained on.")
+@click.option(
+    "--force",
+    is_flag=True,
+    show_default="off",
+    help="Take features that were made otherwise than those the model was trained on.",
+)
 @overwrite_option
 @quiet_option
 def command(
-    cache: Path, runs: tuple[Path, ...], output: Path, config: DecodingConfig, split: str | None, format: str, force: bool, overwrite: bool, quiet: bool
+    cache: Path,
+    runs: tuple[Path, ...],
+    output: Path,
+    config: DecodingConfig,
+    split: str | None,
+    format: str,
+    force: bool,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Write the ranked tags of the images in a feature CACHE.
 
@@ -54,10 +67,12 @@ def command(
     greedy and beam that of the tag given the image and the tags before it.
     """
     with imports():
-        from ranktag.decoding import decode
+        from ranktag.decoding.decode import decode
 
     report = decode(cache, runs, output, config, split=split, format=format, overwrite=overwrite, force=force)
     if not quiet:
-        click.echo(f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}")
+        click.echo(
+            f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}"
+        )
         if report.without_feature:
             click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)

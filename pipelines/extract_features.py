@@ -12,22 +12,31 @@ import click
 
 from ranktag.config import ExtractionConfig
 from ranktag.errors import one_line
-from ranktag.pipelines.options import FilePath, config_options, quiet_option
+from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
 
 if TYPE_CHECKING:
-    from ranktag.extraction import ExtractionReport, Progress
+    from ranktag.features.extract import ExtractionReport, Progress
 
 SHOWN_FAILURES = 3
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath)
-@click.option("-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given.")
+@click.option(
+    "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
+)
 @config_options(ExtractionConfig)
-@click.option("--failures", type=FilePath, show_default="not written", help="Write the images that failed, with the reasons, to this CSV.")
+@click.option(
+    "--failures",
+    type=FilePath,
+    show_default="not written",
+    help="Write the images that failed, with the reasons, to this CSV.",
+)
 @click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the outcome as JSON.")
 @quiet_option
-def command(images: Path, output: Path, config: ExtractionConfig, failures: Path | None, as_json: bool, quiet: bool) -> int:
+def command(
+    images: Path, output: Path, config: ExtractionConfig, failures: Path | None, as_json: bool, quiet: bool
+) -> int:
     """Stage one: write the VGG features of IMAGES to a cache.
 
     IMAGES is a folder, searched recursively, or a CSV with the column image_id and,
@@ -36,8 +45,8 @@ def command(images: Path, output: Path, config: ExtractionConfig, failures: Path
     Killed at any moment, the same command goes on where it was. Images that cannot be
     read become failed rows; the exit code is then 1.
     """
-    from ranktag.extraction import Progress, extract_features
-    from ranktag.tables import write_table
+    from ranktag.features.extract import Progress, extract_features
+    from ranktag.files.tables import write_table
 
     report = extract_features(images, output, config, Progress() if quiet else progress_printer())
     if failures is not None:
@@ -75,11 +84,18 @@ def _say(report: ExtractionReport, failures: Path | None) -> None:
         click.echo(f"All {report.images:,} images were done already.")
     if report.failures:
         everything = len(report.failures) == report.images
-        click.echo("Every image failed; is this the right folder?" if everything else f"{len(report.failures):,} images failed:")
+        click.echo(
+            "Every image failed; is this the right folder?"
+            if everything
+            else f"{len(report.failures):,} images failed:"
+        )
         for image_id, error in report.failures[:SHOWN_FAILURES]:
             click.echo(f"  {one_line(image_id)}: {error}")
         if len(report.failures) > SHOWN_FAILURES:
-            click.echo(f"  and {len(report.failures) - SHOWN_FAILURES:,} more" + ("" if failures else " (--failures FILE lists them all)"))
+            click.echo(
+                f"  and {len(report.failures) - SHOWN_FAILURES:,} more"
+                + ("" if failures else " (--failures FILE lists them all)")
+            )
     if report.cache is not None:
         click.echo(f"Features: {report.cache}")
     else:
@@ -97,7 +113,7 @@ def duration(seconds: float) -> str:
 
 def progress_printer() -> Progress:
     """Prints what an extraction is doing on stderr: one line kept up to date on a terminal, else a line every half minute."""
-    from ranktag.extraction import Plan, Progress
+    from ranktag.features.extract import Plan, Progress
 
     class Printer(Progress):
         every = 0.2 if sys.stderr.isatty() else 30.0
@@ -107,8 +123,16 @@ def progress_printer() -> Progress:
             click.echo(one_line(text), err=True)
 
         def start(self, plan: Plan) -> None:
-            share = f" for worker {plan.worker[0]} of {plan.worker[1]}, of {plan.total:,} in all" if plan.worker[1] > 1 else ""
-            decoders = f"{plan.workers} process{'es' if plan.workers != 1 else ''} decoding" if plan.workers else "decoding in between"
+            share = (
+                f" for worker {plan.worker[0]} of {plan.worker[1]}, of {plan.total:,} in all"
+                if plan.worker[1] > 1
+                else ""
+            )
+            decoders = (
+                f"{plan.workers} process{'es' if plan.workers != 1 else ''} decoding"
+                if plan.workers
+                else "decoding in between"
+            )
             click.echo(
                 f"{plan.images:,} images{share}, {plan.done:,} done already. Computing on {plan.device} in {plan.compute_dtype}, "
                 f"{plan.batch_size} images a batch, {decoders}.",

@@ -10,24 +10,30 @@ from typing import TYPE_CHECKING
 import click
 
 from ranktag.errors import one_line
-from ranktag.pipelines.options import FilePath
+from ranktag.pipelines.shared.options import FilePath
 
 if TYPE_CHECKING:
-    from ranktag.inspection import Inspection
+    from ranktag.feature_cache.inspection import Inspection
 
 SHOWN_FAILURES = 10
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("cache", type=FilePath)
-@click.option("--json", "as_json", is_flag=True, show_default="off", help="Print everything, the statistics of each feature too, as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    show_default="off",
+    help="Print everything, the statistics of each feature too, as JSON.",
+)
 def command(cache: Path, as_json: bool) -> int:
     """Say what a feature cache holds and whether it is whole.
 
     Every number is read. The exit code is 1 if the file is damaged; images that
     failed are part of a whole cache.
     """
-    from ranktag.inspection import inspect_cache
+    from ranktag.feature_cache.inspection import inspect_cache
 
     found = inspect_cache(cache)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ranktag.pipelines.options import FilePath, overwrite_option, quiet_option
+from ranktag.pipelines.shared.options import FilePath, overwrite_option, quiet_option
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +19,7 @@ def command(output: Path, overwrite: bool, quiet: bool) -> int:
     OUTPUT is the cache that was given to extract-features. The shards are removed
     once the cache is whole; which are missing, doubled or of another run is said.
     """
-    from ranktag.shards import join_shards
+    from ranktag.feature_cache.shards import join_shards
 
     store = join_shards(output, overwrite=overwrite)
     failed = int((~store.valid).sum())

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ranktag.config import RecipeConfig
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option
-from ranktag.pipelines.recipes import features, finish, recipe_options
+from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
+from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,8 @@ def command(tags: Path, images: Path, output: Path, cache: Path | None, config: 
     the folder of the photos. Features are extracted from them unless --cache gives them.
     Without a split column, images are split 80/10/10.
     """
-    from ranktag.tag_lists import TagLists, assign_splits, read_tag_lists
+    from ranktag.tags.lists import TagLists, read_tag_lists
+    from ranktag.tags.splits import assign_splits
 
     lists = read_tag_lists(tags)
     if lists.split is None:

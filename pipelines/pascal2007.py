@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ranktag.config import RecipeConfig, VocConfig
-from ranktag.pipelines.options import FilePath, config_options, overwrite_option
-from ranktag.pipelines.recipes import features, finish, recipe_options
+from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
+from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +22,7 @@ def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig
     SOURCE is a VOC devkit folder. Tags are its classes, the largest box first, in the
     official splits. Features are extracted from its photos unless --cache gives them.
     """
-    from ranktag.datasets.voc import prepare_voc, voc_folder
+    from ranktag.tags.readers.voc import prepare_voc, voc_folder
 
     prepared = prepare_voc(source, VocConfig())
     photos = voc_folder(source) / "JPEGImages"

@@ -18,7 +18,7 @@ from ranktag.config import (
     VocConfig,
 )
 from ranktag.errors import one_line
-from ranktag.pipelines.options import (
+from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
@@ -26,11 +26,14 @@ from ranktag.pipelines.options import (
 )
 
 if TYPE_CHECKING:
-    from ranktag.datasets.prepared import Prepared
+    from ranktag.tags.annotations.builder import Prepared
 
 output_option = click.option("-o", "--output", type=FilePath, required=True, help="The tag-list file to write (CSV).")
 aliases_option = click.option(
-    "--aliases", type=FilePath, show_default="none", help="A CSV file with the columns name,tag: names to be written as another tag, or left out where tag is empty."
+    "--aliases",
+    type=FilePath,
+    show_default="none",
+    help="A CSV file with the columns name,tag: names to be written as another tag, or left out where tag is empty.",
 )
 source_argument = click.argument("source", type=FilePath)
 sources_argument = click.argument("sources", type=FilePath, nargs=-1, required=True, metavar="SOURCE...")
@@ -43,16 +46,35 @@ class FormatGroup(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=FormatGroup, invoke_without_command=True, subcommand_metavar="FORMAT SOURCE -o TAGS.CSV [OPTIONS]", context_settings={"max_content_width": 110})
-@click.option("--download", type=click.Choice(["voc2007"]), show_default="none", help="Fetch a data set; with -o, make its tag lists, too.")
-@click.option(
-    "--to", "folder", type=FilePath, default=Path("voc2007"), show_default=True, help="With --download: the folder to put the data set in."
+@click.group(
+    cls=FormatGroup,
+    invoke_without_command=True,
+    subcommand_metavar="FORMAT SOURCE -o TAGS.CSV [OPTIONS]",
+    context_settings={"max_content_width": 110},
 )
-@click.option("-o", "--output", type=FilePath, show_default="none", help="With --download: the tag-list file to write (CSV).")
+@click.option(
+    "--download",
+    type=click.Choice(["voc2007"]),
+    show_default="none",
+    help="Fetch a data set; with -o, make its tag lists, too.",
+)
+@click.option(
+    "--to",
+    "folder",
+    type=FilePath,
+    default=Path("voc2007"),
+    show_default=True,
+    help="With --download: the folder to put the data set in.",
+)
+@click.option(
+    "-o", "--output", type=FilePath, show_default="none", help="With --download: the tag-list file to write (CSV)."
+)
 @overwrite_option
 @quiet_option
 @click.pass_context
-def command(ctx: click.Context, download: str | None, folder: Path, output: Path | None, overwrite: bool, quiet: bool) -> int | None:
+def command(
+    ctx: click.Context, download: str | None, folder: Path, output: Path | None, overwrite: bool, quiet: bool
+) -> int | None:
     """Make a tag-list file from annotations.
 
     Each FORMAT has its own page: ranktag prepare FORMAT --help.
@@ -65,14 +87,18 @@ def command(ctx: click.Context, download: str | None, folder: Path, output: Path
     """
     if ctx.invoked_subcommand is not None:
         if download is not None:
-            raise click.UsageError(f"--download makes the tag lists itself: leave '{ctx.invoked_subcommand}' away, or --download")
+            raise click.UsageError(
+                f"--download makes the tag lists itself: leave '{ctx.invoked_subcommand}' away, or --download"
+            )
         if output is not None or overwrite or quiet:
-            raise click.UsageError(f"options stand behind the format: ranktag prepare {ctx.invoked_subcommand} SOURCE -o TAGS.CSV")
+            raise click.UsageError(
+                f"options stand behind the format: ranktag prepare {ctx.invoked_subcommand} SOURCE -o TAGS.CSV"
+            )
         return None
     if download is None:
         raise click.UsageError(f"name a format ({', '.join(command.commands)}), or --download voc2007")
-    from ranktag.datasets.download import download_voc2007
-    from ranktag.datasets.voc import prepare_voc
+    from ranktag.tags.annotations.download import download_voc2007
+    from ranktag.tags.readers.voc import prepare_voc
 
     if output is not None:
         _refuse(output, overwrite)
@@ -86,7 +112,7 @@ def command(ctx: click.Context, download: str | None, folder: Path, output: Path
 
 
 def _refuse(output: Path, overwrite: bool) -> None:
-    from ranktag.files import refuse_existing
+    from ranktag.files.atomic import refuse_existing
 
     refuse_existing(output, overwrite)
 
@@ -131,7 +157,7 @@ def voc(source: Path, output: Path, overwrite: bool, quiet: bool, config: VocCon
     train, val and test are left out (trainval counts as train where there is
     neither train nor val), and without such lists no split is written.
     """
-    from ranktag.datasets.voc import prepare_voc
+    from ranktag.tags.readers.voc import prepare_voc
 
     return _write(lambda: prepare_voc(source, config), output, overwrite, quiet)
 
@@ -140,7 +166,9 @@ def voc(source: Path, output: Path, overwrite: bool, quiet: bool, config: VocCon
 @source_argument
 @aliases_option
 @config_options(LabelmeConfig)
-def labelme_xml(source: Path, aliases: Path | None, output: Path, overwrite: bool, quiet: bool, config: LabelmeConfig) -> int:
+def labelme_xml(
+    source: Path, aliases: Path | None, output: Path, overwrite: bool, quiet: bool, config: LabelmeConfig
+) -> int:
     """LabelMe, the web tool (XML).
 
     SOURCE is an Annotations folder, searched recursively, or one file. Folders
@@ -154,18 +182,26 @@ def labelme_xml(source: Path, aliases: Path | None, output: Path, overwrite: boo
     polygon, mask (in Masks, beside Annotations) or box, in pixels; objects without
     one come last.
     """
-    from ranktag.datasets.labelme_xml import prepare_labelme_xml
+    from ranktag.tags.readers.labelme_xml import prepare_labelme_xml
 
     return _write(lambda: prepare_labelme_xml(source, config, aliases), output, overwrite, quiet)
 
 
 @_format("labelme-json")
 @source_argument
-@click.option("--images", type=FilePath, show_default="SOURCE", help="The folder of images that image_id is relative to.")
+@click.option(
+    "--images", type=FilePath, show_default="SOURCE", help="The folder of images that image_id is relative to."
+)
 @aliases_option
 @config_options(LabelmeConfig)
 def labelme_json(
-    source: Path, images: Path | None, aliases: Path | None, output: Path, overwrite: bool, quiet: bool, config: LabelmeConfig
+    source: Path,
+    images: Path | None,
+    aliases: Path | None,
+    output: Path,
+    overwrite: bool,
+    quiet: bool,
+    config: LabelmeConfig,
 ) -> int:
     """labelme, the desktop tool (JSON).
 
@@ -180,7 +216,7 @@ def labelme_json(
     points and lines have no area and come last. __ignore__ and _background_ are
     dropped.
     """
-    from ranktag.datasets.labelme_json import prepare_labelme_json
+    from ranktag.tags.readers.labelme_json import prepare_labelme_json
 
     return _write(lambda: prepare_labelme_json(source, config, aliases, images), output, overwrite, quiet)
 
@@ -189,7 +225,9 @@ def labelme_json(
 @sources_argument
 @click.option("--words", type=FilePath, required=True, help="The words: voc.mat, or a text file, one word a line.")
 @config_options(PrepareConfig)
-def hwang_grauman(sources: tuple[Path, ...], words: Path, output: Path, overwrite: bool, quiet: bool, config: PrepareConfig) -> int:
+def hwang_grauman(
+    sources: tuple[Path, ...], words: Path, output: Path, overwrite: bool, quiet: bool, config: PrepareConfig
+) -> int:
     """Hwang and Grauman's tag lists (MATLAB files).
 
     Ordered lists of words that people gave the photos of PASCAL VOC 2007. SOURCE
@@ -201,15 +239,25 @@ def hwang_grauman(sources: tuple[Path, ...], words: Path, output: Path, overwrit
     is the train, val or test in the MATLAB file's name. A repeated word keeps its
     first place; an empty list is kept as an image without tags.
     """
-    from ranktag.datasets.hwang_grauman import prepare_hwang_grauman
+    from ranktag.tags.readers.hwang_grauman import prepare_hwang_grauman
 
     return _write(lambda: prepare_hwang_grauman(sources, words, config), output, overwrite, quiet)
 
 
 @_format("captions")
 @sources_argument
-@click.option("--vocabulary", type=FilePath, show_default="none", help="A text file of tags, one a line, of one or more words: only they are looked for.")
-@click.option("--train-images", type=FilePath, show_default="none", help="A text file: names of the train images, one a line; images in no such list are left out.")
+@click.option(
+    "--vocabulary",
+    type=FilePath,
+    show_default="none",
+    help="A text file of tags, one a line, of one or more words: only they are looked for.",
+)
+@click.option(
+    "--train-images",
+    type=FilePath,
+    show_default="none",
+    help="A text file: names of the train images, one a line; images in no such list are left out.",
+)
 @click.option("--val-images", type=FilePath, show_default="none", help="The same for val.")
 @click.option("--test-images", type=FilePath, show_default="none", help="The same for test.")
 @config_options(CaptionsConfig)
@@ -238,7 +286,7 @@ def captions(
     is the train, val or test in the name of SOURCE (captions_val2017.json), if every
     SOURCE has one, or comes from --train-images, --val-images, --test-images.
     """
-    from ranktag.datasets.captions import prepare_captions
+    from ranktag.tags.readers.captions import prepare_captions
 
     lists = {"train": train_images, "val": val_images, "test": test_images}
     named = {part: path for part, path in lists.items() if path is not None}
@@ -263,6 +311,6 @@ def csv(source: Path, output: Path, overwrite: bool, quiet: bool, config: TableC
     extract-features gets. A | in a tag becomes /. Splits may be called training,
     validation, valid, dev, testing, too.
     """
-    from ranktag.datasets.csv_tables import prepare_csv
+    from ranktag.tags.readers.csv import prepare_csv
 
     return _write(lambda: prepare_csv(source, config), output, overwrite, quiet)

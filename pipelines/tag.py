@@ -12,8 +12,8 @@ import click
 
 from ranktag.config import DecodingConfig
 from ranktag.errors import one_line
-from ranktag.pipelines.options import FilePath, config_options
-from ranktag.pipelines.startup import imports
+from ranktag.pipelines.shared.options import FilePath, config_options
+from ranktag.pipelines.shared.startup import imports
 
 if TYPE_CHECKING:
     from ranktag.tagging import TaggedImage
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath, nargs=-1, required=True)
-@click.option("--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache.")
+@click.option(
+    "--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache."
+)
 @click.option(
     "--weights",
     metavar="FILE",
@@ -73,8 +75,8 @@ def _lines(images: Iterable[TaggedImage]) -> None:
 
 
 def _csv(images: Iterable[TaggedImage]) -> None:
-    from ranktag.predictions import LONG, long_rows
-    from ranktag.tables import write_rows
+    from ranktag.files.tables import write_rows
+    from ranktag.tags.predictions import LONG, long_rows
 
     write_rows(sys.stdout, [LONG])
     for image in images:
@@ -82,5 +84,7 @@ def _csv(images: Iterable[TaggedImage]) -> None:
 
 
 def _json(images: Iterable[TaggedImage]) -> None:
-    content = [{"image": i.path, "tags": [{"tag": tag, "probability": round(p, 6)} for tag, p in i.tags]} for i in images]
+    content = [
+        {"image": i.path, "tags": [{"tag": tag, "probability": round(p, 6)} for tag, p in i.tags]} for i in images
+    ]
     click.echo(json.dumps(content, ensure_ascii=False, indent=2))

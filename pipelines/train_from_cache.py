@@ -9,26 +9,37 @@ import click
 
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
-from ranktag.pipelines.options import (
+from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
     quiet_option,
 )
-from ranktag.pipelines.startup import imports
+from ranktag.pipelines.shared.startup import imports
 
 if TYPE_CHECKING:
-    from ranktag.trainer import Epoch
-    from ranktag.training_set import TrainingData
+    from ranktag.training.loop import Epoch
+    from ranktag.training_data.load import TrainingData
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("cache", type=FilePath)
 @click.argument("tags", type=FilePath)
-@click.option("-o", "--output", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder to make, such as runs/NAME.")
+@click.option(
+    "-o",
+    "--output",
+    "run",
+    type=FilePath,
+    required=True,
+    metavar="FOLDER",
+    help="The run folder to make, such as runs/NAME.",
+)
 @config_options(TrainingConfig)
 @click.option(
-    "--seeds", metavar="SEEDS", show_default="the one of --seed", help="Train once a seed, such as 0,1,2, and report mean and spread."
+    "--seeds",
+    metavar="SEEDS",
+    show_default="the one of --seed",
+    help="Train once a seed, such as 0,1,2, and report mean and spread.",
 )
 @click.option(
     "--grid",
@@ -37,9 +48,16 @@ if TYPE_CHECKING:
     show_default="none",
     help="Train every combination of settings, such as --grid lr=3e-4,1e-3 --grid hidden=256,512; on and off for switches.",
 )
-@click.option("--resume", is_flag=True, show_default="off", help="Go on with a run that was stopped, with the same settings and files.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    show_default="off",
+    help="Go on with a run that was stopped, with the same settings and files.",
+)
 @overwrite_option
-@click.option("--tensorboard", is_flag=True, show_default="off", help="Write TensorBoard event files into the run folder too.")
+@click.option(
+    "--tensorboard", is_flag=True, show_default="off", help="Write TensorBoard event files into the run folder too."
+)
 @quiet_option
 def command(
     cache: Path,
@@ -61,12 +79,14 @@ def command(
     """
     if seeds or grid:
         if tensorboard:
-            raise RanktagError("--tensorboard goes with a single training; leave it out or leave out --seeds and --grid")
+            raise RanktagError(
+                "--tensorboard goes with a single training; leave it out or leave out --seeds and --grid"
+            )
         train_many(cache, tags, run, config, seeds, grid, resume, overwrite, quiet)
         return
 
     with imports():
-        from ranktag.training import train
+        from ranktag.training.train import train
 
     report = train(
         cache,
@@ -85,11 +105,19 @@ def command(
 
 
 def train_many(
-    cache: Path, tags: Path, run: Path, config: TrainingConfig, seeds: str | None, grid: tuple[str, ...], resume: bool, overwrite: bool, quiet: bool
+    cache: Path,
+    tags: Path,
+    run: Path,
+    config: TrainingConfig,
+    seeds: str | None,
+    grid: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Train every combination and seed, and print the table."""
     with imports():
-        from ranktag.sweep import TABLE_FILE, parse_grid, sweep
+        from ranktag.training.sweep import TABLE_FILE, parse_grid, sweep
 
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
@@ -106,7 +134,9 @@ def train_many(
         resume=resume,
         overwrite=overwrite,
         started=lambda data: None if quiet else say_data(data, config),
-        report=lambda name, report: say(f"{name}: NDCG@5 {report.ndcg5:.4f}, {report.epochs} epochs, {report.seconds:.1f} s"),
+        report=lambda name, report: say(
+            f"{name}: NDCG@5 {report.ndcg5:.4f}, {report.epochs} epochs, {report.seconds:.1f} s"
+        ),
     )
     for combination in combinations:
         settings = " ".join(f"{name}={value}" for name, value in combination.settings.items()) or config.model
@@ -119,7 +149,9 @@ def say_data(data: TrainingData, config: TrainingConfig) -> None:
     for note in data.joined.notes:
         click.echo(f"Note: {note}", err=True)
     counts = ", ".join(f"{n:,} {split}" for split, n in data.joined.counts().items() if n)
-    click.echo(f"{config.model} on {counts} images, {len(data.training.image):,} training lists, {len(data.vocabulary):,} tags")
+    click.echo(
+        f"{config.model} on {counts} images, {len(data.training.image):,} training lists, {len(data.vocabulary):,} tags"
+    )
 
 
 def say_epoch(row: Epoch, config: TrainingConfig) -> None:

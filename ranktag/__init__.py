@@ -7,8 +7,8 @@ Importance", BMVC 2016), trained on cached VGG features.
 The functions below mirror the commands; each is imported on first use, so that
 ``import ranktag`` does not import torch.
 
-Letters used in every docstring: B batch, N images, T steps, D = 4096 feature
-size, d projection, H hidden, V vocabulary.
+Letters used in every docstring: B batch, N images, T steps, D feature width,
+d projection, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ranktag.version import __version__
 
 if TYPE_CHECKING:
-    from ranktag.decoding import decode as decode
-    from ranktag.evaluation import evaluate as evaluate
-    from ranktag.extraction import extract_features as extract_features
-    from ranktag.feature_store import cache_features as cache_features
-    from ranktag.training import train as train
+    from ranktag.decoding.decode import decode as decode
+    from ranktag.evaluation.evaluate import evaluate as evaluate
+    from ranktag.feature_cache.write import cache_features as cache_features
+    from ranktag.features.extract import extract_features as extract_features
+    from ranktag.training.train import train as train
 
 _HOME = {
-    "extract_features": "ranktag.extraction",
-    "cache_features": "ranktag.feature_store",
-    "train": "ranktag.training",
-    "decode": "ranktag.decoding",
-    "evaluate": "ranktag.evaluation",
+    "extract_features": "ranktag.features.extract",
+    "cache_features": "ranktag.feature_cache.write",
+    "train": "ranktag.training.train",
+    "decode": "ranktag.decoding.decode",
+    "evaluate": "ranktag.evaluation.evaluate",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -48,11 +48,19 @@ class Config:
                     raise RanktagError(f"{f.name}: is None; give it a value")
                 continue
             if meta.get("choices") and value not in meta["choices"]:
-                raise RanktagError(f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}; choose one of them")
+                raise RanktagError(
+                    f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}; choose one of them"
+                )
             low, high = meta.get("low"), meta.get("high")
             # Written so that NaN, which no comparison holds for, is refused too.
             if (low is not None and not value >= low) or (high is not None and not value <= high):
-                limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+                limits = (
+                    f"at least {low}"
+                    if high is None
+                    else f"at most {high}"
+                    if low is None
+                    else f"between {low} and {high}"
+                )
                 raise RanktagError(f"{f.name}: {value} is not {limits}; choose another")
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,18 +93,33 @@ class ExtractionConfig(Config):
         "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=PRECISIONS
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
-    batch_size: int | None = setting(None, "images computed at once", unit="images", low=1, high=65536, when_none="fits the device")
+    batch_size: int | None = setting(
+        None, "images computed at once", unit="images", low=1, high=65536, when_none="fits the device"
+    )
     workers: int | None = setting(
-        None, "processes that decode images; 0 decodes in the main process", unit="processes", low=0, high=1024, when_none="fits the machine"
+        None,
+        "processes that decode images; 0 decodes in the main process",
+        unit="processes",
+        low=0,
+        high=1024,
+        when_none="fits the machine",
     )
     shard_size: int = setting(
-        1024, "images a shard; at most one shard's work is lost when a run is killed", unit="images", low=1, high=1_000_000
+        1024,
+        "images a shard; at most one shard's work is lost when a run is killed",
+        unit="images",
+        low=1,
+        high=1_000_000,
     )
     worker_index: int | None = setting(
         None, "which of the workers this is, from 0", low=0, when_none="from torchrun's or Slurm's variables, else 0"
     )
     worker_count: int | None = setting(
-        None, "how many workers share the run", unit="workers", low=1, when_none="from torchrun's or Slurm's variables, else 1"
+        None,
+        "how many workers share the run",
+        unit="workers",
+        low=1,
+        when_none="from torchrun's or Slurm's variables, else 1",
     )
     overwrite: bool = setting(False, "replace an existing cache or another run's shards")
 
@@ -111,7 +134,9 @@ class TrainingConfig(Config):
         "linear, knn and popularity are baselines",
         choices=("every-step", "initial-state", "linear", "knn", "popularity"),
     )
-    members: int = setting(3, "LSTMs that are trained from starts of their own and decide together", unit="LSTMs", low=1, high=64)
+    members: int = setting(
+        3, "LSTMs that are trained from starts of their own and decide together", unit="LSTMs", low=1, high=64
+    )
     projection: int = setting(256, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
     hidden: int = setting(256, "the size H of an LSTM's state", unit="numbers", low=1, high=65536)
     embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
@@ -127,16 +152,24 @@ class TrainingConfig(Config):
     dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
     label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
-    average: float = setting(0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999)
-    patience: int = setting(10, "epochs without a better one by validation NDCG@5 before training stops", unit="epochs", low=1)
+    average: float = setting(
+        0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999
+    )
+    patience: int = setting(
+        10, "epochs without a better one by validation NDCG@5 before training stops", unit="epochs", low=1
+    )
     window: int = setting(
-        5, "the best epoch is that with the highest mean of its NDCG@5 and those of the epochs before it, so many together; 1 looks at each alone",
-        unit="epochs", low=1,
+        5,
+        "the best epoch is that with the highest mean of its NDCG@5 and those of the epochs before it, so many together; 1 looks at each alone",
+        unit="epochs",
+        low=1,
     )
     seed: int = setting(0, "of the weights, the dropout and the order of the data", low=0, high=2**32 - 1)
     split_seed: int = setting(0, "of the 80/10/10 split that is made when the tag file has none", low=0, high=2**32 - 1)
     precision: str = setting(
-        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=("auto", "fp32", "bf16")
+        "auto",
+        "what is computed in; auto takes bf16 where the device is fast in it, else fp32",
+        choices=("auto", "fp32", "bf16"),
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
     max_memory: float = setting(8.0, "a larger cache is mapped from disk instead of loaded", unit="GiB", low=0.0)
@@ -164,13 +197,17 @@ class DecodingConfig(Config):
     samples: int = setting(64, "lists drawn an image by mbr", unit="lists", low=1, high=100_000)
     gain: str = setting("log", "what mbr expects: the gain of a tag by its rank", choices=("log", "linear", "binary"))
     seed: int = setting(0, "of the lists drawn by mbr", low=0, high=2**32 - 1)
-    num_tags: int | None = setting(None, "exactly so many tags an image", unit="tags", low=1, when_none="as many as the model says")
+    num_tags: int | None = setting(
+        None, "exactly so many tags an image", unit="tags", low=1, when_none="as many as the model says"
+    )
     max_tags: int | None = setting(
         None, "at most so many tags an image", unit="tags", low=1, when_none="the longest list the model was trained on"
     )
     allow_repeats: bool = setting(False, "let greedy and beam write a tag twice")
     precision: str = setting(
-        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=("auto", "fp32", "bf16")
+        "auto",
+        "what is computed in; auto takes bf16 where the device is fast in it, else fp32",
+        choices=("auto", "fp32", "bf16"),
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
     max_memory: float = setting(2.0, "the most memory decoding may take beside the model", unit="GiB", low=0.01)
@@ -180,11 +217,20 @@ class DecodingConfig(Config):
 class EvaluationConfig(Config):
     """Settings of the comparison of predictions with people's lists."""
 
-    gain: str = setting("log", "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1", choices=("log", "linear", "binary"))
-    split: str | None = setting(
-        None, "the images to score", choices=("train", "val", "test"), when_none="every split that a prediction file touches"
+    gain: str = setting(
+        "log",
+        "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1",
+        choices=("log", "linear", "binary"),
     )
-    resamples: int = setting(1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0, high=1_000_000)
+    split: str | None = setting(
+        None,
+        "the images to score",
+        choices=("train", "val", "test"),
+        when_none="every split that a prediction file touches",
+    )
+    resamples: int = setting(
+        1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0, high=1_000_000
+    )
     seed: int = setting(0, "of the bootstrap and of the random images shown", low=0, high=2**32 - 1)
 
 
@@ -192,7 +238,13 @@ class EvaluationConfig(Config):
 class DemoConfig(Config):
     """Settings of the demo."""
 
-    scenes: int = setting(600, "how many are drawn: seven of ten to train on, one to validate, two to test", unit="scenes", low=20, high=100_000)
+    scenes: int = setting(
+        600,
+        "how many are drawn: seven of ten to train on, one to validate, two to test",
+        unit="scenes",
+        low=20,
+        high=100_000,
+    )
     people: int = setting(3, "how many write a list about each scene", unit="people", low=1, high=1000)
     seed: int = setting(0, "of the scenes, the random weights and the training", low=0, high=2**32 - 1)
 
@@ -225,10 +277,16 @@ class VocConfig(PrepareConfig):
 class LabelmeConfig(PrepareConfig):
     """Settings of tag lists from LabelMe, the web tool's and the desktop tool's."""
 
-    order: str = setting("largest", "what ranks the names: the area of the largest object (largest), or their order in the file (annotation)", choices=("largest", "annotation"))
+    order: str = setting(
+        "largest",
+        "what ranks the names: the area of the largest object (largest), or their order in the file (annotation)",
+        choices=("largest", "annotation"),
+    )
     image_id: str = setting("path", "the image's path, or its name without folders", choices=("path", "name"))
     missing_size: str = setting(
-        "skip", "what becomes of files that give no image size; areas, which are in pixels, do not need it", choices=("skip", "keep")
+        "skip",
+        "what becomes of files that give no image size; areas, which are in pixels, do not need it",
+        choices=("skip", "keep"),
     )
     min_count: int = setting(1, "names in fewer lists are left out", unit="lists", low=1)
 
@@ -245,7 +303,9 @@ class CaptionsConfig(PrepareConfig):
     image_column: str = setting("image", "the CSV column that names the image")
     caption_column: str = setting("caption", "the CSV column that holds the caption")
     separator: str = setting(",", "the character between the cells of a CSV file; tab for a tab")
-    min_count: int = setting(1, "nouns in fewer captions are left out; 5 is usual with large sets", unit="captions", low=1)
+    min_count: int = setting(
+        1, "nouns in fewer captions are left out; 5 is usual with large sets", unit="captions", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -257,10 +317,16 @@ class TableConfig(PrepareConfig):
     tags_column: str = setting("tags", "one row an image: the column that holds its tags")
     tag_separator: str = setting("|", "one row an image: what stands between its tags; tab for a tab")
     tag_column: str | None = setting(None, "one row a tag: the column that holds the tag", when_none="one row an image")
-    rank_column: str | None = setting(None, "one row a tag: the column to order by, smallest first", when_none="the rows' order")
-    score_column: str | None = setting(None, "one row a tag: the column to order by, largest first", when_none="the rows' order")
+    rank_column: str | None = setting(
+        None, "one row a tag: the column to order by, smallest first", when_none="the rows' order"
+    )
+    score_column: str | None = setting(
+        None, "one row a tag: the column to order by, largest first", when_none="the rows' order"
+    )
     list_column: str | None = setting(
-        None, "one row a tag: the column that tells several people's lists for an image apart", when_none="one list an image"
+        None,
+        "one row a tag: the column that tells several people's lists for an image apart",
+        when_none="one list an image",
     )
     split_column: str | None = setting(None, "the column that says train, val or test", when_none="no split")
 
@@ -271,6 +337,8 @@ class RecipeConfig(Config):
 
     table: str = setting("val", "the split whose images the table is of; it is not trained on", choices=("val", "test"))
     seeds: int = setting(5, "trainings of each model that has something random", unit="seeds", low=1, high=1000)
-    num_tags: int = setting(10, "tags that every model names for an image, so that none gains by naming more", unit="tags", low=1)
+    num_tags: int = setting(
+        10, "tags that every model names for an image, so that none gains by naming more", unit="tags", low=1
+    )
     weights: str = setting("imagenet", "the weights of the network, if features are extracted (see extract-features)")
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)

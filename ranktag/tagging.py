@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 
-from ranktag.checkpoint import load_checkpoint
+from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, ExtractionConfig
-from ranktag.decoding import rank_tags
-from ranktag.device import choose_device
+from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
-from ranktag.extraction import features_like
-from ranktag.images import list_images
+from ranktag.features.extract import features_like
+from ranktag.images.listing import list_images
+from ranktag.models.checkpoint import load_checkpoint
 
 
 class TaggedImage(NamedTuple):
@@ -44,10 +44,14 @@ def tag_images(
     extraction = ExtractionConfig(device=config.device, precision=config.precision)
     for features, errors in features_like(checkpoint.provenance, paths, weights=weights, config=extraction):
         # A failed row is NaN; what is decoded for it is not looked at.
-        ranked = rank_tags(checkpoint.model, torch.from_numpy(features).nan_to_num(), checkpoint.longest, config, device)
+        ranked = rank_tags(
+            checkpoint.model, torch.from_numpy(features).nan_to_num(), checkpoint.longest, config, device
+        )
         for numbers, scores, error in zip(ranked.tags, ranked.scores, errors):
             tags = [(checkpoint.vocabulary.tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
-            yield TaggedImage(os.fsencode(next(names)).decode("utf-8", "backslashreplace"), [] if error else tags, error)
+            yield TaggedImage(
+                os.fsencode(next(names)).decode("utf-8", "backslashreplace"), [] if error else tags, error
+            )
 
 
 def _photos(images: Sequence[Path]) -> Iterator[Path]:

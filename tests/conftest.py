@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from outcome import Outcome
 
 from ranktag.pipelines import cli
 
@@ -19,23 +19,6 @@ if TYPE_CHECKING:
 # Machines that do other work are slow at times.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    def assert_refused(self, *words: str) -> None:
-        """The call failed as a user's mistake should: exit code 2, one line on stderr that holds all of ``words``."""
-        assert self.code == 2, self
-        assert self.err.count("\n") == 1 and self.err.startswith("Error: "), self.err
-        assert "; " in self.err or " --help')" in self.err, f"no remedy in {self.err!r}"
-        for word in words:
-            assert word in self.err, f"{word!r} not in {self.err!r}"
 
 
 @pytest.fixture
@@ -67,6 +50,6 @@ def place(sound: Path, tmp_path: Path, ranktag: Callable[..., Outcome], monkeypa
     from faults import Place
 
     # Drawing the curves takes longer than all else.
-    monkeypatch.setattr("ranktag.training.plot_history", lambda path, epochs, kept: None)
+    monkeypatch.setattr("ranktag.training.train.plot_history", lambda path, epochs, kept: None)
     shutil.copytree(sound, tmp_path / "place")
     return Place(tmp_path / "place", ranktag)

@@ -25,17 +25,14 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from conftest import Outcome
 from making import TAGS, features_of, make_cache, make_data, tiny
+from outcome import Outcome
 from PIL import Image
 
-from ranktag.feature_store import (
-    FeatureStore,
-    Provenance,
-    open_features,
-    write_features,
-)
-from ranktag.training import train
+from ranktag.feature_cache.provenance import Provenance
+from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.write import write_features
+from ranktag.training.train import train
 
 D = 4096
 FINE = 0
@@ -43,7 +40,23 @@ DAMAGED = 1
 REFUSED = 2
 NOT_RUN = None
 
-SMALL = ("--members", 1, "--projection", 8, "--hidden", 8, "--embedding", 8, "--epochs", 1, "--precision", "fp32", "--device", "cpu", "--quiet")
+SMALL = (
+    "--members",
+    1,
+    "--projection",
+    8,
+    "--hidden",
+    8,
+    "--embedding",
+    8,
+    "--epochs",
+    1,
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+    "--quiet",
+)
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,26 @@ class Place:
             "inspect": ("inspect", self.cache),
             "train-from-cache": ("train-from-cache", self.cache, self.tags, "-o", self.folder / "new", *SMALL),
             "resume": ("train-from-cache", self.cache, self.tags, "-o", self.model, *SMALL, "--resume"),
-            "export-tags": ("export-tags", self.cache, "--model", self.model, "-o", self.folder / "new.csv", "--device", "cpu", "--quiet"),
-            "extract-features": ("extract-features", self.folder / "photos", "-o", self.cache, "--weights", "random:0", "--quiet"),
+            "export-tags": (
+                "export-tags",
+                self.cache,
+                "--model",
+                self.model,
+                "-o",
+                self.folder / "new.csv",
+                "--device",
+                "cpu",
+                "--quiet",
+            ),
+            "extract-features": (
+                "extract-features",
+                self.folder / "photos",
+                "-o",
+                self.cache,
+                "--weights",
+                "random:0",
+                "--quiet",
+            ),
             "join-features": ("join-features", self.folder / "joined.h5", "--quiet"),
             "evaluate": ("evaluate", self.predictions, self.tags, "-o", self.folder / "report", "--resamples", 0),
             "prepare csv": ("prepare", "csv", self.tags, "-o", self.folder / "new.csv"),
@@ -134,7 +165,13 @@ def snapshot(folder: Path) -> dict[str, str]:
         for name in (*folders, *files):
             path = Path(root, name)
             kind = stat.S_IFMT(path.lstat().st_mode)
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if kind == stat.S_IFREG else os.readlink(path) if kind == stat.S_IFLNK else ""
+            content = (
+                hashlib.sha256(path.read_bytes()).hexdigest()
+                if kind == stat.S_IFREG
+                else os.readlink(path)
+                if kind == stat.S_IFLNK
+                else ""
+            )
             if name not in (".lock", "lock"):
                 found[str(path.relative_to(folder))] = f"{kind:o} {content}"
     return found
@@ -146,8 +183,12 @@ def make_sound(folder: Path) -> None:
     train(cache, tags, folder / "run", tiny(embedding=8, epochs=1, batch_size=128))
     store = open_features(cache)
     (folder / "joined.h5.shards").mkdir()
-    rewritten(folder / "joined.h5.shards/00000-of-00001.h5", store, attributes={"row_start": 0, "row_count": len(store)})
-    (folder / "predictions.csv").write_text("image_id,rank,tag,probability\n" + "".join(f"{i},1,dog,0.5\n" for i in store.image_id))
+    rewritten(
+        folder / "joined.h5.shards/00000-of-00001.h5", store, attributes={"row_start": 0, "row_count": len(store)}
+    )
+    (folder / "predictions.csv").write_text(
+        "image_id,rank,tag,probability\n" + "".join(f"{i},1,dog,0.5\n" for i in store.image_id)
+    )
     (folder / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "photos/a.png")
 
@@ -155,7 +196,9 @@ def make_sound(folder: Path) -> None:
 def rewritten(path: Path, store: FeatureStore, attributes: Mapping[str, Any] | None = None) -> Path:
     """A copy of a cache, written anew."""
     features = np.array(store.features)
-    write_features(path, store.image_id, [features], store.valid, store.error, store.provenance, features.dtype.name, attributes)
+    write_features(
+        path, store.image_id, [features], store.valid, store.error, store.provenance, features.dtype.name, attributes
+    )
     return path
 
 
@@ -323,9 +366,17 @@ CACHE_FAULTS = [
     Fault("an earlier version", attribute("format_version", 0), ("format 0", "make it again")),
     Fault("a version that is no number", attribute("format_version", "one"), ("damaged",)),
     Fault("no version", without_attribute("format_version"), ("damaged", "format_version")),
-    *(Fault(f"no {name}", without_attribute(name), (f"'{name}' is missing", "make it again")) for name in Provenance.__dataclass_fields__),
-    *(Fault(f"no {name}", without(name), (f"'{name}' is missing", "make it again")) for name in ("features", "image_id", "valid", "error")),
-    Fault("features are a group", instead("features", lambda file, old: file.create_group("features")), ("not a dataset",)),
+    *(
+        Fault(f"no {name}", without_attribute(name), (f"'{name}' is missing", "make it again"))
+        for name in Provenance.__dataclass_fields__
+    ),
+    *(
+        Fault(f"no {name}", without(name), (f"'{name}' is missing", "make it again"))
+        for name in ("features", "image_id", "valid", "error")
+    ),
+    Fault(
+        "features are a group", instead("features", lambda file, old: file.create_group("features")), ("not a dataset",)
+    ),
     Fault("D = 1000", instead("features", lambda file, old: old[:, :1000].copy()), ("1000-dimensional", "4096")),
     Fault("D = 0", instead("features", lambda file, old: old[:, :0].copy()), ("0-dimensional",)),
     Fault("features of three dimensions", instead("features", lambda file, old: old[:, :, None]), ("(N, 4096)",)),
@@ -333,12 +384,26 @@ CACHE_FAULTS = [
     Fault("float64", instead("features", lambda file, old: old.astype(np.float64)), ("float64", "float16 or float32")),
     Fault("integers", instead("features", lambda file, old: np.nan_to_num(old).astype(np.int16)), ("int16",)),
     Fault("the other byte order", instead("features", lambda file, old: old.astype(">f2")), ("float16 or float32",)),
-    Fault("in chunks", instead("features", lambda file, old: file.create_dataset("features", data=old, chunks=True) and None), ("in chunks",)),
-    Fault("never written", instead("features", lambda file, old: file.create_dataset("features", old.shape, old.dtype) and None), ("damaged",)),
+    Fault(
+        "in chunks",
+        instead("features", lambda file, old: file.create_dataset("features", data=old, chunks=True) and None),
+        ("in chunks",),
+    ),
+    Fault(
+        "never written",
+        instead("features", lambda file, old: file.create_dataset("features", old.shape, old.dtype) and None),
+        ("damaged",),
+    ),
     Fault("an id too few", instead("image_id", lambda file, old: old[1:]), ("'image_id' has shape (19,)", "20 rows")),
-    Fault("an id too many", instead("image_id", lambda file, old: np.append(old, b"z")), ("'image_id' has shape (21,)",)),
+    Fault(
+        "an id too many", instead("image_id", lambda file, old: np.append(old, b"z")), ("'image_id' has shape (21,)",)
+    ),
     Fault("ids that are numbers", instead("image_id", lambda file, old: np.arange(len(old))), ("damaged",)),
-    Fault("ids that are not UTF-8", instead("image_id", lambda file, old: np.array([b"\xff%d" % n for n in range(len(old))])), ("damaged",)),
+    Fault(
+        "ids that are not UTF-8",
+        instead("image_id", lambda file, old: np.array([b"\xff%d" % n for n in range(len(old))])),
+        ("damaged",),
+    ),
     Fault("an id twice", edit(twice), ("'000.jpg' stands there twice",)),
     Fault("marks that are numbers", instead("valid", lambda file, old: old.astype(np.int8)), ("'valid' is int8",)),
     Fault("a mark too few", instead("valid", lambda file, old: old[1:]), ("'valid' has shape (19,)",)),
@@ -348,22 +413,41 @@ CACHE_FAULTS = [
     Fault("minus infinity in a validation row", number_at(7, -np.inf), ("damaged", "not "), INSIDE),
     Fault("features in a file outside", instead("features", external_storage), ("from other files",)),
     Fault("features in another HDF5 file", instead("features", virtual(there=True)), ("from other files",)),
-    Fault("features in an HDF5 file that is not there", instead("features", virtual(there=False)), ("from other files",)),
+    Fault(
+        "features in an HDF5 file that is not there", instead("features", virtual(there=False)), ("from other files",)
+    ),
     Fault("a link into another file", instead("features", external_link), ("a link to elsewhere",)),
     Fault("a link within the file", instead("features", soft_link), ("a link to elsewhere",)),
     Fault(
         "0 images",
         rows(0),
         (),
-        {"inspect": FINE, "train-from-cache": REFUSED, "export-tags": FINE, "extract-features": REFUSED, "join-features": NOT_RUN},
+        {
+            "inspect": FINE,
+            "train-from-cache": REFUSED,
+            "export-tags": FINE,
+            "extract-features": REFUSED,
+            "join-features": NOT_RUN,
+        },
     ),
     Fault(
         "1 image",
         rows(1),
         (),
-        {"inspect": FINE, "train-from-cache": REFUSED, "export-tags": FINE, "extract-features": REFUSED, "join-features": NOT_RUN},
+        {
+            "inspect": FINE,
+            "train-from-cache": REFUSED,
+            "export-tags": FINE,
+            "extract-features": REFUSED,
+            "join-features": NOT_RUN,
+        },
     ),
-    Fault("every image failed", rows(20, valid=False), (), {"inspect": FINE, "export-tags": FINE, "join-features": NOT_RUN}),
+    Fault(
+        "every image failed",
+        rows(20, valid=False),
+        (),
+        {"inspect": FINE, "export-tags": FINE, "join-features": NOT_RUN},
+    ),
 ]
 
 
@@ -385,11 +469,23 @@ TAG_FAULTS = [
     Fault("old Mac's line ends", becomes(SOUND.replace("\n", "\r")), codes=ALL_FINE),
     Fault("no newline at the end", becomes(SOUND.rstrip("\n")), codes=ALL_FINE),
     Fault("blank lines", becomes(SOUND.replace("\n", "\n\n")), codes=ALL_FINE),
-    Fault("every cell in quotes", becomes("".join('"' + '","'.join(line.split(",")) + '"\n' for line in SOUND.splitlines())), codes=ALL_FINE),
-    Fault("columns in another order, and one more", becomes("\n".join(",".join(("note", *reversed(line.split(",")))) for line in SOUND.splitlines())), codes=ALL_FINE),
+    Fault(
+        "every cell in quotes",
+        becomes("".join('"' + '","'.join(line.split(",")) + '"\n' for line in SOUND.splitlines())),
+        codes=ALL_FINE,
+    ),
+    Fault(
+        "columns in another order, and one more",
+        becomes("\n".join(",".join(("note", *reversed(line.split(",")))) for line in SOUND.splitlines())),
+        codes=ALL_FINE,
+    ),
     Fault("empty lists", becomes(SOUND + "".join(f"{n:03}.jpg,,train\n" for n in range(10, 20))), codes=ALL_FINE),
     Fault("a tag of 10 MB", becomes(SOUND.replace("dog", "x" * 10_000_000, 1)), codes=ALL_FINE),
-    Fault("a list of 10 MB", becomes(SOUND.replace("cat,val", "|".join(f"{n:0999}" for n in range(10_000)) + ",val", 1)), codes=ALL_FINE),
+    Fault(
+        "a list of 10 MB",
+        becomes(SOUND.replace("cat,val", "|".join(f"{n:0999}" for n in range(10_000)) + ",val", 1)),
+        codes=ALL_FINE,
+    ),
     Fault("semicolons", becomes(SOUND.replace(",", ";")), ("semicolons",)),
     Fault("tabs", becomes(SOUND.replace(",", "\t")), ("tabs",)),
     Fault("a quote that is never closed", becomes(SOUND.replace("dog", '"dog', 1)), ("double quotes",)),
@@ -398,7 +494,9 @@ TAG_FAULTS = [
     Fault("a NUL byte in the header", becomes("\0" + SOUND), ("line 1", "NUL")),
     Fault("UTF-16", becomes(SOUND.encode("utf-16")), ("UTF-8",)),
     Fault("Latin-1", becomes(SOUND.replace("dog", "chi\xe9n").encode("latin-1")), ("UTF-8", "0xe9")),
-    Fault("half a surrogate pair", becomes(SOUND.replace("dog", "d\ud83d").encode("utf-8", "surrogatepass")), ("UTF-8",)),
+    Fault(
+        "half a surrogate pair", becomes(SOUND.replace("dog", "d\ud83d").encode("utf-8", "surrogatepass")), ("UTF-8",)
+    ),
     Fault("a line of 10 MB that is no table", becomes(b"x" * 10_000_000), ("no column",)),
     Fault("a line of 10 MB of quotes", becomes(SOUND.encode() + b'"' * 10_000_001), ()),
     Fault("10 MB of cells", becomes(SOUND + "a," * 5_000_000), ("line 12", "cells")),
@@ -453,7 +551,11 @@ CELLS = [
     Cell("alike after NFC", "caf\u00e9|cafe\u0301|tea", ("caf\u00e9", "tea")),
     Cell("Korean in parts", unicodedata.normalize("NFD", "\ud55c\uad6d") + "|\ud55c\uad6d", ("\ud55c\uad6d",)),
     Cell("case is kept", "Dog|dog", ("Dog", "dog")),
-    Cell("right to left", "\u05e9\u05dc\u05d5\u05dd|\u0643\u0644\u0628|dog", ("\u05e9\u05dc\u05d5\u05dd", "\u0643\u0644\u0628", "dog")),
+    Cell(
+        "right to left",
+        "\u05e9\u05dc\u05d5\u05dd|\u0643\u0644\u0628|dog",
+        ("\u05e9\u05dc\u05d5\u05dd", "\u0643\u0644\u0628", "dog"),
+    ),
     Cell("an override of direction", "\u202egod|dog", ("\u202egod", "dog")),
     Cell("emoji joined", "\U0001f469\u200d\U0001f33e|dog", ("\U0001f469\u200d\U0001f33e", "dog")),
     Cell("names of the model's own", "STOP|START|<unk>|<pad>", ("STOP", "START", "<unk>", "<pad>")),
@@ -576,7 +678,10 @@ MODEL_FAULTS = [
     Fault("someone else's model", holds(format="other"), ("not a model of ranktag",)),
     Fault("an older version", holds(format_version=0), ("model format 0", "train it again or install")),
     Fault("a later version", holds(format_version=2), ("model format 2", "train it again or install")),
-    *(Fault(f"no {name}", lacks(name), ("damaged", name)) for name in ("model", "model_config", "weights", "vocabulary", "longest", "split", "provenance")),
+    *(
+        Fault(f"no {name}", lacks(name), ("damaged", name))
+        for name in ("model", "model_config", "weights", "vocabulary", "longest", "split", "provenance")
+    ),
     Fault("an unknown kind", holds(model="transformer"), ("damaged",)),
     Fault("weights of another shape", broken_weights, ("damaged",)),
     Fault("a tag too few", holds(vocabulary=list(TAGS[1:])), ("damaged",)),
@@ -616,9 +721,17 @@ PREDICTION_FAULTS = [
     Fault("a rank missing", becomes(LONG + LISTED.replace("000.jpg,1,dog,0.5\n", "")), ("none at rank 1",)),
     Fault("a rank twice", becomes(LONG + LISTED + "000.jpg,1,sky,0.5\n"), ("rank 1 of '000.jpg'",)),
     Fault("a rank that is no number", becomes(LONG + LISTED.replace(",1,", ",first,", 1)), ("line 2", "rank 'first'")),
-    Fault("a rank of a million digits", becomes(LONG + LISTED.replace(",1,", f",{'9' * 1_000_000},", 1)), ("line 2", "rank '999")),
+    Fault(
+        "a rank of a million digits",
+        becomes(LONG + LISTED.replace(",1,", f",{'9' * 1_000_000},", 1)),
+        ("line 2", "rank '999"),
+    ),
     Fault("a probability above 1", becomes(LONG + LISTED.replace("0.5", "1.5", 1)), ("line 2", "probability '1.5'")),
-    Fault("a probability that is no number", becomes(LONG + LISTED.replace("0.5", "nan", 1)), ("line 2", "probability 'nan'")),
+    Fault(
+        "a probability that is no number",
+        becomes(LONG + LISTED.replace("0.5", "nan", 1)),
+        ("line 2", "probability 'nan'"),
+    ),
     Fault("images that are not in the tag file", becomes(LONG + LISTED.replace(".jpg", ".png")), ()),
     Fault("a folder without a prediction file", folder_instead, ("no .csv file",)),
     Fault("no such file", remove, ("no such file",)),

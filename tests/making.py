@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ranktag.config import TrainingConfig
-from ranktag.feature_store import cache_features
-from ranktag.tag_lists import TagLists, write_tag_lists
+from ranktag.feature_cache.write import cache_features
+from ranktag.tags.lists import TagLists, write_tag_lists
 
 # The models are so small that a second thread costs more than it gives.
 torch.set_num_threads(1)
@@ -47,5 +47,14 @@ def make_data(folder: Path, images: int = 30, seed: int = 0) -> tuple[Path, Path
 
 def tiny(**changes: Any) -> TrainingConfig:
     """Settings of a training that takes a blink: a small model, three epochs of batches of eight, on the processor in float32."""
-    settings = {"members": 1, "projection": 8, "hidden": 8, "embedding": 4, "epochs": 3, "batch_size": 8, "precision": "fp32", "device": "cpu"}
+    settings = {
+        "members": 1,
+        "projection": 8,
+        "hidden": 8,
+        "embedding": 4,
+        "epochs": 3,
+        "batch_size": 8,
+        "precision": "fp32",
+        "device": "cpu",
+    }
     return TrainingConfig(**(settings | changes))

@@ -27,7 +27,9 @@ def test_the_defaults_are_allowed_and_plain(kind: type[Config]) -> None:
 
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)
-def test_every_setting_says_what_it_is_and_what_none_stands_for(kind: type[Config], field: dataclasses.Field[Any]) -> None:
+def test_every_setting_says_what_it_is_and_what_none_stands_for(
+    kind: type[Config], field: dataclasses.Field[Any]
+) -> None:
     help_text = field.metadata["help"]
     assert help_text and not help_text.endswith(".") and "default" not in help_text
     assert (field.default is None) == (field.metadata["when_none"] is not None)
@@ -40,7 +42,10 @@ def test_every_setting_says_what_it_is_and_what_none_stands_for(kind: type[Confi
     assert hint in (bool, int, float, str)
 
 
-@pytest.mark.parametrize(("kind", "field"), [p for p in FIELDS if p.values[1].metadata["low"] is not None or p.values[1].metadata["high"] is not None])
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [p for p in FIELDS if p.values[1].metadata["low"] is not None or p.values[1].metadata["high"] is not None],
+)
 def test_limits_are_inclusive_and_nothing_passes_them(kind: type[Config], field: dataclasses.Field[Any]) -> None:
     low, high = field.metadata["low"], field.metadata["high"]
     for limit, beyond in ((low, -1), (high, 1)):
@@ -54,7 +59,9 @@ def test_limits_are_inclusive_and_nothing_passes_them(kind: type[Config], field:
 
 
 def test_a_word_that_is_no_choice_is_refused() -> None:
-    with pytest.raises(RanktagError, match="model: 'transformer' is not one of every-step, initial-state, linear, knn, popularity"):
+    with pytest.raises(
+        RanktagError, match="model: 'transformer' is not one of every-step, initial-state, linear, knn, popularity"
+    ):
         TrainingConfig(model="transformer")
     with pytest.raises(RanktagError, match="decode: 'sample' is not one of mbr, greedy, beam"):
         DecodingConfig().replace(decode="sample")

@@ -11,20 +11,27 @@ from pathlib import Path
 import pytest
 from tiny_backbone import tiny_backbone
 
-from ranktag.backbone import Backbone
 from ranktag.config import DemoConfig, ExtractionConfig, TrainingConfig
-from ranktag.extraction import extract_features
-from ranktag.predictions import read_predictions
-from ranktag.scenes import draw_scenes
-from ranktag.training import train
+from ranktag.features.backbone import Backbone
+from ranktag.features.extract import extract_features
+from ranktag.recipes.demo_scenes import draw_scenes
+from ranktag.tags.predictions import read_predictions
+from ranktag.training.train import train
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tagging")
     draw_scenes(folder / "photos", folder / "tags.csv", DemoConfig(scenes=20))
-    extract_features(folder / "photos", folder / "f.h5", ExtractionConfig(weights="random:3", dtype="float32", precision="fp32"))
-    train(folder / "f.h5", folder / "tags.csv", folder / "run", TrainingConfig(hidden=16, projection=16, epochs=3, precision="fp32"))
+    extract_features(
+        folder / "photos", folder / "f.h5", ExtractionConfig(weights="random:3", dtype="float32", precision="fp32")
+    )
+    train(
+        folder / "f.h5",
+        folder / "tags.csv",
+        folder / "run",
+        TrainingConfig(hidden=16, projection=16, epochs=3, precision="fp32"),
+    )
     return folder
 
 
@@ -54,15 +61,21 @@ def test_every_format_says_the_same_and_a_broken_photo_is_listed(ranktag: Callab
     assert table.out.splitlines()[0] == str(photo) and rows[0]["tag"] in table.out.splitlines()[1]
 
 
-def test_the_network_is_the_models_own_and_loaded_once(ranktag: Callable, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_the_models_own_and_loaded_once(
+    ranktag: Callable, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[tuple[object, ...]] = []
 
     def load(*arguments: object, **named: object) -> Backbone:
         loaded.append(arguments)
         return tiny_backbone()
 
-    monkeypatch.setattr("ranktag.backbone.load_backbone", load)
-    extract_features(made / "photos", tmp_path / "f.h5", ExtractionConfig(backbone="vgg19", layer="fc6", weights="random:7", precision="fp32"))
+    monkeypatch.setattr("ranktag.features.backbone.load_backbone", load)
+    extract_features(
+        made / "photos",
+        tmp_path / "f.h5",
+        ExtractionConfig(backbone="vgg19", layer="fc6", weights="random:7", precision="fp32"),
+    )
     train(tmp_path / "f.h5", made / "tags.csv", tmp_path / "run", TrainingConfig(model="linear"))
     loaded.clear()
     photos = sorted((made / "photos").iterdir())

@@ -12,11 +12,11 @@ import time
 from typing import Any
 
 import torch
-from ranktag.pipelines import cli
 from torch import nn
 
-import ranktag.backbone
-from ranktag.backbone import Backbone
+import ranktag.features.backbone
+from ranktag.features.backbone import Backbone
+from ranktag.pipelines import cli
 
 
 class Slow(nn.Module):
@@ -36,10 +36,10 @@ def tiny_backbone(scale: float = 1.0, bias: float = 0.0) -> Backbone:
 
 
 def load_tiny(*arguments: Any, **named: Any) -> Backbone:
-    """In place of ``ranktag.backbone.load_backbone``."""
+    """In place of ``ranktag.features.backbone.load_backbone``."""
     return tiny_backbone()
 
 
 if __name__ == "__main__":
-    ranktag.backbone.load_backbone = load_tiny
+    ranktag.features.backbone.load_backbone = load_tiny
     sys.exit(cli.run(cli.group, "ranktag", sys.argv[1:]))

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from ranktag.benchmarks import alternate, rate
 from ranktag.benchmarks.training import make_up_data
+from ranktag.compute.allocator import kept_memory
+from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, TrainingBenchmarkConfig
-from ranktag.decoding import rank_tags
-from ranktag.device import choose_device
-from ranktag.memory import kept_memory
-from ranktag.model import RankTagger
-from ranktag.trainer import Trainer
-from ranktag.training_set import load_training_data
+from ranktag.decoding.rank import rank_tags
+from ranktag.models.lstm import RankTagger
+from ranktag.training.loop import Trainer
+from ranktag.training_data.load import load_training_data
 
 EPOCHS = 8
 
@@ -91,7 +91,9 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
 
         return decode
 
-    contestants = {name: ours(name) for name in decoders} | {name: textbook(name, width) for name, width in loops.items()}
+    contestants = {name: ours(name) for name in decoders} | {
+        name: textbook(name, width) for name, width in loops.items()
+    }
     for contestant in contestants.values():
         contestant()
     seconds = alternate(contestants, rounds)

@@ -14,14 +14,15 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from ranktag.backbone import LAYERS, MODELS, load_backbone
 from ranktag.benchmarks import alternate, rate
+from ranktag.compute.allocator import kept_memory
 from ranktag.config import ExtractionConfig
-from ranktag.extraction import choose_batch_size, choose_workers, extract_features
-from ranktag.image_reader import read_batches
-from ranktag.images import CROP, MEAN, RESIZE, STD, ImageList, list_images
-from ranktag.memory import kept_memory
-from ranktag.tables import write_table
+from ranktag.features.backbone import LAYERS, MODELS, load_backbone
+from ranktag.features.extract import choose_batch_size, choose_workers, extract_features
+from ranktag.files.tables import write_table
+from ranktag.images.batches import read_batches
+from ranktag.images.listing import ImageList, list_images
+from ranktag.images.pixels import CROP, MEAN, RESIZE, STD
 
 TEXTBOOK_BATCH = 32
 # A PASCAL VOC photo's size.
@@ -65,9 +66,13 @@ class ExtractionBenchmark:
         }
 
 
-def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count: int = 256, rounds: int = 3) -> ExtractionBenchmark:
+def benchmark_extraction(
+    images: Path | None, config: ExtractionConfig, *, count: int = 256, rounds: int = 3
+) -> ExtractionBenchmark:
     """Measure on the first ``count`` of ``images``, or on as many drawn ones, in so many alternating rounds."""
-    backbone = load_backbone(config.backbone, config.layer, config.weights, device=config.device, precision=config.precision)
+    backbone = load_backbone(
+        config.backbone, config.layer, config.weights, device=config.device, precision=config.precision
+    )
     textbook = _textbook_network(config, backbone.device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -75,7 +80,9 @@ def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count
         _write_list(folder / "list.csv", photos)
         batch_size, workers = choose_batch_size(config, backbone.device), choose_workers(config, backbone.device)
         rows = [(a, min(a + batch_size, len(photos))) for a in range(0, len(photos), batch_size)]
-        random = torch.randn(batch_size, 3, CROP, CROP).to(backbone.device, backbone.dtype, memory_format=torch.channels_last)
+        random = torch.randn(batch_size, 3, CROP, CROP).to(
+            backbone.device, backbone.dtype, memory_format=torch.channels_last
+        )
 
         @kept_memory()
         def bare() -> None:
@@ -85,7 +92,9 @@ def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count
             _wait(backbone.device)
 
         def end_to_end() -> None:
-            extract_features(folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), backbone=backbone)
+            extract_features(
+                folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), backbone=backbone
+            )
 
         def decoding() -> None:
             with read_batches(photos, rows, batch_size, workers) as batches:
@@ -97,7 +106,9 @@ def benchmark_extraction(images: Path | None, config: ExtractionConfig, *, count
 
         bare()
         seconds = alternate({"bare": bare, "end_to_end": end_to_end, "textbook": loop, "decoding": decoding}, rounds)
-    return ExtractionBenchmark(len(photos), str(backbone.device), str(backbone.dtype).removeprefix("torch."), batch_size, workers, seconds)
+    return ExtractionBenchmark(
+        len(photos), str(backbone.device), str(backbone.dtype).removeprefix("torch."), batch_size, workers, seconds
+    )
 
 
 def _first(images: ImageList, count: int) -> ImageList:

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ranktag.benchmarks import alternate, rate
+from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
-from ranktag.device import choose_device
-from ranktag.feature_store import FEATURE_DIM, cache_features
-from ranktag.tag_lists import TagLists, write_tag_lists
-from ranktag.trainer import Trainer
-from ranktag.training_set import load_training_data
+from ranktag.feature_cache.store import FEATURE_DIM
+from ranktag.feature_cache.write import cache_features
+from ranktag.tags.lists import TagLists, write_tag_lists
+from ranktag.training.loop import Trainer
+from ranktag.training_data.load import load_training_data
 
 LONGEST = 8
 
@@ -58,9 +59,16 @@ def make_up_data(folder: Path, images: int, vocabulary: int, seed: int = 0) -> t
     features = np.empty((n, FEATURE_DIM), np.float16)
     lists = {}
     for image in range(n):
-        tags = rng.choice(vocabulary, size=min(int(rng.integers(1, LONGEST + 1)), vocabulary), replace=False, p=frequency / frequency.sum())
+        tags = rng.choice(
+            vocabulary,
+            size=min(int(rng.integers(1, LONGEST + 1)), vocabulary),
+            replace=False,
+            p=frequency / frequency.sum(),
+        )
         weight = 1.0 / np.log2(2.0 + np.arange(len(tags), dtype=np.float32))
-        features[image] = np.maximum(weight @ directions[tags] + 0.5 * rng.standard_normal(FEATURE_DIM, dtype=np.float32), 0.0)
+        features[image] = np.maximum(
+            weight @ directions[tags] + 0.5 * rng.standard_normal(FEATURE_DIM, dtype=np.float32), 0.0
+        )
         lists[f"{image}.jpg"] = [tuple(f"tag{number}" for number in tags)]
     split = {image_id: "train" if place < images else "val" for place, image_id in enumerate(lists)}
     cache = cache_features(features, lists, folder / "features.h5", overwrite=True)
@@ -79,8 +87,15 @@ def benchmark_training(config: TrainingConfig, images: int, vocabulary: int, rou
         rows = data.training.row.cpu().numpy()
         lists = [data.training.known.encode(people[0]) for people in data.training.people]
         memory = torch.from_numpy(np.array(data.joined.store.features[rows], dtype=np.float32))
-        in_memory = textbook_epoch(config, lists, len(data.vocabulary), lambda order: (memory[chosen] for chosen in order.split(config.batch_size)))
-        from_file = textbook_epoch(config, lists, len(data.vocabulary), lambda order: _loader(cache, rows[order.numpy()], config.batch_size))
+        in_memory = textbook_epoch(
+            config,
+            lists,
+            len(data.vocabulary),
+            lambda order: (memory[chosen] for chosen in order.split(config.batch_size)),
+        )
+        from_file = textbook_epoch(
+            config, lists, len(data.vocabulary), lambda order: _loader(cache, rows[order.numpy()], config.batch_size)
+        )
         contestants: dict[str, Callable[[], None]] = {
             "ours": lambda: _discard(trainer.train_epoch()),
             "ours_fp32": lambda: _discard(plain.train_epoch()),
@@ -120,7 +135,10 @@ class Textbook(nn.Module):
 
 
 def textbook_epoch(
-    config: TrainingConfig, lists: Sequence[Sequence[int]], vocabulary: int, batches: Callable[[Tensor], Iterable[Tensor]]
+    config: TrainingConfig,
+    lists: Sequence[Sequence[int]],
+    vocabulary: int,
+    batches: Callable[[Tensor], Iterable[Tensor]],
 ) -> Callable[[], None]:
     """A function that trains the textbook model for an epoch. batches: the order of the images -> their (B, D) features, batch by batch."""
     model = Textbook(config, vocabulary)

@@ -1,0 +1,83 @@
+"""Click options made from the settings in ``ranktag.config``."""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ranktag.config import Config
+
+FilePath = click.Path(path_type=Path)
+
+
+def config_options(
+    config: type[Config], without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: adds one option a setting and passes the settings together as the argument ``config``."""
+    shown = [f for f in fields(config) if f.name not in without]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_config(*args: Any, **kwargs: Any) -> Any:
+            values = {f.name: kwargs.pop(f.name) for f in shown}
+            return command(*args, config=config(**values), **kwargs)
+
+        hints = typing.get_type_hints(config)
+        wrapped: Callable[..., Any] = with_config
+        for f in reversed(shown):
+            wrapped = _option(f.name, hints[f.name], f.default, f.metadata)(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _option(
+    name: str, hint: Any, default: Any, meta: typing.Mapping[str, Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    flag = "--" + name.replace("_", "-")
+    if hint is bool:
+        # One that is on by default needs a way to turn it off; one that is off is turned on by being named.
+        declaration = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.option(
+            declaration,
+            name,
+            is_flag=True,
+            default=default,
+            show_default="on" if default else "off",
+            help=_sentence(meta["help"]),
+        )
+    if isinstance(hint, types.UnionType):
+        (hint,) = (t for t in typing.get_args(hint) if t is not type(None))
+    kind: Any = (
+        click.Choice(meta["choices"])
+        if meta["choices"]
+        else {int: click.INT, float: click.FLOAT, str: click.STRING}[hint]
+    )
+    if kind in (click.INT, click.FLOAT) and (meta["low"] is not None or meta["high"] is not None):
+        ranged = click.IntRange if kind is click.INT else click.FloatRange
+        kind = ranged(meta["low"], meta["high"])
+    unit = meta["unit"]
+    return click.option(
+        flag,
+        name,
+        type=kind,
+        default=default,
+        show_default=meta["when_none"] if default is None else f"{default:g} {unit}" if unit else True,
+        metavar=None if meta["choices"] else (unit.upper() if unit else None),
+        help=_sentence(meta["help"]),
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+overwrite_option = click.option("--overwrite", is_flag=True, show_default="off", help="Replace an existing output.")
+quiet_option = click.option("--quiet", is_flag=True, show_default="off", help="Print nothing but errors.")

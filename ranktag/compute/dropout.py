@@ -1,0 +1,37 @@
+"""Dropout whose numbers are drawn faster than by torch, outside the recurrence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Dropout(NamedTuple):
+    """Shares dropped in training, all outside the recurrence, and the generator that draws them.
+
+    A batch drops the same image features in all of its images: what is dropped need not be computed.
+    """
+
+    features: float
+    embedding: float
+    output: float
+    generator: torch.Generator
+
+    def __call__(self, x: Tensor, p: float) -> Tensor:
+        """``x`` with a share ``p`` of its numbers set to 0 and the others scaled by 1 / (1 - p)."""
+        if p == 0.0:
+            return x
+        # Sixteen random bits a number: a 64-bit draw gives four, which is several times faster on a CPU than bernoulli_.
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(generator=self.generator)
+        # random_ leaves the sign bit clear, so the highest of the four 16-bit parts holds only 15 random bits.
+        words = words ^ (words << 1)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        return x * (bits >= round(p * 65536) - 32768) * (1.0 / (1.0 - p))
+
+    def kept_features(self, features: int) -> tuple[Tensor, float]:
+        """The numbers of the features that a batch keeps, in order, and what they are scaled by."""
+        kept = max(1, round(features * (1.0 - self.features)))
+        order = torch.randperm(features, generator=self.generator, device=self.generator.device)
+        return order[:kept].sort().values, features / kept

@@ -1,0 +1,30 @@
+"""Greedy decoding: the most likely next tag at every step."""
+
+from __future__ import annotations
+
+import torch
+
+from ranktag.decoding.stepper import Begun, Stepper
+from ranktag.models.ranking import Limits, RankedTags
+
+
+def greedy(stepper: Stepper, image: Begun, limits: Limits) -> RankedTags:
+    """The most likely next tag at every step; score = p_t of the tag given the image and the tags before it."""
+    n = len(image.h)
+    tags = torch.full((n, limits.longest), -1, device=stepper.device)
+    scores = torch.zeros((n, limits.longest), device=stepper.device)
+    rows = torch.arange(n, device=stepper.device)
+    gates, h, c = image
+    for t in range(limits.longest):
+        best, choice = stepper.log_probabilities(h, tags[rows, :t], limits).max(dim=1)
+        going = choice < stepper.vocabulary
+        if not bool(going.all()):
+            # Finished images leave the batch.
+            rows, gates, h, c, choice, best = (x[going] for x in (rows, gates, h, c, choice, best))
+            if not len(rows):
+                break
+        tags[rows, t] = choice
+        scores[rows, t] = best.exp()
+        if t + 1 < limits.longest:
+            h, c = stepper.step(gates, h, c, None, choice)
+    return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())

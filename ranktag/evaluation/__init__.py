@@ -1,0 +1,1 @@
+"""Ranked tags compared with people's lists."""

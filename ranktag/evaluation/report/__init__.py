@@ -1,0 +1,1 @@
+"""An evaluation as files, as a page and as text."""

@@ -1,0 +1,149 @@
+"""What an evaluation found: scores with their intervals, differences between rows, and counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.config import EvaluationConfig
+from ranktag.evaluation.metrics import Floats
+from ranktag.tags.lists import TagList
+from ranktag.tags.predictions import Predictions
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score. low, high: its 95% interval (nan without resamples). seed_std: over a row's files (nan for one file)."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    seed_std: float = math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one prediction file, or several seeds', scored.
+
+    files: none for the row of people. scores: name in ``SCORES`` -> estimate.
+    order_pairs: pairs behind the order accuracy (the mean over files). values:
+    (images of the report, len(VALUES)) float64, nan where an image is not scored.
+    missing: expected images, with tags or without, that some file of the row lacks.
+    unknown: ids that the tag file does not have. not_expected: images of the tag file
+    that were not asked for (another split). empty: scored images with no predicted
+    tag (in any of the files). unnamed_tags, unnamed: different truth tags of the scored
+    images that the row never predicts for any image, and how often they stand in the truth.
+    """
+
+    label: str
+    files: tuple[Path, ...]
+    scores: Mapping[str, Estimate]
+    order_pairs: float
+    values: Floats
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    not_expected: int = 0
+    empty: int = 0
+    unnamed_tags: int = 0
+    unnamed: int = 0
+
+    @property
+    def scored(self) -> Mask:
+        """Which images of the report count in this row, (images,) bool."""
+        return ~np.isnan(self.values[:, 0])
+
+    @property
+    def images(self) -> int:
+        """How many images count in this row."""
+        return int(np.count_nonzero(self.scored))
+
+
+@dataclass(frozen=True)
+class Change:
+    """The first row's score minus the second's, its 95% interval and the two-sided p of a paired bootstrap."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two rows compared on the images that both score."""
+
+    first: str
+    second: str
+    images: int
+    scores: Mapping[str, Change]
+
+
+@dataclass(frozen=True)
+class TagRow:
+    """How a row did with one tag, over all scored lists.
+
+    support: lists that hold the tag. predicted: lists of images for which it was
+    predicted. precision, recall: share of ``predicted``, of ``support`` in which it
+    was both (nan without any). rank_error: mean distance of its place from its rank
+    where it was both. Counts are means over a row's files.
+    """
+
+    label: str
+    tag: str
+    support: int
+    predicted: float
+    precision: float
+    recall: float
+    rank_error: float
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Everything an evaluation found.
+
+    splits: those the expected images were taken from; () if the tag file has none.
+    image_ids: the expected images, in the tag file's order. lists: their people's
+    lists. rows: one an argument, in order. people: the human ceiling, each person's
+    list scored against each of the others', on the images that have several; None
+    if none has. differences: every two rows. predictions: label -> image id -> what
+    the row's first file predicts.
+
+    Counts. untagged: expected images without tags. not_in_any_file: images of the
+    tag file that no prediction file holds. truth_tags: tags in all expected lists,
+    repeats counted. unseen, unseen_tags: those of them that no list of the train
+    split holds, and how many different ones; None if the tag file has no train
+    split or if it is what is scored.
+    """
+
+    tags: Path
+    config: EvaluationConfig
+    splits: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    lists: Mapping[str, Sequence[TagList]]
+    rows: tuple[Row, ...]
+    people: Row | None
+    differences: tuple[Difference, ...]
+    tag_rows: tuple[TagRow, ...]
+    predictions: Mapping[str, Predictions]
+    untagged: int
+    not_in_any_file: int
+    truth_tags: int
+    unseen_tags: int | None
+    unseen: int | None
+
+    @property
+    def table(self) -> tuple[Row, ...]:
+        """The rows, and the row of people below them if there is one."""
+        return self.rows if self.people is None else (*self.rows, self.people)
+
+    @property
+    def complete(self) -> bool:
+        """No file lacks an expected image."""
+        return not any(row.missing for row in self.rows)

@@ -1,0 +1,80 @@
+"""HDF5's faults, kept away from the cache: no locks on NFS, and a full disk that would crash the process."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+
+@contextmanager
+def open_hdf5(path: Path, mode: str = "r") -> Iterator[h5py.File]:
+    """An HDF5 file, without failing where the file system has no locks (NFS)."""
+    with h5py.File(path, mode, locking="best-effort") as file:
+        yield file
+
+
+class KeepsFailure(io.FileIO):
+    """A file whose first failed write is kept in ``failure``; what is written from then on is held in memory.
+
+    HDF5 cannot close a file that it cannot write (the disk is full): it leaves it
+    open and crashes the process at its end. So it is told that all went well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+        self._held: list[tuple[int, bytes]] = []
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        start, written = self.tell(), 0
+        try:
+            while self.failure is None and written < len(view):
+                written += self._write_some(view[written:])
+        except OSError as error:
+            self.failure = error
+        if self.failure is not None:
+            self._held.append((start + written, bytes(view[written:])))
+            self.seek(start + len(view))
+        return len(view)
+
+    def _write_some(self, view: memoryview) -> int:
+        return super().write(view)
+
+    def readinto(self, buffer: Any) -> int:
+        if self.failure is None:
+            return super().readinto(buffer)
+        view = memoryview(buffer).cast("B")
+        start = self.tell()
+        read = super().readinto(view)
+        view[read:] = bytes(len(view) - read)
+        for place, data in self._held:
+            first, last = max(place, start), min(place + len(data), start + len(view))
+            if first < last:
+                view[first - start : last - start] = data[first - place : last - place]
+        self.seek(start + len(view))
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+@contextmanager
+def created_hdf5(path: Path) -> Iterator[tuple[h5py.File, KeepsFailure]]:
+    """A new HDF5 file and what it is written to. Raises OSError, with the path, where the disk does not take it."""
+    with KeepsFailure(path) as raw:
+        try:
+            with h5py.File(raw, "w") as file:
+                yield file, raw
+        finally:
+            if raw.failure is not None:
+                raise OSError(raw.failure.errno, raw.failure.strerror, str(path)) from None

@@ -1,0 +1,259 @@
+"""The parts a cache is made in: files cut from the image list at fixed rows, whoever makes them.
+
+Shard k of n of ``NAME.h5`` is ``NAME.h5.shards/k-of-n.h5``, k from 0: a valid
+feature cache of its rows, with the provenance of the whole list and two more
+attributes, ``row_start`` and ``row_count`` (the N of the list). It is written under
+a temporary name, read again and compared, synced and renamed, so that a shard that
+is there is whole. The lock file beside the shards has one byte a shard (see
+``ranktag.files.lock.FileLock``).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.digest import content_sha256
+from ranktag.feature_cache.provenance import Provenance, utc_now
+from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.write import write_features
+from ranktag.files.atomic import atomic_path, refuse_existing, sync
+from ranktag.files.lock import FileLock
+
+# What must be alike for two runs to give the same file, beside the major versions of the libraries.
+ALIKE = (*Provenance.MEANING, "compute_dtype", "image_list_sha256")
+
+
+VERSIONS = ("ranktag_version", "torch_version", "torchvision_version")
+
+
+BLOCK = 1024  # rows copied at once
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows start..stop of the image list; ``number`` of ``count`` shards."""
+
+    number: int
+    count: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """File name within the folder of shards."""
+        return f"{self.number:05}-of-{self.count:05}.h5"
+
+
+def cut(images: int, shard_size: int) -> list[Shard]:
+    """The shards of a list of so many images."""
+    count = -(-images // shard_size)
+    return [Shard(k, count, k * shard_size, min((k + 1) * shard_size, images)) for k in range(count)]
+
+
+def folder_of(output: Path) -> Path:
+    """Where the shards of a cache are while it is being made."""
+    return output.with_name(output.name + ".shards")
+
+
+def lock_of(output: Path) -> FileLock:
+    """The lock on the shards of a cache."""
+    return FileLock(folder_of(output) / "lock")
+
+
+def differences(ours: Provenance, theirs: Provenance, names: Sequence[str] = ALIKE) -> list[str]:
+    """'name: ours / theirs' for whatever makes two runs unlike; a value that is not known yet ('') is like any other."""
+    unlike = ours.differences(theirs, [name for name in names if getattr(ours, name)])
+    for name in VERSIONS:
+        our, their = getattr(ours, name), getattr(theirs, name)
+        if our and our.split(".")[0] != their.split(".")[0]:
+            unlike.append(f"{name}: {our!r} / {their!r}")
+    return unlike
+
+
+def write_shard(
+    output: Path,
+    shard: Shard,
+    image_ids: Sequence[str],
+    features: npt.NDArray[Any],
+    errors: Sequence[str],
+    provenance: Provenance,
+    total: int,
+) -> None:
+    """Write a shard of ``output``: features (rows, D) in the stored type, errors '' where a row is valid.
+
+    Raises RanktagError if the folder of shards is gone or what was written cannot be read back.
+    """
+    folder = folder_of(output)
+    # Made again, it would be on whatever is now where the disk used to be.
+    if not folder.is_dir():
+        raise RanktagError(
+            f"{folder}: has vanished while images were read; bring the disk back and run the same command again"
+        )
+    valid = np.array([not error for error in errors], bool)
+    with atomic_path(folder / shard.name) as temporary:
+        write_features(
+            temporary,
+            image_ids,
+            [features],
+            valid,
+            errors,
+            replace(provenance, created=utc_now()),
+            features.dtype.name,
+            {"row_start": shard.start, "row_count": total},
+        )
+        sync(temporary)
+        written = open_features(temporary)
+        if not (
+            np.array_equal(written.features.view(np.uint8), features.view(np.uint8))
+            and np.array_equal(written.valid, valid)
+            and list(written.image_id) == list(image_ids)
+            and list(written.error) == list(errors)
+        ):
+            raise RanktagError(
+                f"{folder / shard.name}: what was written reads back differently; check the disk, then run the same command again"
+            )
+
+
+def read_shard(path: Path) -> FeatureStore:
+    """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard."""
+    store = open_features(path)
+    if not all(isinstance(store.attributes.get(name), np.integer) for name in ("row_start", "row_count")):
+        raise RanktagError(
+            f"{path}: is a feature cache, but not a shard of one; remove it and run the same extract-features again"
+        )
+    if content_sha256(store) != store.attributes.get("content_sha256"):
+        raise RanktagError(
+            f"{path}: damaged: its content is not what was written; remove it and run the same extract-features again"
+        )
+    return store
+
+
+def join_shards(output: Path, *, overwrite: bool = False) -> FeatureStore:
+    """Join the shards of ``output``, remove them, and return the cache.
+
+    Raises RanktagError: the cache exists (unless ``overwrite``), shards are missing,
+    doubled, damaged, of another run, or still being worked on.
+    """
+    output = Path(output)
+    refuse_existing(output, overwrite)
+    folder = folder_of(output)
+    if not folder.is_dir():
+        raise RanktagError(
+            f"{folder}: no such folder of shards; give extract-features and join-features the same output"
+        )
+    with lock_of(output) as lock:
+        count = max((count for _, count in _shard_names(folder)), default=1)
+        if not all(lock.acquire(part) for part in range(count)):
+            raise RanktagError(f"{folder}: is still being worked on; join when every worker has finished")
+        join_locked(output)
+    return open_features(output)
+
+
+def join_locked(output: Path) -> None:
+    """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
+    folder = folder_of(output)
+    shards = whole_set(folder)
+    first = shards[0]
+    with atomic_path(output) as temporary:
+        write_features(
+            temporary,
+            [image_id for shard in shards for image_id in shard.image_id],
+            (block for shard in shards for block in shard.blocks(BLOCK)),
+            np.concatenate([shard.valid for shard in shards]),
+            [error for shard in shards for error in shard.error],
+            replace(first.provenance, created=utc_now()),
+            first.features.dtype.name,
+        )
+        sync(temporary)
+        joined = open_features(temporary)
+        if content_sha256(joined) != joined.attributes.get("content_sha256"):
+            raise RanktagError(
+                f"{output}: what was written reads back differently; check the disk, then run the same command again"
+            )
+    remove(output)
+
+
+def remove(output: Path) -> None:
+    """Remove the shards of ``output``, the lock last."""
+    for path in folder_of(output).glob("*.h5"):
+        path.unlink()
+    shutil.rmtree(folder_of(output), ignore_errors=True)
+
+
+def whole_set(folder: Path) -> list[FeatureStore]:
+    """The shards in ``folder``, in order. Raises RanktagError unless they are one run's and cover its list exactly."""
+    shards = [read_shard(path) for path in sorted(folder.glob("*.h5"))]
+    if not shards:
+        raise RanktagError(f"{folder}: holds no finished shard; run extract-features first")
+    kinds = Counter(_kind(shard) for shard in shards)
+    usual = next(shard for shard in shards if _kind(shard) == kinds.most_common(1)[0][0])
+    for shard in shards:
+        if unlike := _unlike(usual, shard):
+            raise RanktagError(
+                f"{shard.path}: is of another run than {usual.path.name} ({'; '.join(unlike)}); remove it and run extract-features again for its rows"
+            )
+    shards.sort(key=lambda shard: (_start(shard), shard.path.name))
+    row, total = 0, int(usual.attributes["row_count"])
+    for before, shard in zip([None, *shards], shards):
+        if _start(shard) < row:
+            raise RanktagError(
+                f"{folder}: {before.path.name if before else ''} and {shard.path.name} hold the same images; remove one of them"
+            )
+        if _start(shard) > row:
+            break
+        row += len(shard)
+    else:
+        if row == total:
+            return shards
+    raise RanktagError(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then join again")
+
+
+def _start(shard: FeatureStore) -> int:
+    return int(shard.attributes["row_start"])
+
+
+def _kind(shard: FeatureStore) -> tuple[str, ...]:
+    return (
+        shard.features.dtype.name,
+        str(shard.attributes["row_count"]),
+        *(getattr(shard.provenance, name) for name in ALIKE),
+    )
+
+
+def _unlike(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
+    unlike = differences(ours.provenance, theirs.provenance)
+    if ours.features.dtype != theirs.features.dtype:
+        unlike.append(f"dtype: '{ours.features.dtype}' / '{theirs.features.dtype}'")
+    if ours.attributes["row_count"] != theirs.attributes["row_count"]:
+        unlike.append(f"images in the list: {ours.attributes['row_count']} / {theirs.attributes['row_count']}")
+    return unlike
+
+
+def _shard_names(folder: Path) -> list[tuple[int, int]]:
+    """(number, count) of the files that are named as shards."""
+    matches = (re.fullmatch(r"([0-9]+)-of-([0-9]+)\.h5", path.name) for path in folder.glob("*.h5"))
+    return sorted((int(match[1]), int(match[2])) for match in matches if match)
+
+
+def _missing(folder: Path, total: int, row: int) -> str:
+    names = _shard_names(folder)
+    counts = {count for _, count in names}
+    if len(counts) > 1:
+        return f"shards of several cuts lie together ({', '.join(f'{count} shards' for count in sorted(counts))}), and row {row:,} of {total:,} is missing"
+    missing = sorted(set(range(counts.pop())) - {number for number, _ in names}) if counts else []
+    if not missing:
+        return f"the images from row {row:,} of {total:,} on are missing"
+    shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+    return (
+        f"of {len(missing) + len(names)} shards {len(missing)} {'is' if len(missing) == 1 else 'are'} missing: {shown}"
+    )

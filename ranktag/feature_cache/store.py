@@ -1,0 +1,210 @@
+"""The feature cache: one HDF5 file of image features, and what made them.
+
+Format 1. Datasets:
+
+==========  ======================================  ====================================
+features    (N, 4096) float16 or float32, contiguous  activations; NaN in rows that failed
+image_id    (N,) UTF-8                              unique
+valid       (N,) bool                               the row holds a feature
+error       (N,) UTF-8                              why a row failed, else empty
+==========  ======================================  ====================================
+
+Root attributes: ``format`` = "ranktag-features", ``format_version``, the fields of
+``Provenance`` and ``content_sha256`` (of features, ids, valid and errors, in that
+order). The features are contiguous so that they can be memory-mapped:
+a random row costs microseconds and no HDF5 lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.hdf5 import open_hdf5
+from ranktag.feature_cache.provenance import Provenance
+from ranktag.files.isolation import ends_badly
+from ranktag.version import __version__
+
+FORMAT = "ranktag-features"
+
+
+FORMAT_VERSION = 1
+
+
+FEATURE_DIM = 4096
+
+
+DATASETS = ("features", "image_id", "valid", "error")
+
+
+MAKE_AGAIN = "make it again with 'extract-features'"
+
+
+# What h5py raises on damaged files depends on which byte is damaged.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """An open cache.
+
+    image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
+    float32, read-only and memory-mapped: nothing is read until it is indexed.
+    attributes: the root attributes that are not provenance.
+    """
+
+    path: Path
+    provenance: Provenance
+    image_id: Sequence[str]
+    valid: npt.NDArray[np.bool_]
+    error: Sequence[str]
+    features: npt.NDArray[Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        """The features, (<= rows, D) at a time; memory is given back behind it, or pages of the whole file would stay with the process."""
+        for start in range(0, len(self), rows):
+            yield self.features[start : start + rows]
+            if isinstance(self.features.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                self.features.base.madvise(mmap.MADV_DONTNEED)
+
+    def row_of(self) -> dict[str, int]:
+        """Image id -> row, for the rows that hold a feature."""
+        return {image_id: row for row, image_id in enumerate(self.image_id) if self.valid[row]}
+
+    def not_finite(self, row: int) -> RanktagError:
+        """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
+        return RanktagError(
+            f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; see 'ranktag inspect' and make the cache again"
+        )
+
+
+def open_features(path: Path) -> FeatureStore:
+    """Open a cache and check its form (not every number: ``ranktag inspect`` does).
+
+    Raises RanktagError for anything but a whole cache of this format and version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise RanktagError(f"{path}: is a folder, expected a feature cache; name the .h5 file")
+    if not path.exists():
+        raise RanktagError(f"{path}: no such feature cache; make one with 'extract-features'")
+    if not os.access(path, os.R_OK):
+        raise RanktagError(f"{path}: may not be read; check its permissions")
+    if not path.is_file():
+        raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
+    if how := ends_badly(lambda: _open(path)):
+        raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
+    try:
+        while True:
+            before, store = _identity(path), _open(path)
+            # Replaced in between, the rows would be of another file than the ids.
+            if _identity(path) == before:
+                return store
+    except RanktagError:
+        raise
+    except DAMAGE as error:
+        raise RanktagError(f"{path}: damaged or not a feature cache ({short_reason(error)}); {MAKE_AGAIN}") from None
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _open(path: Path) -> FeatureStore:
+    with open_hdf5(path) as file:
+        return _read(path, file)
+
+
+def short_reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0][:120]
+
+
+def _read(path: Path, file: h5py.File) -> FeatureStore:
+    if _text(file.attrs.get("format", "")) != FORMAT:
+        raise RanktagError(
+            f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}'); make one with 'extract-features' or ranktag.cache_features"
+        )
+    version = int(file.attrs["format_version"])
+    if version != FORMAT_VERSION:
+        raise RanktagError(
+            f"{path}: is of cache format {version}, this ranktag ({__version__}) reads format {FORMAT_VERSION}; "
+            + ("install a newer ranktag" if version > FORMAT_VERSION else MAKE_AGAIN)
+        )
+    names = [f.name for f in dataclasses.fields(Provenance)]
+    for name in names:
+        if name not in file.attrs:
+            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
+    provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
+    datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
+    features = datasets["features"]
+    if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
+        raise RanktagError(
+            f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, expected (N, {FEATURE_DIM}) float16 or float32; {MAKE_AGAIN}"
+        )
+    n, dim = features.shape
+    if dim != FEATURE_DIM:
+        raise RanktagError(
+            f"{path}: holds {dim}-dimensional features, the model takes {FEATURE_DIM}; extract the layer fc7 or fc6 of a VGG"
+        )
+    if features.chunks is not None:
+        raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; {MAKE_AGAIN}")
+    for name in DATASETS[1:]:
+        if datasets[name].shape != (n,):
+            raise RanktagError(
+                f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {n} rows; {MAKE_AGAIN}"
+            )
+    offset = features.id.get_offset() if n else None
+    if n and (offset is None or offset + n * dim * features.dtype.itemsize > path.stat().st_size):
+        raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
+    valid = datasets["valid"][:]
+    if valid.dtype != np.bool_:
+        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
+    image_id = list(datasets["image_id"].asstr()[:])
+    if len(set(image_id)) != n:
+        twice = next(i for i, seen in with_seen(image_id) if seen)
+        raise RanktagError(f"{path}: damaged: image id '{twice}' stands there twice; {MAKE_AGAIN}")
+    mapped: npt.NDArray[Any] = (
+        np.memmap(path, features.dtype, "r", offset, (n, dim)) if n else np.empty((0, dim), features.dtype)
+    )
+    attributes = {name: value for name, value in file.attrs.items() if name not in names}
+    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), mapped, attributes)
+
+
+def with_seen(ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    seen: set[str] = set()
+    for image_id in ids:
+        yield image_id, image_id in seen
+        seen.add(image_id)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose bytes are in this very file: a link or a virtual source may point anywhere, or nowhere (zeros)."""
+    if file.get(name, getlink=True) is None:
+        raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; {MAKE_AGAIN}")
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise RanktagError(f"{path}: '{name}' is a link to elsewhere; a feature cache holds its own data")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise RanktagError(f"{path}: damaged: '{name}' is not a dataset; {MAKE_AGAIN}")
+    if dataset.is_virtual or dataset.external:
+        raise RanktagError(f"{path}: '{name}' takes its data from other files; a feature cache holds its own data")
+    return dataset

@@ -1,0 +1,139 @@
+"""Writing a feature cache: of extraction, or of features that were computed elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.digest import ContentDigest, image_list_sha256
+from ranktag.feature_cache.hdf5 import created_hdf5
+from ranktag.feature_cache.provenance import Provenance, utc_now
+from ranktag.feature_cache.store import FEATURE_DIM, FORMAT, FORMAT_VERSION, short_reason, with_seen
+from ranktag.files.atomic import atomic_path, refuse_existing
+from ranktag.version import __version__
+
+
+def write_features(
+    path: Path,
+    image_ids: Sequence[str],
+    blocks: Iterable[npt.NDArray[Any]],
+    valid: npt.NDArray[np.bool_],
+    error: Sequence[str],
+    provenance: Provenance,
+    dtype: str,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a cache file at ``path``, which the caller makes atomic.
+
+    blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
+    dtype: 'float16' or 'float32'. attributes: more root attributes.
+    """
+    n = len(image_ids)
+    digest = ContentDigest()
+    strings = h5py.string_dtype("utf-8")
+    with created_hdf5(path) as (file, raw):
+        file.attrs.update(
+            {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance), **(attributes or {})}
+        )
+        features = file.create_dataset("features", (n, FEATURE_DIM), dtype)
+        file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
+        file.create_dataset("valid", data=np.asarray(valid, bool))
+        file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
+        row = 0
+        for block in blocks:
+            if raw.failure is not None:
+                break
+            block = np.asarray(block, dtype)
+            features[row : row + len(block)] = block
+            digest.features(block)
+            row += len(block)
+        if row != n:
+            raise ValueError(f"{row} rows of features for {n} images")
+        file.attrs["content_sha256"] = digest.finish(image_ids, valid, error)
+
+
+def cache_features(
+    features: Any,
+    image_ids: Iterable[str],
+    path: Path,
+    *,
+    source: str = "bring-your-own",
+    dtype: str = "float16",
+    overwrite: bool = False,
+) -> Path:
+    """Write features you have computed yourself as a cache that stage two takes.
+
+    features: (N, 4096) array or DataFrame; rows that are not finite become failed rows.
+    image_ids: N unique ids. source: what made the features; models trained on one
+    source refuse caches of another. dtype: what is stored. Returns ``path``.
+
+    Raises RanktagError for what is no array of numbers, a wrong shape, ids that are
+    empty, repeated or no text, and an existing file.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    array = _numbers(features)
+    ids = [str(i) for i in image_ids]
+    if array.ndim != 2 or array.shape[1] != FEATURE_DIM:
+        raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM}); one row an image")
+    if len(ids) != len(array):
+        raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features; each row has one")
+    repeated = next((i for i, seen in with_seen(ids) if seen), None)
+    if repeated is not None:
+        raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
+    bad = next((i for i in ids if not i or "\0" in i or any("\ud800" <= c <= "\udfff" for c in i)), None)
+    if bad is not None:
+        raise RanktagError(
+            f"image id {bad!r} is empty or holds a NUL byte or what is no text; give the image another id"
+        )
+    if dtype not in ("float16", "float32"):
+        raise RanktagError(f"dtype '{dtype}' is not one of float16, float32; choose one of them")
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    valid = np.isfinite(stored).all(axis=1)
+    stored[~valid] = np.nan
+    provenance = Provenance(
+        backbone=source,
+        layer="",
+        weights="",
+        weights_sha256="",
+        preprocessing=json.dumps({}),
+        compute_dtype="float32",
+        image_list_sha256=image_list_sha256(ids),
+        ranktag_version=__version__,
+        created=utc_now(),
+    )
+    with atomic_path(path) as temporary:
+        write_features(
+            temporary,
+            ids,
+            [stored],
+            valid,
+            ["" if v else "the feature is not finite" for v in valid],
+            provenance,
+            dtype,
+        )
+    return path
+
+
+def _numbers(features: Any) -> npt.NDArray[np.float32]:
+    """Whatever holds real numbers as float32. Raises RanktagError."""
+    try:
+        array = np.asarray(features)
+        if array.dtype.kind == "c":
+            raise TypeError("they are complex")
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32, copy=False)
+    # RuntimeError: what a tensor of torch raises that is still part of a graph.
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RanktagError(
+            f"features are not numbers ({short_reason(error)}); give a numeric array or DataFrame"
+        ) from None

@@ -1,0 +1,1 @@
+"""Stage one: photos to a feature cache."""

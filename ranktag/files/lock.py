@@ -1,0 +1,46 @@
+"""Locks on what is being written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+from typing import Any
+
+
+class FileLock:
+    """Exclusive advisory locks on numbered parts of a piece of work, held until closed or until the process dies.
+
+    One byte of the lock file stands for one part, so processes that share the work
+    lock only their own parts. POSIX record locks are used because they work over
+    NFS; where the file system has none (ENOLCK), ``supported`` is False and nothing
+    is locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: Any = open(path, "a+b")
+        self.supported = True
+
+    def acquire(self, part: int = 0) -> bool:
+        """Lock one part; False if another process holds it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                self.supported = False
+                return True
+            raise
+        return True
+
+    def close(self) -> None:
+        """Release every part."""
+        self._file.close()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Photos: which there are, and the pixels a network sees of each."""

@@ -1,0 +1,148 @@
+"""The images of a run: which there are, by id and path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.digest import image_list_sha256
+from ranktag.files.tables import read_table
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2 .jpx .ppm .pgm .pbm .pnm .tga .ico".split()
+)
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """N images, ids beside paths.
+
+    ids: unique, in order. Paths are bytes, as the file system has them, one after
+    the other in a single array (``starts``: (N + 1,) offsets), so that processes
+    share them instead of copying N objects. folder: what they are relative to.
+    """
+
+    folder: Path
+    ids: Sequence[str]
+    paths: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, folder: Path, ids: Sequence[str], paths: Sequence[bytes]) -> ImageList:
+        """The list of ``ids`` with their ``paths``, in the order given. Raises RanktagError for an id that is there twice."""
+        place: dict[str, int] = {}
+        for number, image_id in enumerate(ids):
+            if place.setdefault(image_id, number) != number:
+                raise RanktagError(
+                    f"'{os.fsdecode(paths[place[image_id]])}' and '{os.fsdecode(paths[number])}' would both have the id '{image_id}'; rename one"
+                )
+        starts = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(p) for p in paths], out=starts[1:])
+        return cls(folder, ids, np.frombuffer(b"".join(paths), np.uint8), starts)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def path(self, number: int) -> bytes:
+        """Path of an image."""
+        return self.paths[self.starts[number] : self.starts[number + 1]].tobytes()
+
+    def sha256(self) -> str:
+        """Digest of the ids in order."""
+        return image_list_sha256(self.ids)
+
+
+def list_images(source: Path) -> ImageList:
+    """The images of a folder (searched recursively) or of a CSV with columns ``image_id`` and, optionally, ``path``.
+
+    Folder: files that have an image's extension, sorted by id, which is the path
+    relative to the folder with '/' between names (bytes that are not UTF-8 are
+    written as ``\\xff``). Names that begin with a dot are left out. Links are
+    followed, a folder is searched once. What carries an image's name but is a
+    folder, or a folder that may not be searched, is listed: it will be a failure.
+
+    CSV: one image a row, in file order; ``path`` is relative to the CSV's folder
+    and is the ``image_id`` where it is missing or empty.
+
+    Raises RanktagError: nothing there, an id twice (with both lines), no image.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return _list_folder(source)
+    if not os.path.lexists(source):
+        raise RanktagError(
+            f"{source}: no such file or folder; expected a folder of images or a CSV with the column image_id"
+        )
+    if source.suffix.lower() in EXTENSIONS:
+        raise RanktagError(
+            f"{source}: is a single image; give the folder it is in, or a CSV with the columns image_id and path"
+        )
+    return _list_table(source)
+
+
+def _list_folder(folder: Path) -> ImageList:
+    root = os.fsencode(folder)
+    found = sorted(
+        (os.fsdecode(p).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), p) for p in _walk(root)
+    )
+    if not found:
+        raise RanktagError(
+            f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}); name the folder of the photos"
+        )
+    return ImageList.of(folder, [i for i, _ in found], [os.path.join(root, p) for _, p in found])
+
+
+def _walk(root: bytes) -> Iterator[bytes]:
+    """Paths below ``root``, relative to it, of everything that carries an image's name. Real folders come before links to them."""
+    searched: set[tuple[int, int]] = set()
+    pending: list[bytes] = [b""]
+    linked: list[bytes] = []
+    while pending or linked:
+        relative = pending.pop() if pending else linked.pop()
+        try:
+            where = os.stat(os.path.join(root, relative))
+            if (where.st_dev, where.st_ino) in searched:
+                continue
+            searched.add((where.st_dev, where.st_ino))
+            entries = sorted(os.scandir(os.path.join(root, relative)), key=lambda e: e.name, reverse=True)
+        except OSError as error:
+            if not relative:
+                raise RanktagError(
+                    f"{os.fsdecode(root)}: cannot be searched ({error.strerror}); check its permissions"
+                ) from None
+            yield relative
+            continue
+        for entry in entries:
+            if entry.name.startswith(b"."):
+                continue
+            path = os.path.join(relative, entry.name)
+            if os.path.splitext(entry.name)[1].lower().decode("ascii", "replace") in EXTENSIONS:
+                yield path
+            if entry.is_dir():
+                (linked if entry.is_symlink() else pending).append(path)
+
+
+def _list_table(table: Path) -> ImageList:
+    ids: list[str] = []
+    paths: list[bytes] = []
+    line_of: dict[str, int] = {}
+    folder = os.fsencode(table.parent)
+    for line, (image_id, path) in read_table(table, ("image_id",), ("path",)):
+        if not image_id:
+            raise RanktagError(f"{table}: line {line} has no image_id; fill it in or remove the line")
+        if image_id in line_of:
+            raise RanktagError(
+                f"{table}: image id '{image_id}' is on line {line_of[image_id]} and again on line {line}; ids must be unique"
+            )
+        line_of[image_id] = line
+        ids.append(image_id)
+        paths.append(os.path.join(folder, os.fsencode(path or image_id)))
+    if not ids:
+        raise RanktagError(f"{table}: lists no image; expected rows of image_id below the header")
+    return ImageList.of(table.parent, ids, paths)

@@ -1,0 +1,1 @@
+"""The models, what they return, and the file that holds one."""

@@ -1,0 +1,174 @@
+"""``model.pt``: a trained model with everything that decoding needs but a feature cache.
+
+A plain dict that ``torch.load(weights_only=True)`` accepts, so that nothing in the
+file is run: the fields of ``Checkpoint``, with the model as its kind ('every-step',
+'linear', ...), its config and its state dict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.provenance import Provenance
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.files.atomic import atomic_path
+from ranktag.models.baselines import BASELINES, BaselineConfig
+from ranktag.models.lstm import FORMS, ModelConfig, build_model
+from ranktag.tags.vocabulary import Vocabulary
+from ranktag.version import __version__
+
+FORMAT = "ranktag-model"
+
+
+FORMAT_VERSION = 1
+
+
+MODEL_FILE = "model.pt"
+
+
+ARCHIVE = b"PK\x03\x04"  # how a zip file begins
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model.
+
+    kind: as in ``--model``. longest: tags in the longest training list. split: split ->
+    image ids, as trained with. provenance: of the features trained on. training: the
+    training config. validation: metrics of the kept weights.
+    """
+
+    kind: str
+    model: nn.Module
+    vocabulary: Vocabulary
+    longest: int
+    split: Mapping[str, list[str]]
+    provenance: Provenance
+    training: Mapping[str, Any]
+    validation: Mapping[str, float]
+
+    def refuse_other_features(self, store: FeatureStore, run: Path) -> None:
+        """Raise RanktagError if the cache's features are not what the model was trained on."""
+        differences = self.provenance.differences(store.provenance)
+        if differences:
+            raise RanktagError(
+                f"{store.path}: its features are not those that {run} was trained on ({'; '.join(differences)}); "
+                "use a cache of the same making, or pass --force"
+            )
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``model.pt`` in one piece."""
+    model = checkpoint.model
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "ranktag_version": __version__,
+        "model": checkpoint.kind,
+        "model_config": dataclasses.asdict(model.config),  # type: ignore[call-overload]
+        "weights": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        "vocabulary": list(checkpoint.vocabulary.tags),
+        "longest": checkpoint.longest,
+        "split": {split: list(ids) for split, ids in checkpoint.split.items()},
+        "provenance": dataclasses.asdict(checkpoint.provenance),
+        "training_config": dict(checkpoint.training),
+        "validation": dict(checkpoint.validation),
+    }
+    write_tensors(path, content)
+
+
+def load_checkpoint(run: Path) -> Checkpoint:
+    """The model of a run folder (or of a ``model.pt``), on the processor.
+
+    Raises RanktagError for anything but a whole checkpoint of this format and version;
+    nothing in the file is run.
+    """
+    path = run / MODEL_FILE if run.is_dir() else run
+    if not path.is_file():
+        remedy = "train one with 'train-from-cache'"
+        if (run / "state.pt").exists():
+            remedy = "its training has not come to a first validation; go on with 'train-from-cache --resume'"
+        raise RanktagError(
+            f"{run}: holds no {MODEL_FILE}; {remedy}" if run.is_dir() else f"{run}: no such run folder; {remedy}"
+        )
+    content = read_tensors(path, "model")
+    if content.get("format") != FORMAT:
+        raise RanktagError(f"{path}: is not a model of ranktag; name a run folder of 'train-from-cache'")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise RanktagError(
+            f"{path}: is of model format {content.get('format_version')}, this ranktag ({__version__}) reads {FORMAT_VERSION}; "
+            "train it again or install the ranktag that wrote it"
+        )
+    try:
+        vocabulary = Vocabulary(tuple(_strings(content["vocabulary"])))
+        kind = content["model"]
+        # On the meta device nothing is allocated: sizes come from the weights in the file, not from the numbers beside them.
+        with torch.device("meta"):
+            model: nn.Module = (
+                build_model(ModelConfig(**content["model_config"]))
+                if kind in FORMS
+                else BASELINES[kind](BaselineConfig(**content["model_config"]))
+            )
+        model.load_state_dict(content["weights"], assign=True)
+        if model.config.vocabulary != len(vocabulary):  # type: ignore[union-attr]
+            raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")  # type: ignore[union-attr]
+        longest = int(content["longest"])
+        if longest < 1:
+            raise ValueError(f"{longest} tags in the longest list")
+        return Checkpoint(
+            kind,
+            model.eval().requires_grad_(False),
+            vocabulary,
+            longest,
+            {str(split): _strings(ids) for split, ids in content["split"].items()},
+            Provenance(**content["provenance"]),
+            dict(content["training_config"]),
+            dict(content["validation"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RanktagError) as error:
+        raise RanktagError(f"{path}: damaged: {str(error)[:160]}; train it again") from None
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a dict with ``torch.save``, in one piece. Raises OSError where the disk does not take it."""
+    # By way of memory: on a full disk torch's own writer raises RuntimeErrors of its insides, and given a path it
+    # would write the temporary file's name into the archive.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def read_tensors(path: Path, what: str) -> dict[str, Any]:
+    """The dict in a file written by ``torch.save``, loaded without running anything in it. Raises RanktagError if that fails."""
+    try:
+        with open(path, "rb") as file:
+            # Torch would go on with its old format, which is no archive.
+            if file.read(len(ARCHIVE)) != ARCHIVE:
+                raise RanktagError(f"{path}: damaged or not a {what} of ranktag; train it again")
+    except OSError as error:
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); train it again") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # What the unpickler raises on damaged bytes has no common base: whatever it is, the file cannot be used.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise RanktagError(f"{path}: damaged or not a {what} of ranktag ({reason}); train it again") from None
+    if not isinstance(content, dict):
+        raise RanktagError(f"{path}: is not a {what} of ranktag; train it again")
+    return content
+
+
+def _strings(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("expected a list of strings")
+    return values

@@ -1,0 +1,188 @@
+"""The model: an LSTM that writes tags in order of importance and sees the image at every step.
+
+Yan, Wang and Liao, "LSTM for Image Annotation with Relative Visual Importance", BMVC 2016:
+
+    v   = W_I x + b_I                                     x = CNN(I), standardised; v in R^d
+    h_t = LSTM(h_{t-1}, [e(tag_{t-1}); v])                e(START) at t = 1
+    z_t = W_z h_t + b_z,  p_t = softmax(z_t)              over V tags and STOP
+
+The LSTM's gates are sums, so the image's share, ``W_v v + b``, is computed once a
+sequence instead of once a step, and a tag's share, ``W_e e(tag)``, can be a table of
+V + 1 rows. That is the textbook form to float error (tests hold it to ``torch.nn.LSTM``
+on concatenated inputs). Gates stand in ``torch.nn.LSTM``'s order: input, forget, cell, output.
+
+Letters: B sequences, T steps, S = steps of all sequences together (without padding),
+D features, d projection, H hidden, E embedding, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranktag.compute.dropout import Dropout
+from ranktag.compute.packed_lstm import PackedLSTM
+from ranktag.training_data.examples import PackedLists
+
+FORMS = ("every-step", "initial-state")
+
+
+# More would be a mistake, or a file made to exhaust the memory.
+MOST_MEMBERS = 64
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning.
+
+    members: LSTMs of these sizes that decide together (see ``Ensemble``).
+    """
+
+    form: str
+    features: int
+    projection: int
+    hidden: int
+    embedding: int
+    vocabulary: int
+    members: int = 1
+
+
+class ImageState(NamedTuple):
+    """What the LSTM knows of B images: gates (B, 4H), added at every step, and its start (h_0, c_0), each (B, H); None stands for zeros."""
+
+    gates: Tensor
+    start: tuple[Tensor, Tensor] | None
+
+
+class _Linear(nn.Linear):
+    """``nn.Linear`` that leaves its numbers to the model, or they would be drawn twice."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
+class RankTagger(nn.Module):
+    """The model of Yan et al., in both forms.
+
+    Parameters: ``project`` (D -> d), ``embedding`` (V + 1 rows, START last),
+    ``embedding_gates`` (4H, E), ``image_gates`` (4H, d; every-step only), ``recurrent``
+    (4H, H), ``bias`` (4H), ``start`` (d -> 2H; initial-state only), ``output`` (H -> V + 1,
+    STOP last). Buffers: ``mean``, ``scale`` (D): the features' standardisation.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        d, hidden = config.projection, config.hidden
+        self.register_buffer("mean", torch.zeros(config.features))
+        self.register_buffer("scale", torch.ones(config.features))
+        self.project = _Linear(config.features, d)
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary + 1, config.embedding))
+        self.embedding_gates = nn.Parameter(torch.empty(4 * hidden, config.embedding))
+        self.recurrent = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.empty(4 * hidden))
+        if config.form == "every-step":
+            self.image_gates = nn.Parameter(torch.empty(4 * hidden, d))
+        else:
+            self.start = _Linear(d, 2 * hidden)
+        self.output = _Linear(hidden, config.vocabulary + 1)
+        self._initialise(generator)
+
+    @property
+    def members(self) -> Sequence[RankTagger]:
+        """The model alone: it decides by itself."""
+        return (self,)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                parameter.zero_()
+            elif name == "embedding":
+                parameter.normal_(0.0, 1.0, generator=generator)
+            else:
+                bound = parameter.shape[1] ** -0.5
+                parameter.uniform_(-bound, bound, generator=generator)
+        # A forget gate that starts open lets the gradient through (Jozefowicz et al., 2015).
+        self.bias[self.config.hidden : 2 * self.config.hidden] = 1.0
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """(B, D) raw features of any float type -> (B, D) float32 of mean 0 and scale 1 over the training rows."""
+        # Converted first: arithmetic between two types is several times slower.
+        return features.float().sub(self.mean).mul_(1.0 / self.scale)
+
+    def image_state(self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None) -> ImageState:
+        """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
+        weight = self.project.weight
+        if dropout is None or not dropout.features:
+            x = self.standardise(features)
+        else:
+            kept, scale = dropout.kept_features(features.shape[1])
+            x = features.index_select(1, kept).float().sub(self.mean[kept]).mul_(scale / self.scale[kept])
+            weight = weight.index_select(1, kept)
+        v = F.linear(x.to(dtype), weight.to(dtype), self.project.bias.to(dtype))
+        if self.config.form == "every-step":
+            return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
+        h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
+        return ImageState(self.bias.to(dtype).expand(len(v), -1), (torch.tanh(h), c.float()))
+
+    def forward(
+        self, features: Tensor, batch: PackedLists, dtype: torch.dtype = torch.float32, dropout: Dropout | None = None
+    ) -> Tensor:
+        """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
+
+        features: (B, D) raw, of the lists of ``batch``, the longest first.
+        """
+        return self.logits(self.image_state(features, dtype, dropout), batch, dropout)
+
+    def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
+        """``forward`` from what the LSTM knows of the images."""
+        dtype = image.gates.dtype
+        embedded = F.embedding(batch.previous, self.embedding).to(dtype)
+        if dropout is not None:
+            embedded = dropout(embedded, dropout.embedding)
+        gates = F.linear(embedded, self.embedding_gates.to(dtype))
+        h, c = image.start or (None, None)
+        hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, self.recurrent.to(dtype), batch.sizes)
+        if dropout is not None:
+            hidden = dropout(hidden, dropout.output)
+        return F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()
+
+
+class Ensemble(nn.Module):
+    """Several models of the same sizes, each trained from its own random start, that decide together: p_t is the mean of theirs."""
+
+    def __init__(self, members: Iterable[RankTagger]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The members' sizes and their number."""
+        one: ModelConfig = self.members[0].config  # type: ignore[assignment]
+        return dataclasses.replace(one, members=len(self.members))
+
+
+Tagger = RankTagger | Ensemble
+
+
+def join_members(members: Sequence[RankTagger]) -> Tagger:
+    """What decides: the ensemble of the members, or the only one."""
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def build_model(config: ModelConfig) -> Tagger:
+    """A model of these sizes, to load weights into. Raises ValueError for an impossible number of members."""
+    if not 1 <= config.members <= MOST_MEMBERS:
+        raise ValueError(f"{config.members} members")
+    one = dataclasses.replace(config, members=1)
+    return join_members([RankTagger(one) for _ in range(config.members)])

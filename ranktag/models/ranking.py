@@ -1,0 +1,74 @@
+"""Ranked tags, and how they follow from what each tag is expected to gain.
+
+Every model that scores tags ends here: the LSTM by minimum-Bayes-risk decoding, the
+baselines directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Limits:
+    """longest: the most tags in a list. exact: lists have exactly ``longest`` tags, STOP is masked. repeats: a tag may come twice."""
+
+    longest: int
+    exact: bool = False
+    repeats: bool = False
+
+
+@dataclass(frozen=True)
+class RankedTags:
+    """Ranked tags of N images: tags (N, T) int64, padded by -1; scores (N, T) float32, padded by 0."""
+
+    tags: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    def lists(self) -> list[list[int]]:
+        """The tag numbers of each image, without padding."""
+        return [row[row >= 0].tolist() for row in self.tags]
+
+
+@dataclass(frozen=True)
+class ExpectedGains:
+    """What a list drawn from the model is expected to hold: of N images and V tags.
+
+    gain: (N, V) sum over r of P(tag at rank r) gain(r). presence: (N, V) P(tag in the
+    list). length: (N,) expected number of tags.
+    """
+
+    gain: Tensor
+    presence: Tensor
+    length: Tensor
+
+
+def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
+    """The list of greatest expected gain: tags by expected gain, as many as a list is expected to have; score = P(tag in the list)."""
+    v = gains.gain.shape[1]
+    longest = min(limits.longest, v)
+    order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]
+    length = torch.full_like(gains.length, longest) if limits.exact else gains.length.round().clamp(max=longest)
+    beyond = torch.arange(longest, device=order.device) >= length[:, None]
+    tags = order.masked_fill(beyond, -1)
+    scores = gains.presence.gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
+    return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
+
+
+def mean_gains(several: Sequence[ExpectedGains]) -> ExpectedGains:
+    """What several models of the same images and tags expect on average."""
+    gain, presence, length = (
+        torch.stack(parts).mean(0) for parts in zip(*((e.gain, e.presence, e.length) for e in several))
+    )
+    return ExpectedGains(gain, presence, length)
+
+
+def best_five(gain: Tensor) -> list[list[int]]:
+    """The five tags of greatest gain (N, V) of each image."""
+    return rank_by_gain(ExpectedGains(gain, gain, gain[:, 0]), Limits(5, exact=True)).lists()

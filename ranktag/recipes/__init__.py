@@ -1,0 +1,1 @@
+"""Whole pipelines: every model on a data set, and the demo."""

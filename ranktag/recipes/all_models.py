@@ -1,0 +1,117 @@
+"""A recipe: every model on one data set, several seeds each, to the table a paper would print.
+
+The models are trained on the split train and stopped (or, the baselines, tuned) by
+the split val. Where val is the table, that is a seeded tenth of train instead: no
+number of the table chooses anything. Every model names equally many tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ranktag.compute.device import choose_device
+from ranktag.config import DecodingConfig, RecipeConfig, TrainingConfig
+from ranktag.decoding.decode import decode
+from ranktag.errors import RanktagError
+from ranktag.evaluation.evaluate import evaluate
+from ranktag.evaluation.results import EvaluationReport
+from ranktag.feature_cache.store import open_features
+from ranktag.tags.lists import TagLists, write_tag_lists
+from ranktag.tags.splits import shuffled
+from ranktag.training.train import train
+from ranktag.training_data.load import load_training_data
+
+HELD_OUT = 0.1
+
+
+class Row(NamedTuple):
+    """A row of the table: a model and how its tags are decoded. seeded: its training hangs on a seed."""
+
+    label: str
+    model: str
+    decode: str
+    seeded: bool
+
+
+ROWS = (
+    Row("popularity", "popularity", "mbr", False),
+    Row("knn", "knn", "mbr", False),
+    Row("linear", "linear", "mbr", False),
+    Row("initial-state mbr", "initial-state", "mbr", True),
+    Row("every-step greedy", "every-step", "greedy", True),
+    Row("every-step mbr", "every-step", "mbr", True),
+)
+
+
+def split_for_table(lists: TagLists, table: str) -> TagLists:
+    """The same lists, with the images of the split ``table`` as 'test' and others to stop by as 'val' (see the module)."""
+    if lists.split is None:
+        raise RanktagError(
+            "the tag lists have no splits; give them a column split, or leave it to train-from-cache and export-tags"
+        )
+    if table == "test":
+        return lists
+    training = [i for i, part in lists.split.items() if part == "train"]
+    held_out = set(shuffled(training, 0)[: max(1, round(HELD_OUT * len(training)))])
+    parts = {"train": training, "val": [i for i, part in lists.split.items() if part == "val"]}
+    if not parts["train"] or not parts["val"]:
+        raise RanktagError(
+            f"the tag lists hold {len(parts['train'])} train and {len(parts['val'])} val images; both are needed"
+        )
+    split = {i: "val" if i in held_out else "train" for i in training} | dict.fromkeys(parts["val"], "test")
+    return TagLists({i: lists.lists[i] for i in lists.lists if i in split}, split)
+
+
+def run_recipe(
+    cache: Path,
+    lists: TagLists,
+    output: Path,
+    config: RecipeConfig,
+    *,
+    images: Path | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> EvaluationReport:
+    """Train, decode and evaluate every row of the table in the folder ``output``, and the seeds of the last row together.
+
+    images: the photos, for the report's gallery. Trainings that an earlier call
+    finished are not done again. say: is given a line a training.
+
+    Raises RanktagError as the stages do.
+    """
+    tags = output / "tags.csv"
+    report = output / "report"
+    if report.exists() and not overwrite:
+        raise RanktagError(f"{report}: exists already; choose another folder or pass --overwrite")
+    output.mkdir(parents=True, exist_ok=True)
+    chosen = split_for_table(lists, config.table)
+    # Images that nobody extracted are no model's fault: the table is of those that have a feature.
+    featured = open_features(cache).row_of()
+    left_out = [i for i in chosen.lists if i not in featured]
+    if left_out:
+        say(f"{len(left_out)} tagged images have no feature and are left out, {left_out[0]} among them")
+        chosen = replace(chosen, lists={i: people for i, people in chosen.lists.items() if i in featured})
+    write_tag_lists(tags, chosen)
+    settings = TrainingConfig(device=config.device)
+    data = load_training_data(cache, tags, settings, choose_device(config.device))
+    decoding = DecodingConfig(num_tags=min(config.num_tags, len(data.vocabulary)), device=config.device)
+    predictions: dict[str, list[Path]] = {}
+    for row in ROWS:
+        predictions[row.label] = []
+        for seed in range(config.seeds if row.seeded else 1):
+            run = output / "runs" / f"{row.model}-{seed}"
+            trained = train(cache, tags, run, settings.replace(model=row.model, seed=seed), resume=True, data=data)
+            file = output / "predictions" / row.label.replace(" ", "-") / f"seed-{seed}.csv"
+            decode(cache, run, file, decoding.replace(decode=row.decode), split="test", overwrite=True)
+            predictions[row.label].append(file)
+            say(f"{row.label}, seed {seed}: validation NDCG@5 {trained.ndcg5:.4f}, {trained.seconds:.0f} s")
+    if config.seeds > 1:
+        last = ROWS[-1]
+        together = output / "predictions" / "every-step-mbr-together.csv"
+        runs = [output / "runs" / f"{last.model}-{seed}" for seed in range(config.seeds)]
+        decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
+        predictions[f"{last.label}, {config.seeds} seeds together"] = [together]
+    return evaluate(dict(predictions), tags, report, images=images, overwrite=overwrite)

@@ -1,0 +1,293 @@
+"""The whole path on scenes drawn on the spot: draw, extract, train, decode, evaluate.
+
+What the demo leaves in its folder:
+
+==================  ==================================================================
+photos/, tags.csv   the scenes and what made-up people say of them (``ranktag.recipes.demo_scenes``)
+features.h5         the feature cache
+run/, popularity/   the trained model, and the baseline that knows only which tags are popular
+predictions.csv     the model's tags for the test scenes; popularity.csv: the baseline's
+report/             the evaluation; report/report.html is to be looked at
+demo.json           the settings, and the mark of a folder that the demo may replace
+==================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
+from ranktag.decoding.decode import decode
+from ranktag.errors import RanktagError
+from ranktag.evaluation.evaluate import evaluate
+from ranktag.evaluation.results import Change, Estimate, EvaluationReport
+from ranktag.features.backbone import imagenet_path
+from ranktag.features.extract import Plan, Progress, extract_features
+from ranktag.files.atomic import atomic_path
+from ranktag.recipes.demo_scenes import SETTINGS, draw_scenes
+from ranktag.tags.lists import TagList
+from ranktag.training.loop import Epoch
+from ranktag.training.train import train
+
+MARK = "demo.json"
+
+
+OUTPUTS = (
+    "photos",
+    "tags.csv",
+    "features.h5",
+    "features.h5.shards",
+    "run",
+    "popularity",
+    "predictions.csv",
+    "popularity.csv",
+    "report",
+    MARK,
+)
+
+
+MODEL, POPULARITY = "model", "popularity"
+
+
+# NDCG@5 looks at five places, so both lists fill them: leaving places empty could only lose.
+TAGS_AN_IMAGE = 5
+
+
+EXAMPLES = 4
+
+
+EPOCHS_A_LINE = 5
+
+
+SCENES_A_LINE = 100
+
+
+# Few epochs: a few hundred scenes are soon learned.
+SHORT = TrainingConfig(epochs=20)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test scene: its people's lists, and the model's tags with P(tag in the list)."""
+
+    image_id: str
+    people: tuple[TagList, ...]
+    predicted: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo made, and how good it is.
+
+    weights: of the network, 'imagenet' or 'random:SEED'. model, popularity: NDCG@5 on
+    the test scenes. better: their difference. people: the NDCG@5 of a person's list
+    against the other people's; None with one person.
+    """
+
+    folder: Path
+    weights: str
+    scenes: int
+    test_scenes: int
+    model: Estimate
+    popularity: Estimate
+    better: Change
+    people: Estimate | None
+    examples: tuple[Example, ...]
+    seconds: float
+
+    @property
+    def page(self) -> Path:
+        """The report to look at."""
+        return self.folder / "report" / "report.html"
+
+
+def run_demo(
+    folder: Path,
+    config: DemoConfig = DemoConfig(),
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> DemoReport:
+    """Run every stage in ``folder``. say: is given lines that tell what is done.
+
+    overwrite: replace what an earlier demo left there. Raises RanktagError if the
+    folder holds anything else, or anything without ``overwrite``.
+    """
+    begin = time.monotonic()
+    _clear(folder, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = "imagenet" if imagenet_path("vgg16").is_file() else f"random:{config.seed}"
+    with atomic_path(folder / MARK) as temporary:
+        temporary.write_text(
+            json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2) + "\n", encoding="utf-8"
+        )
+    photos, tags, cache = folder / "photos", folder / "tags.csv", folder / "features.h5"
+
+    say(
+        f"1/5 Drawing {config.scenes} scenes; {config.people} made-up people write a list of tags about each, the most important first."
+    )
+    drawn = draw_scenes(photos, tags, config)
+    kinds = {tag for people in drawn.lists.values() for one in people for tag in one}
+    say(f"    {len(kinds)} kinds of object in {len(SETTINGS)} settings: photos in {photos}, lists in {tags}")
+
+    say("2/5 Extracting features with VGG-16 (fc7), the slowest step.")
+    if weights == "imagenet":
+        say("    Weights: ImageNet's, which torch has in its cache already.")
+    else:
+        say(
+            f"    Weights: random, seed {config.seed}. ImageNet's are not in torch's cache and the demo downloads nothing;"
+        )
+        say("    even untrained, the network tells drawings apart. For photos take trained weights.")
+    extraction = ExtractionConfig(weights=weights, worker_index=0, worker_count=1)
+    extracted = extract_features(photos, cache, extraction, _Lines(say))
+    say(f"    {extracted.images} features of 4,096 numbers in {cache} ({extracted.seconds:.0f} s)")
+
+    say("3/5 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
+    training = SHORT.replace(seed=config.seed)
+    with _one_thread():
+        trained = train(cache, tags, folder / "run", training, report=lambda epoch: _say_epoch(epoch, say))
+        train(cache, tags, folder / POPULARITY, training.replace(model="popularity"))
+    say(
+        f"    {trained.lists} lists of {trained.images} scenes; epoch {trained.epoch} was the best on the validation scenes "
+        f"and is kept in {folder / 'run'} ({trained.seconds:.0f} s)"
+    )
+
+    say(f"4/5 Writing the {TAGS_AN_IMAGE} most important tags of every test scene, which neither has seen.")
+    decoding = DecodingConfig(num_tags=TAGS_AN_IMAGE, seed=config.seed)
+    predictions = {MODEL: folder / "predictions.csv", POPULARITY: folder / "popularity.csv"}
+    decode(cache, folder / "run", predictions[MODEL], decoding, split="test")
+    decode(cache, folder / POPULARITY, predictions[POPULARITY], decoding, split="test")
+    say(f"    {predictions[MODEL]}, {predictions[POPULARITY]}")
+
+    say("5/5 Comparing both with the people's lists.")
+    evaluation = evaluate(predictions, tags, folder / "report", images=photos)
+    report = _report(folder, weights, config, evaluation, time.monotonic() - begin)
+    for line in summary(report):
+        say(line)
+    return report
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove what an earlier demo left, and only that."""
+    if not folder.exists() or folder.is_dir() and not any(folder.iterdir()):
+        return
+    if not folder.is_dir():
+        raise RanktagError(f"{folder}: is a file, the demo needs a folder; choose another with -o")
+    if not (folder / MARK).is_file():
+        raise RanktagError(f"{folder}: holds things that the demo did not make; choose another folder with -o")
+    if not overwrite:
+        raise RanktagError(
+            f"{folder}: holds a demo already; pass --overwrite to make it anew, or choose another folder with -o"
+        )
+    photos = folder / "photos"
+    foreign = (
+        next((p.name for p in sorted(photos.iterdir()) if not p.match("scene-*.jpg")), None)
+        if photos.is_dir()
+        else None
+    )
+    if foreign is not None:
+        raise RanktagError(
+            f"{photos}: holds '{foreign}', which the demo did not draw; move it elsewhere or choose another folder with -o"
+        )
+    for name in OUTPUTS:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: a model this small gains nothing from a second, and loses much where other programs want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Lines(Progress):
+    """Says how far the extraction is."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._done, self._images = say, 0, 0
+
+    def start(self, plan: Plan) -> None:
+        self._images = plan.images
+        self._say(f"    Computing on {plan.device} in {plan.compute_dtype}.")
+
+    def batch(self, images: int, failures: int) -> None:
+        before, self._done = self._done, self._done + images
+        if self._done // SCENES_A_LINE > before // SCENES_A_LINE:
+            self._say(f"    {self._done} of {self._images} scenes")
+
+
+def _say_epoch(epoch: Epoch, say: Callable[[str], None]) -> None:
+    if epoch.epoch % EPOCHS_A_LINE == 0:
+        say(f"    epoch {epoch.epoch}: loss {epoch.loss:.2f}, NDCG@5 on the validation scenes {epoch.ndcg5:.3f}")
+
+
+def _report(folder: Path, weights: str, config: DemoConfig, evaluation: EvaluationReport, seconds: float) -> DemoReport:
+    model, popularity = (row.scores["ndcg@5"] for row in evaluation.rows)
+    examples = tuple(
+        Example(image_id, tuple(evaluation.lists[image_id]), tuple(evaluation.predictions[MODEL][image_id]))
+        for image_id in evaluation.image_ids[:EXAMPLES]
+    )
+    return DemoReport(
+        folder,
+        weights,
+        config.scenes,
+        len(evaluation.image_ids),
+        model,
+        popularity,
+        evaluation.differences[0].scores["ndcg@5"],
+        evaluation.people.scores["ndcg@5"] if evaluation.people else None,
+        examples,
+        seconds,
+    )
+
+
+def summary(report: DemoReport) -> list[str]:
+    """The outcome in plain words, a line each."""
+    lines = [
+        "",
+        "The first test scenes, with the lists of two people and the model's tags (and how likely a person is to name each):",
+    ]
+    for example in report.examples:
+        lines.append(f"  {report.folder / 'photos' / example.image_id}")
+        lines += [f"    a person   {', '.join(tags)}" for tags in example.people[:2]]
+        lines.append(
+            "    the model  " + ", ".join(f"{tag} {probability:.0%}" for tag, probability in example.predicted)
+        )
+    better = report.better
+    clearly = (
+        "clearly better than" if better.low > 0 else "not clearly better than" if better.high >= 0 else "worse than"
+    )
+    lines += [
+        "",
+        f"NDCG@5 on the {report.test_scenes} test scenes (1 is perfect; in brackets 95% intervals):",
+        f"  the model           {_interval(report.model)}",
+        f"  popular tags        {_interval(report.popularity)}",
+    ]
+    if report.people is not None:
+        lines.append(f"  one person's list   {_interval(report.people)}, judged by the other people's")
+    lines += [
+        f"The model is {clearly} tags ranked by popularity: by {better.value:+.3f} ({better.low:+.3f} to {better.high:+.3f}).",
+        "",
+        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}; open {report.page} to see scenes, tags and scores.",
+    ]
+    return lines
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

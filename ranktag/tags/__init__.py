@@ -1,0 +1,1 @@
+"""Tag lists: read, split, numbered, predicted and written."""

@@ -1,0 +1,151 @@
+"""Prepared tag lists: what a source gave, and an account of what was left out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ranktag.errors import RanktagError
+from ranktag.tags.annotations.files import BrokenFile
+from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
+
+SHOWN = 5
+"""How many names a line of the account gives as examples."""
+
+
+REPEATS = "repeats of a tag in its list"
+
+
+@dataclass
+class Prepared:
+    """Tag lists in the making.
+
+    lists: image id -> its people's lists. split: image id -> split, for the images
+    that have one. dropped: what was left out -> how often. notes: what was done to
+    something that was kept -> where. broken: (file, reason) of the files that were
+    skipped.
+    """
+
+    prefix: str = ""
+    lists: dict[str, list[TagList]] = field(default_factory=dict)
+    split: dict[str, str] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, image_id: str, tags: Iterable[str], split: str | None = None) -> None:
+        """Add one person's list, most important tag first.
+
+        ``|`` in a tag, which separates tags in the file, becomes ``/``.
+
+        Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
+        image in two splits.
+        """
+        tags = list(tags)
+        for text in (image_id, *tags):
+            if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+                raise BrokenFile(f"holds a character that text files cannot hold, in {text[:60]!a}")
+        if not image_id:
+            raise BrokenFile("names no image")
+        image_id = self.prefix + image_id
+        for tag in tags:
+            if SEPARATOR in tag:
+                self.note(f"'{SEPARATOR}' in a tag became '/'", tag)
+        named = [tag.replace(SEPARATOR, "/") for tag in tags if tag.strip()]
+        kept = unique_tags(named)
+        self.drop("empty tags", len(tags) - len(named))
+        self.drop(REPEATS, len(named) - len(kept))
+        self.lists.setdefault(image_id, []).append(kept)
+        if split is not None and self.split.setdefault(image_id, split) != split:
+            raise RanktagError(
+                f"'{image_id}' is in '{self.split[image_id]}' and in '{split}'; an image belongs to one split"
+            )
+
+    def drop(self, what: str, count: int = 1) -> None:
+        """Count what is left out."""
+        if count:
+            self.dropped[what] += count
+
+    def note(self, what: str, where: str) -> None:
+        """Record what was done to something that is kept."""
+        self.notes.setdefault(what, []).append(where)
+
+    def skip(self, file: str, reason: object) -> None:
+        """Record a file that is skipped."""
+        self.broken.append((file, str(reason)))
+
+    def drop_rare(self, min_count: int) -> None:
+        """Take tags that stand in fewer than ``min_count`` lists out of the lists."""
+        counts = self.counts()
+        rare = {tag for tag, count in counts.items() if count < min_count}
+        self.drop(
+            f"tags that stand in fewer than {min_count} lists ({len(rare)} of {len(counts)} words)",
+            sum(counts[tag] for tag in rare),
+        )
+        if rare:
+            self.lists = {
+                image: [tuple(t for t in tags if t not in rare) for tags in people]
+                for image, people in self.lists.items()
+            }
+
+    def counts(self) -> Counter[str]:
+        """Tag -> in how many lists it stands."""
+        return Counter(tag for people in self.lists.values() for tags in people for tag in tags)
+
+    def checked(self, source: object, wanted: str) -> Prepared:
+        """Itself. Raises RanktagError if no list, or no tag, came of ``source``, where ``wanted`` was looked for."""
+        if not self.counts():
+            examples = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
+            out = max(self.dropped, key=lambda reason: self.dropped[reason], default=None)
+            because = examples or (f"; left out: {self.dropped[out]} {out}" if out else "")
+            raise RanktagError(f"{source}: holds no {wanted}{because}; look there, or name another source or format")
+        if self.split and len(self.split) < len(self.lists):
+            missing = next(image for image in self.lists if image not in self.split)
+            raise RanktagError(f"{source}: '{missing}' is in no split, others are; give every image one, or none")
+        return self
+
+    @property
+    def tag_lists(self) -> TagLists:
+        """The lists as ``ranktag.tags.lists`` knows them."""
+        return TagLists(self.lists, self.split or None)
+
+    def write(self, path: Path) -> None:
+        """Write the tag-list file."""
+        write_tag_lists(path, self.tag_lists)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a file was skipped, else 0."""
+        return 1 if self.broken else 0
+
+    def summary(self) -> list[str]:
+        """The account, a line a fact."""
+        lengths = [len(tags) for people in self.lists.values() for tags in people]
+        counts = self.counts()
+        mean = sum(lengths) / len(lengths)
+        lines = [
+            f"{len(self.lists)} images, {len(lengths)} lists, {mean:.2f} tags a list (at most {max(lengths)}), a vocabulary of {len(counts)} tags"
+        ]
+        if self.split:
+            sizes = Counter(self.split.values())
+            lines.append("split: " + ", ".join(f"{sizes[part]} {part}" for part in ("train", "val", "test")))
+        several = sum(len(people) > 1 for people in self.lists.values())
+        if several:
+            lines.append(f"images with several lists: {several}")
+        lines.append(f"empty lists: {lengths.count(0)}")
+        lines += [f"dropped: {count} {what}" for what, count in self.dropped.most_common()]
+        lines += [f"note: {what}: {len(where)} ({examples(where)})" for what, where in self.notes.items()]
+        rare = sorted(tag for tag, count in counts.items() if count == 1)
+        if rare:
+            lines.append(
+                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
+            )
+        return lines
+
+
+def examples(names: list[str], shown: int = SHOWN) -> str:
+    """The first few names, without repeats, and dots where there are more."""
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:shown]) + (", ..." if len(unique) > shown else "")

@@ -1,0 +1,39 @@
+"""Downloads of data sets, by torchvision's own data set classes."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import tarfile
+from pathlib import Path
+
+from ranktag.errors import RanktagError
+from ranktag.tags.readers.voc import voc_folder
+
+SILENCE = 60.0
+"""Seconds a server may be silent; torchvision sets no limit and would wait for ever."""
+
+
+def download_voc2007(folder: Path) -> Path:
+    """Fetch PASCAL VOC 2007, train, val and test (880 MB), and return its folder ``VOCdevkit/VOC2007`` below ``folder``.
+
+    The archives are checked by MD5, unpacked, and stay in ``folder``; whole ones that
+    are there already are not fetched again.
+
+    Raises RanktagError, naming the URL, if an archive cannot be had.
+    """
+    from torchvision.datasets import VOCDetection, voc
+
+    known = socket.getdefaulttimeout()
+    for image_set, key in (("trainval", "2007"), ("test", "2007-test")):
+        url = voc.DATASET_YEAR_DICT[key]["url"]
+        try:
+            socket.setdefaulttimeout(SILENCE)
+            VOCDetection(folder, year="2007", image_set=image_set, download=True)
+        except (OSError, RuntimeError, tarfile.TarError, http.client.HTTPException, EOFError) as error:
+            raise RanktagError(
+                f"{url}: cannot be fetched ({error}); fetch it some other way, unpack it into {folder} and run 'ranktag prepare voc {folder}'"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(known)
+    return voc_folder(Path(folder))

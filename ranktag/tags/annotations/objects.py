@@ -1,0 +1,84 @@
+"""Annotated objects, and the tag list that they make: sizes stand in for importance where nobody ranked the tags.
+
+Where people judged pairs of objects in PASCAL VOC photos, the larger one was the
+more important 84 % of the time; an order from sizes is a proxy all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ranktag.config import LabelmeConfig
+from ranktag.tags.annotations.builder import REPEATS, Prepared
+from ranktag.tags.annotations.files import BrokenFile, image_size
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object, or one part of it.
+
+    size: its area in pixels, weighted or not; None if it has none (a point, a line,
+    a polygon of fewer than three points). part_of: parts of one name with the same
+    value here are one object, whose size is their sum.
+    """
+
+    name: str
+    size: float | None
+    part_of: object = None
+
+
+def refuse_missing_size(width: object, height: object, config: LabelmeConfig, prepared: Prepared, file: str) -> None:
+    """What ``config.missing_size`` says of a file that gives no image size: raise BrokenFile, or note the file, which is kept."""
+    if image_size(width, height) is not None:
+        return
+    if config.missing_size == "skip":
+        raise BrokenFile("gives no image size (kept with --missing-size keep)")
+    prepared.note("files without an image size, which were kept", file)
+
+
+def add_objects(
+    prepared: Prepared, image_id: str, objects: Sequence[AnnotatedObject], order: str, split: str | None = None
+) -> None:
+    """Add one person's list: in ``order`` 'annotation' the objects' names as they come, else ``tags_by_size``."""
+    names = list(dict.fromkeys(thing.name for thing in objects)) if order == "annotation" else tags_by_size(objects)
+    prepared.add(image_id, names, split)
+    prepared.drop(REPEATS, len(objects) - len(names))
+    if order != "annotation":
+        for thing in objects:
+            if thing.size is None:
+                prepared.note("objects without an area, placed last", f"{thing.name} in {image_id}")
+
+
+def tags_by_size(objects: Iterable[AnnotatedObject]) -> list[str]:
+    """Names ordered by their largest object, equal ones and those without a size (last) in order of annotation."""
+    sizes: dict[tuple[str, object], float] = {}
+    for index, thing in enumerate(objects):
+        key = (thing.name, index if thing.part_of is None else repr(thing.part_of))
+        size = thing.size if thing.size is not None and math.isfinite(thing.size) else 0.0
+        sizes[key] = sizes.get(key, 0.0) + size
+    largest: dict[str, float] = {}
+    for (name, _), size in sizes.items():
+        largest[name] = max(size, largest.get(name, 0.0))
+    return sorted(largest, key=lambda name: -largest[name])
+
+
+def polygon_area(points: Sequence[Point]) -> float | None:
+    """Area by the shoelace formula, 1/2 |sum x_i y_(i+1) - x_(i+1) y_i|; None with fewer than three points."""
+    if len(points) < 3:
+        return None
+    (x0, y0) = points[0]
+    # Relative to the first point, so that large coordinates cost no precision.
+    shifted = [(x - x0, y - y0) for x, y in points]
+    twice = sum(a * d - c * b for (a, b), (c, d) in zip(shifted, shifted[1:] + shifted[:1], strict=True))
+    area = abs(twice) / 2
+    return area if math.isfinite(area) else None
+
+
+def box_area(corner: Point, opposite: Point) -> float | None:
+    """Area of a box given by two opposite corners, in whatever order."""
+    area = abs(corner[0] - opposite[0]) * abs(corner[1] - opposite[1])
+    return area if math.isfinite(area) else None

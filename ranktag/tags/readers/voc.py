@@ -1,0 +1,149 @@
+"""PASCAL VOC 2007 to 2012: tag lists from the objects' boxes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ranktag.config import VocConfig
+from ranktag.errors import RanktagError
+from ranktag.tags.annotations.builder import Prepared
+from ranktag.tags.annotations.files import BrokenFile, files_below, image_size, number, read_xml, text_of
+from ranktag.tags.annotations.objects import AnnotatedObject, add_objects
+from ranktag.tags.splits import SPLITS
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+def prepare_voc(source: Path, config: VocConfig) -> Prepared:
+    """Tag lists of a folder such as ``VOCdevkit/VOC2007``, or of a devkit that holds one such folder.
+
+    ``image_id`` is the image's path below ``JPEGImages``. Where ``ImageSets/Main``
+    says which images are train, val and test, the others are left out; its trainval
+    counts as train where there is neither train nor val. Without such lists there
+    are no splits.
+
+    Raises RanktagError: no or several VOC folders, no annotation, an image in two splits.
+    """
+    folder = voc_folder(Path(source))
+    split = read_splits(folder / "ImageSets" / "Main")
+    _, files, _ = files_below(folder / "Annotations", ".xml")
+    prepared = Prepared(config.prefix or "")
+    for path in files:
+        if split and path.stem not in split:
+            prepared.drop("images that are in no split of ImageSets/Main")
+            continue
+        try:
+            root, _ = read_xml(path)
+            if root.tag != "annotation":
+                raise BrokenFile(f"is no PASCAL VOC annotation (its root element is <{root.tag[:40]}>)")
+            suffix = os.path.splitext(text_of(root, "filename"))[1] or ".jpg"
+            add_objects(
+                prepared, path.stem + suffix, _objects(root, config, prepared), config.order, split.get(path.stem)
+            )
+        except BrokenFile as error:
+            prepared.skip(f"Annotations/{path.name}", error)
+    _count_missing(split, {path.stem for path in files}, prepared)
+    return prepared.checked(folder / "Annotations", "object of PASCAL VOC's form")
+
+
+def voc_folder(source: Path) -> Path:
+    """The folder that holds ``Annotations``: ``source`` itself, or the only one of a devkit."""
+    if (source / "Annotations").is_dir():
+        return source
+    if not source.is_dir():
+        raise RanktagError(f"{source}: no such folder; name one such as VOCdevkit/VOC2007")
+    found = sorted(
+        path.parent
+        for pattern in ("VOC20*/Annotations", "VOCdevkit/VOC20*/Annotations")
+        for path in source.glob(pattern)
+    )
+    if not found:
+        raise RanktagError(f"{source}: holds no folder Annotations; name a folder such as VOCdevkit/VOC2007")
+    if len(found) > 1:
+        raise RanktagError(f"{source}: holds {', '.join(path.name for path in found)}; name one of them, as {found[0]}")
+    return found[0]
+
+
+def read_splits(folder: Path) -> Mapping[str, str]:
+    """Image name (without extension) -> 'train', 'val' or 'test', from ``train.txt`` and so on; empty without such files."""
+    lists = {part: _read_names(folder / f"{part}.txt") for part in (*SPLITS, "trainval")}
+    if lists["train"] is None and lists["val"] is None:
+        lists["train"] = lists["trainval"]
+    split: dict[str, str] = {}
+    for part in SPLITS:
+        for name in lists[part] or ():
+            if split.setdefault(name, part) != part:
+                raise RanktagError(
+                    f"{folder}: '{name}' is in {split[name]}.txt and in {part}.txt; an image belongs to one split"
+                )
+    return split
+
+
+def _read_names(path: Path) -> list[str] | None:
+    try:
+        # A second column, where there is one, says whether a class is in the image.
+        return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        raise RanktagError(f"{path}: cannot be read as a list of image names; is it whole?") from None
+
+
+def _count_missing(split: Mapping[str, str], annotated: set[str], prepared: Prepared) -> None:
+    for part in SPLITS:
+        names = [name for name, its_part in split.items() if its_part == part]
+        missing = [name for name in names if name not in annotated]
+        if len(missing) == len(names):
+            # The annotations of the test images of 2008 to 2012 were never published.
+            prepared.drop(f"images of {part}, none of which is annotated", len(missing))
+        else:
+            for name in missing:
+                prepared.skip(f"Annotations/{name}.xml", f"is not there, though {part}.txt names it")
+
+
+def _objects(root: Element, config: VocConfig, prepared: Prepared) -> list[AnnotatedObject]:
+    """The objects of one annotation that are kept, with the sizes that ``config.order`` goes by."""
+    image = _image_size(root) if config.order == "central" else None
+    objects = []
+    for thing in root.findall("object"):
+        name = text_of(thing, "name")
+        if not name:
+            prepared.drop("objects without a name")
+        elif config.difficult == "drop" and text_of(thing, "difficult") == "1":
+            prepared.drop("objects marked difficult")
+        else:
+            objects.append(AnnotatedObject(name, _box_size(thing, image)))
+    return objects
+
+
+def _box_size(thing: Element, image: tuple[float, float] | None) -> float | None:
+    """Area of the box in pixels, its edges included; times ``central_weight`` if the image's width and height are given."""
+    corners = [number(text_of(thing, f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")]
+    if any(corner is None for corner in corners):
+        return None
+    xmin, ymin, xmax, ymax = (corner for corner in corners if corner is not None)
+    area = (abs(xmax - xmin) + 1) * (abs(ymax - ymin) + 1)
+    # The first pixel is 1 and reaches from 0 to 1: the box reaches from xmin - 1 to xmax.
+    return area if image is None else area * central_weight((xmin - 1 + xmax) / 2, (ymin - 1 + ymax) / 2, *image)
+
+
+def central_weight(x: float, y: float, width: float, height: float) -> float:
+    """1 - r, r the distance of (x, y) from the middle of the image over that of a corner from it; 0 outside of the image.
+
+    So a box in the middle counts with its whole area, one whose middle is half way
+    to a corner with half of it.
+    """
+    return max(0.0, 1 - math.hypot(x - width / 2, y - height / 2) / math.hypot(width / 2, height / 2))
+
+
+def _image_size(root: Element) -> tuple[float, float]:
+    """Width and height in pixels. Raises BrokenFile if the annotation does not give them."""
+    size = image_size(text_of(root, "size/width"), text_of(root, "size/height"))
+    if size is None:
+        raise BrokenFile("gives no image size, which the order 'central' needs")
+    return size

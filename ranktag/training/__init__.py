@@ -1,0 +1,1 @@
+"""Stage two: from training data to a run folder."""

@@ -1,0 +1,216 @@
+"""The training loop of the LSTM: epochs of AdamW, a moving average of the weights, validation by free-running decodes."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ranktag.compute.adamw import AdamW
+from ranktag.compute.allocator import kept_memory
+from ranktag.compute.device import choose_dtype
+from ranktag.compute.dropout import Dropout
+from ranktag.config import TrainingConfig
+from ranktag.decoding.mbr import Draw, expected_gains
+from ranktag.decoding.stepper import Stepper
+from ranktag.errors import RanktagError
+from ranktag.models.lstm import ModelConfig, RankTagger, join_members
+from ranktag.models.ranking import Limits, best_five
+from ranktag.training.schedule import learning_rate
+from ranktag.training.validation import ndcg5
+from ranktag.training_data.load import TrainingData
+
+# Early stopping ranks the validation images with fewer drawn lists than an export: the first tag's gain is exact with any
+# number, and the images, not the lists, are what epochs differ by chance in.
+VALIDATION_DRAW = Draw(lists=4, offset=0.5)
+
+
+BLOCK = 1024
+
+
+# The moving average takes a step in one with the next few: it moves slowly, and a pass over all weights is not free.
+AVERAGED_STEPS = 4
+
+
+YOUNG = 64
+
+
+class Epoch(NamedTuple):
+    """A row of the history. loss, validation_loss: mean cross-entropy a tag, in nats; ndcg5: of the validation images'
+    free-running decodes; lr: at the end; images_per_second: of training alone; seconds: of training and validation."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    ndcg5: float
+    lr: float
+    images_per_second: float
+    seconds: float
+
+
+class Member:
+    """One LSTM in training: its weights, their moving average and its optimiser.
+
+    Everything random in an epoch follows from the member's seed and the epoch's number, so
+    nothing random needs to be saved between epochs.
+    """
+
+    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int) -> None:
+        self.data, self.config, self.device = data, config, device
+        self.dtype = choose_dtype(config.precision, device)
+        # Mixed, so that no member of one run is a member of another; torch looks at 32 bits of a seed.
+        self.seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+        sizes = ModelConfig(
+            config.model, data.mean.shape[0], config.projection, config.hidden, config.embedding, len(data.vocabulary)
+        )
+        self.model = RankTagger(sizes, torch.Generator().manual_seed(self.seed))
+        self.model.mean, self.model.scale = data.mean.cpu(), data.scale.cpu()
+        self.model.to(device)
+        # What is validated and kept: the moving average, or the model itself where that is off.
+        self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
+        self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
+
+    def train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Train for one epoch, the ``epoch``-th from 0. Returns each batch's mean loss a tag, its number of tags, and its lists."""
+        config, training = self.config, self.data.training
+        seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
+        order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
+        dropout = Dropout(
+            config.dropout_features,
+            config.dropout_embedding,
+            config.dropout_output,
+            torch.Generator(self.device).manual_seed(seed + 1),
+        )
+        batches = order.split(config.batch_size)
+        losses = [
+            self._step(chosen, epoch * len(batches) + b, len(batches), dropout) for b, chosen in enumerate(batches)
+        ]
+        values = torch.stack([loss for loss, _ in losses])
+        return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
+
+    def _step(self, chosen: Tensor, step: int, an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
+        features, lists = self.data.training.pack(chosen)
+        logits = self.model(features.to(self.device), lists, self.dtype, dropout)
+        loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        self.optimiser.step(rate(self.config, step, an_epoch), self.config.clip)
+        together = AVERAGED_STEPS if step >= YOUNG else 1
+        if self.average is not self.model and (step + 1) % together == 0:
+            # A young average follows fast, or it would remember the untrained weights.
+            decay = min(self.config.average, (1 + step) / (10 + step)) ** together
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        return loss.detach(), len(lists.target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on exactly."""
+        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return state | ({} if self.average is self.model else {"average": self.average.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state_dict`` of the same settings and data."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not self.model:
+            self.average.load_state_dict(state["average"])
+
+
+def rate(config: TrainingConfig, step: int, an_epoch: int) -> float:
+    """The learning rate of a step, from 0, of so many an epoch."""
+    return learning_rate(step, config.epochs * an_epoch, round(config.warmup * an_epoch), config.lr, config.cosine)
+
+
+class Trainer:
+    """A model in training: its members one after another, epoch by epoch, validated together."""
+
+    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
+        self.data, self.config, self.device = data, config, device
+        self.members = [Member(data, config, device, number) for number in range(config.members)]
+        self.average = join_members([member.average for member in self.members])
+        self.epoch = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return self.members[0].dtype
+
+    def run_epoch(self) -> Epoch:
+        """Train for one epoch and validate. Raises RanktagError if a loss is not finite, naming the batch's images."""
+        begin = time.monotonic()
+        loss, lr = self.train_epoch()
+        trained = time.monotonic()
+        self.epoch += 1
+        validation_loss, ndcg5 = self.validate()
+        images = len(self.data.training.image)
+        return Epoch(self.epoch, loss, validation_loss, ndcg5, lr, images / (trained - begin), time.monotonic() - begin)
+
+    @kept_memory()
+    def train_epoch(self) -> tuple[float, float]:
+        """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
+        losses = []
+        for member in self.members:
+            # Looked at once an epoch: on a GPU every look waits for the device.
+            values, tags, batches = member.train_epoch(self.epoch)
+            self._refuse_not_finite(values, batches)
+            losses.append(float((values * tags).sum() / tags.sum()))
+        last = (self.epoch + 1) * len(batches) - 1
+        return statistics.fmean(losses), rate(self.config, last, len(batches))
+
+    def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            training, batch = self.data.training, int(bad[0])
+            rows = training.row.cpu()[training.image[batches[batch]]]
+            raise self._not_finite(f"the loss of epoch {self.epoch + 1}, batch {batch + 1}", rows)
+
+    def _not_finite(self, what: str, rows: Tensor) -> RanktagError:
+        ids = [self.data.joined.store.image_id[row] for row in rows.unique().tolist()[: self.config.batch_size]]
+        return RanktagError(f"{what} is not finite; lower --lr or look at these images: {', '.join(ids)}")
+
+    @kept_memory()
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float]:
+        """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
+        validation = self.data.validation
+        stepper = Stepper(self.average, self.dtype)
+        limits = Limits(min(self.data.longest, stepper.vocabulary))
+        ranked: list[list[int]] = []
+        for start, block in validation.blocks(BLOCK):
+            gain = expected_gains(stepper, stepper.images(block), limits, VALIDATION_DRAW, "log").gain
+            bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
+            if len(bad):
+                # Weights that the last batch broke have shown in no loss yet.
+                raise self._not_finite(
+                    f"what the model says after epoch {self.epoch} of validation images", validation.row[start + bad]
+                )
+            ranked += best_five(gain)
+        return self._validation_loss(), ndcg5(validation, ranked)
+
+    def _validation_loss(self) -> float:
+        # Of some images only: it is shown, not decided by, and must stay cheap beside an epoch.
+        validation = self.data.validation
+        chosen = torch.arange(min(len(validation.image), 256))
+        if not len(chosen):
+            return float("nan")
+        features, lists = validation.pack(chosen)
+        features = features.to(self.device)
+        p = torch.stack(
+            [torch.softmax(member(features, lists, self.dtype), dim=1) for member in self.average.members]
+        ).mean(0)
+        return float(F.nll_loss(p.log(), lists.target))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on exactly."""
+        return {"epoch": self.epoch, "members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state_dict`` of the same settings and data."""
+        self.epoch = state["epoch"]
+        for member, theirs in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(theirs)

@@ -1,0 +1,164 @@
+"""Many trainings on the same data: every combination of settings, with every seed, ranked by validation NDCG@5.
+
+runs/NAME/points/lr=0.001,seed=0/  each training, an ordinary run folder
+runs/NAME/sweep.csv                a row a combination, the best first
+runs/NAME/model.pt, ...            copies of the best training's files
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ranktag.compute.device import choose_device
+from ranktag.config import TrainingConfig
+from ranktag.errors import RanktagError
+from ranktag.files.atomic import atomic_path
+from ranktag.files.replacement import SetAside
+from ranktag.files.tables import write_table
+from ranktag.training.train import LOCK_FILE, REPLACED, RUN_FILES, TrainingReport, locked, refuse_folder, train
+from ranktag.training_data.load import TrainingData, load_training_data
+
+POINTS_FOLDER, TABLE_FILE = "points", "sweep.csv"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A combination of settings. ndcg5: validation NDCG@5 of each seed's training."""
+
+    settings: Mapping[str, Any]
+    ndcg5: Sequence[float]
+    epochs: Sequence[int]
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """Mean NDCG@5 over the seeds."""
+        return statistics.fmean(self.ndcg5)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds; 0 for one."""
+        return statistics.stdev(self.ndcg5) if len(self.ndcg5) > 1 else 0.0
+
+
+def sweep(
+    cache: Path,
+    tags: Path,
+    run: Path,
+    config: TrainingConfig,
+    grid: Mapping[str, Sequence[Any]],
+    seeds: Sequence[int],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    started: Callable[[TrainingData], None] = lambda data: None,
+    report: Callable[[str, TrainingReport], None] = lambda name, report: None,
+) -> list[Combination]:
+    """Train every combination of ``grid`` (setting -> values) with every seed; the rest is as in ``config``.
+
+    The best training of the best combination becomes the run folder ``run``. resume:
+    trainings that are finished are not done again. overwrite: replace a sweep or a run;
+    it is put back if this one fails before its first training is finished. Returns the
+    combinations, the best first.
+
+    Raises RanktagError for an unknown setting and whatever ``ranktag.training.train.train`` raises.
+    """
+    old = SetAside(run, (*REPLACED, TABLE_FILE, POINTS_FOLDER))
+    _refuse_sweep(old, resume, overwrite)
+    points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    configs = [[config.replace(**point, seed=seed) for seed in seeds] for point in points]
+    loaded: dict[tuple[int, int], TrainingData] = {}
+
+    def data_for(one: TrainingConfig) -> TrainingData:
+        # The vocabulary and the split follow from these two; all else is shared.
+        key = (one.min_count, one.split_seed)
+        if key not in loaded:
+            loaded[key] = load_training_data(cache, tags, one, choose_device(one.device))
+            started(loaded[key])
+        return loaded[key]
+
+    def train_point(point: Mapping[str, Any], one: TrainingConfig) -> TrainingReport:
+        name = ",".join(f"{key}={value}" for key, value in {**point, "seed": one.seed}.items())
+        trained = train(cache, tags, run / POINTS_FOLDER / name, one, resume=True, data=data_for(one))
+        old.discard()
+        report(name, trained)
+        return trained
+
+    # Before the folder is made: a call that fails on its files leaves all as it is.
+    data_for(configs[0][0])
+    with locked(old):
+        _refuse_sweep(old, resume, overwrite)
+        with nullcontext() if resume else old.replacing(put_back=True):
+            reports = [[train_point(point, one) for one in of_seeds] for point, of_seeds in zip(points, configs)]
+        return _keep_best(run, points, reports)
+
+
+def _keep_best(
+    run: Path, points: Sequence[Mapping[str, Any]], reports: Sequence[Sequence[TrainingReport]]
+) -> list[Combination]:
+    """Copy the best training's files and write the table.
+
+    points: the settings of each combination; reports: its trainings. Returns the combinations, the best first.
+    """
+    found = [
+        Combination(point, [r.ndcg5 for r in of_seeds], [r.epochs for r in of_seeds], sum(r.seconds for r in of_seeds))
+        for point, of_seeds in zip(points, reports)
+    ]
+    ranked = sorted(zip(found, reports), key=lambda pair: -pair[0].mean)
+    header = (*points[0], "seeds", "ndcg5_mean", "ndcg5_std", "epochs")
+    rows = [
+        (*c.settings.values(), len(c.ndcg5), f"{c.mean:.6f}", f"{c.spread:.6f}", " ".join(map(str, c.epochs)))
+        for c, _ in ranked
+    ]
+    write_table(run / TABLE_FILE, header, rows)
+    best = max(ranked[0][1], key=lambda report: report.ndcg5).run
+    for name in RUN_FILES:
+        if (best / name).exists():
+            with atomic_path(run / name) as temporary:
+                shutil.copyfile(best / name, temporary)
+    return [combination for combination, _ in ranked]
+
+
+def _refuse_sweep(old: SetAside, resume: bool, overwrite: bool) -> None:
+    # A folder "points" may be anybody's: one of trainings holds their locks.
+    points = (POINTS_FOLDER,) if any((old.folder / POINTS_FOLDER).glob(f"*/{LOCK_FILE}")) else ()
+    refuse_folder(old, (*RUN_FILES, TABLE_FILE, *points), resume=resume, overwrite=overwrite)
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """'lr=3e-4,1e-3' -> {'lr': [0.0003, 0.001]}, with each value of its setting's type.
+
+    Raises RanktagError for an unknown setting or a value that does not fit.
+    """
+    kinds = {name: type(value) for name, value in TrainingConfig().to_dict().items()}
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in kinds or name == "seed":
+            raise RanktagError(
+                f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {', '.join(k for k in kinds if k != 'seed')}"
+            )
+        try:
+            parsed = [_value(kinds[name], value.strip()) for value in values.split(",")]
+        except ValueError:
+            raise RanktagError(f"--grid {text}: a value is not of the kind that {name} takes; see --help") from None
+        if name in grid:
+            raise RanktagError(f"--grid {text}: {name} is given twice; put its values into one")
+        grid[name] = list(dict.fromkeys(parsed))
+    return grid
+
+
+def _value(kind: type, text: str) -> Any:
+    if kind is bool:
+        if text not in ("on", "off"):
+            raise ValueError(text)
+        return text == "on"
+    return text if kind in (str, type(None)) else kind(text)

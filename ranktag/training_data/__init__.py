@@ -1,0 +1,1 @@
+"""Features joined with tag lists: what a model learns from."""

@@ -1,0 +1,90 @@
+"""The images of a split as a model takes them: features, and lists packed step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ranktag.tags.lists import TagList
+from ranktag.tags.vocabulary import Vocabulary
+from ranktag.training_data.join import Joined
+
+
+class Examples:
+    """The images of one split as a model takes them.
+
+    features: (all rows of the cache, D) float16 or float32. row: (N,) each image's row.
+    people: N images' lists of tags, also of tags that are not in the vocabulary. The L lists
+    learned from are those that hold a known tag: ``image`` (L,) says whose and ``steps``
+    (L,) their length with STOP.
+    """
+
+    def __init__(self, features: Tensor, row: Tensor, people: Sequence[Sequence[TagList]], known: Vocabulary) -> None:
+        self.features = features
+        self.row = row.to(features.device)
+        self.people = people
+        self.known = known
+        vocabulary = len(known)
+        encoded = ((n, known.encode(tags)) for n, lists in enumerate(people) for tags in lists)
+        lists = [(n, numbers) for n, numbers in encoded if numbers]
+        self.image = torch.tensor([n for n, _ in lists], dtype=torch.int64)
+        self.steps = torch.tensor([len(numbers) + 1 for _, numbers in lists], dtype=torch.int64)
+        # START and STOP share the number V, each in its own role: previous tags are a list's run of
+        # [START, tags, STOP] without its end, targets the same without its beginning.
+        self._flat = torch.tensor(
+            [n for _, numbers in lists for n in (vocabulary, *numbers, vocabulary)], dtype=torch.int64
+        )
+        self._offset = torch.cumsum(self.steps + 1, 0) - (self.steps + 1)
+
+    @property
+    def longest(self) -> int:
+        """Tags in the longest list."""
+        return int(self.steps.max()) - 1
+
+    def blocks(self, size: int = 512) -> Iterator[tuple[int, Tensor]]:
+        """The images' features, (<= size, D) float32 at a time, with the number of the first."""
+        for start in range(0, len(self.row), size):
+            yield start, self.features[self.row[start : start + size]].float()
+
+    def pack(self, chosen: Tensor) -> tuple[Tensor, PackedLists]:
+        """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first."""
+        steps = self.steps[chosen]
+        order = torch.argsort(steps, descending=True, stable=True)
+        t = torch.arange(int(steps.max()))[:, None]
+        reached = t < steps[order]
+        at = (self._offset[chosen[order]] + t)[reached]
+        device = self.features.device
+        lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist())
+        return self.features[self.row[self.image[chosen[order]].to(device)]], lists
+
+
+def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor) -> Examples:
+    """Examples of the joined images of the given numbers. features: all rows of the cache."""
+    return Examples(features, torch.from_numpy(joined.rows[chosen]), [joined.lists[n] for n in chosen], vocabulary)
+
+
+def standardisation(training: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (D,) float32 of the training images' features; a feature that never varies has scale 1."""
+    total = torch.zeros(training.features.shape[1], dtype=torch.float64, device=training.features.device)
+    squares = total.clone()
+    for _, block in training.blocks():
+        total += block.sum(0)
+        squares += block.square().sum(0)
+    mean = total / len(training.row)
+    scale = (squares / len(training.row) - mean.square()).clamp(min=0).sqrt()
+    return mean.float(), torch.where(scale > 1e-6, scale, 1.0).float()
+
+
+class PackedLists(NamedTuple):
+    """B tag lists as next-tag predictions, packed step by step without padding (as in ``nn.utils.rnn.PackedSequence``).
+
+    previous, target: (S,) input and expected output, int64: first of every list's step
+    1, the longest list first, then of every step 2, ... sizes: how many lists reach each step.
+    """
+
+    previous: Tensor
+    target: Tensor
+    sizes: list[int]

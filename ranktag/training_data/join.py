@@ -1,0 +1,101 @@
+"""A feature cache and tag lists, joined by image id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.files.digest import sha256_file
+from ranktag.tags.lists import TagList, TagLists, read_tag_lists
+from ranktag.tags.splits import SPLITS, assign_splits
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A cache and tag lists, joined by image id.
+
+    rows: (N,) the cache's row of each image that has a feature. image_ids, lists: N ids and people's lists. split: id ->
+    split, also of images that have no feature. notes: one sentence for everything that was left out.
+    """
+
+    store: FeatureStore
+    image_ids: Sequence[str]
+    rows: np.ndarray
+    lists: Sequence[Sequence[TagList]]
+    split: dict[str, str]
+    made_split: bool
+    tags_sha256: str
+    notes: Sequence[str]
+
+    @cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """Split -> numbers of its images that somebody tagged."""
+        parts: dict[str, list[int]] = {split: [] for split in SPLITS}
+        for number, (image_id, people) in enumerate(zip(self.image_ids, self.lists)):
+            if any(people):
+                parts[self.split[image_id]].append(number)
+        return parts
+
+    def counts(self) -> dict[str, int]:
+        """Split -> its number of tagged images."""
+        return {split: len(numbers) for split, numbers in self.parts.items()}
+
+
+def join(cache: Path, tags: Path, seed: int) -> Joined:
+    """Join a cache and a tag file; without a split column, a split is made from ``seed``.
+
+    Raises RanktagError for files that cannot be read, and if no id is in both.
+    """
+    store = open_features(cache)
+    tag_lists = read_tag_lists(tags)
+    row_of = store.row_of()
+    image_ids = [i for i in tag_lists.lists if i in row_of]
+    notes = _left_out(store, tag_lists, row_of)
+    if not image_ids:
+        there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
+        raise RanktagError(
+            f"{tags}: none of its image ids has a feature in {cache} (ids there: '{there}', here: '{asked}'); write the ids alike, as with 'ranktag prepare csv --prefix'"
+        )
+    made = tag_lists.split is None
+    split = assign_splits(image_ids, seed) if tag_lists.split is None else dict(tag_lists.split)
+    if made:
+        notes.append(
+            f"no split column: {', '.join(f'{sum(p == s for p in split.values())} {s}' for s in SPLITS)} (seed {seed})"
+        )
+    return Joined(
+        store,
+        image_ids,
+        np.array([row_of[i] for i in image_ids]),
+        [tag_lists.lists[i] for i in image_ids],
+        split,
+        made,
+        sha256_file(tags),
+        notes,
+    )
+
+
+def _left_out(store: FeatureStore, tag_lists: TagLists, row_of: dict[str, int]) -> list[str]:
+    notes = []
+    known = set(store.image_id)
+    for reason, ids in (
+        ("not in the cache", [i for i in tag_lists.lists if i not in known]),
+        (
+            "without a feature, because extraction failed",
+            [i for i in tag_lists.lists if i in known and i not in row_of],
+        ),
+    ):
+        if ids:
+            shown = ", ".join(f"'{i}'" for i in ids[:3])
+            notes.append(
+                f"{len(ids)} of {len(tag_lists.lists)} tagged images are {reason}: {shown}{', ...' if len(ids) > 3 else ''}"
+            )
+    untagged = sum(not any(people) for people in tag_lists.lists.values())
+    if untagged:
+        notes.append(f"{untagged} images have no tags and are not trained on")
+    return notes

@@ -1,0 +1,98 @@
+"""What a model learns from: features joined by image id with people's tag lists."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ranktag.compute.allocator import kept_memory
+from ranktag.config import TrainingConfig
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.tags.splits import shuffled
+from ranktag.tags.vocabulary import Vocabulary
+from ranktag.training_data.examples import Examples, examples, standardisation
+from ranktag.training_data.join import Joined, join
+
+
+def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
+    """All rows of a cache, (N, D) as stored: in the device's memory, or mapped from disk if larger than ``max_memory`` GiB."""
+    features, offset = store.features, store.features.offset  # type: ignore[attr-defined]
+    gibibytes = features.nbytes / 2**30
+    if gibibytes <= max_memory and (
+        device.type != "cuda" or gibibytes <= 0.5 * torch.cuda.mem_get_info(device)[0] / 2**30
+    ):
+        # Read, not copied from the mapping: a page fault for every 4 KiB would take several times as long.
+        return torch.from_numpy(
+            np.fromfile(store.path, features.dtype, features.size, offset=offset).reshape(features.shape)
+        ).to(device)
+    # Copy-on-write pages: torch wants writable memory, the file stays as it is.
+    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", offset, features.shape))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A cache and tag lists ready to train on, loaded once for any number of runs.
+
+    mean, scale: (D,) of the training images' features.
+    """
+
+    joined: Joined
+    vocabulary: Vocabulary
+    training: Examples
+    validation: Examples
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def longest(self) -> int:
+        """Tags in the longest training list."""
+        return self.training.longest
+
+    def identity(self) -> dict[str, str]:
+        """Digests of what is trained on: of a cache, the one it holds of its data (and, should it hold none, of the statistics)."""
+        content = str(self.joined.store.attributes.get("content_sha256", "")).encode()
+        statistics = self.mean.cpu().numpy().tobytes() + self.scale.cpu().numpy().tobytes()
+        return {"cache": hashlib.sha256(content + statistics).hexdigest(), "tags": self.joined.tags_sha256}
+
+
+@kept_memory()
+def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: torch.device) -> TrainingData:
+    """Join a cache and a tag file and load the features.
+
+    Raises RanktagError for files that cannot be read, features that are not finite, and
+    if nothing is left to train or validate on.
+    """
+    joined = join(cache, tags, config.split_seed)
+    counts = joined.counts()
+    for split, purpose in (("train", "train on"), ("val", "stop early by")):
+        if not counts[split]:
+            raise RanktagError(
+                f"{tags}: no tagged image with a feature in {cache} is in split '{split}', so there is nothing to {purpose}; "
+                f"the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
+            )
+    lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
+    vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
+    features = load_features(joined.store, device, config.max_memory)
+    training = examples(joined, joined.parts["train"], vocabulary, features)
+    validation = examples(joined, _for_validation(joined), vocabulary, features)
+    mean, scale = standardisation(training)
+    # A number that is not finite shows in the mean, and only then is looked for.
+    for part in (validation,) if bool(mean.isfinite().all()) else (training, validation):
+        for start, block in part.blocks():
+            bad = (~block.sum(1).isfinite()).nonzero().flatten()
+            if len(bad):
+                raise joined.store.not_finite(int(part.row[start + int(bad[0])]))
+    return TrainingData(joined, vocabulary, training, validation, mean, scale)
+
+
+def _for_validation(joined: Joined) -> list[int]:
+    """The images of the split val; of very many, a fixed part, so that validating stays cheap beside an epoch."""
+    numbers = {joined.image_ids[n]: n for n in joined.parts["val"]}
+    most = max(500, len(joined.parts["train"]) // 5)
+    return sorted(numbers[image_id] for image_id in shuffled(numbers, 0)[:most])
