@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch:
             raise OSError(errno.ENOSPC, "No space left on device")
         written = min(left, len(view))
         left -= written
-        return feature_store.io.FileIO.write(self, view[:written])
+        return io.FileIO.write(self, view[:written])
 
     monkeypatch.setattr("ranktag.feature_cache.hdf5.KeepsFailure._write_some", limited)
     with pytest.raises(OSError, match="No space left on device") as caught:
