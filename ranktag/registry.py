@@ -10,8 +10,6 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from ranktag.errors import RanktagError
-
 
 def names(folder: str) -> tuple[str, ...]:
     """The choices in a package such as ``ranktag.tags.writers``, in alphabetical order; none of them is imported."""
@@ -20,8 +18,8 @@ def names(folder: str) -> tuple[str, ...]:
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """The module of a choice. Raises RanktagError if there is no such choice."""
+    """The module of a choice. Raises ValueError if there is no such choice."""
     known = names(folder)
     if name not in known:
-        raise RanktagError(f"'{name}' is not one of {', '.join(known)}; choose one of them")
+        raise ValueError(f"'{name}' is not one of {', '.join(known)}; choose one of them")
     return importlib.import_module(f"{folder}.{name.replace('-', '_')}")

@@ -12,6 +12,7 @@ from hypothesis import settings
 from outcome import Outcome
 
 from ranktag.pipelines import cli
+from ranktag.pipelines.shared.running import run
 
 if TYPE_CHECKING:
     from faults import Place
@@ -27,7 +28,7 @@ def ranktag(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
     def call(*arguments: Any) -> Outcome:
         capsys.readouterr()
-        code = cli.run(cli.group, "ranktag", [str(a) for a in arguments])
+        code = run(cli.group, "ranktag", [str(a) for a in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

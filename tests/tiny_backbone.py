@@ -17,6 +17,7 @@ from torch import nn
 import ranktag.features.backbone
 from ranktag.features.backbone import Backbone
 from ranktag.pipelines import cli
+from ranktag.pipelines.shared.running import run
 
 
 class Slow(nn.Module):
@@ -42,4 +43,4 @@ def load_tiny(*arguments: Any, **named: Any) -> Backbone:
 
 if __name__ == "__main__":
     ranktag.features.backbone.load_backbone = load_tiny
-    sys.exit(cli.run(cli.group, "ranktag", sys.argv[1:]))
+    sys.exit(run(cli.group, "ranktag", sys.argv[1:]))

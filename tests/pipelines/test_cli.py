@@ -20,6 +20,7 @@ from outcome import Outcome
 import ranktag as package
 from ranktag.errors import RanktagError
 from ranktag.pipelines import cli
+from ranktag.pipelines.shared.running import run
 
 HEAVY = ("torch", "torchvision", "numpy", "h5py", "pandas", "PIL", "scipy", "sklearn", "matplotlib", "jinja2")
 # Not the repository, whose folder ranktag/ python -c would take for the installed package, without its commands.
@@ -86,8 +87,9 @@ def imported() -> dict[str, list[str]]:
     script = f"""
 import json, sys
 from ranktag.pipelines import cli
+from ranktag.pipelines.shared.running import run
 arguments = sys.argv[1:]
-assert cli.run(cli.group, "ranktag", [*arguments, "--help"]) == 0
+assert run(cli.group, "ranktag", [*arguments, "--help"]) == 0
 print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]), file=sys.stderr)
 """
     running = {
@@ -212,13 +214,13 @@ def failing(error: BaseException) -> click.Command:
     ],
 )
 def test_how_a_command_ends(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str) -> None:
-    assert cli.run(failing(error), "x", []) == code
+    assert run(failing(error), "x", []) == code
     assert capsys.readouterr().err == message
 
 
 def test_a_defect_is_no_mistake_of_the_user() -> None:
     with pytest.raises(ZeroDivisionError):
-        cli.run(failing(ZeroDivisionError()), "x", [])
+        run(failing(ZeroDivisionError()), "x", [])
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1)])
@@ -227,7 +229,7 @@ def test_a_command_returns_its_exit_code(returned: int | None, code: int) -> Non
     def command() -> Any:
         return returned
 
-    assert cli.run(command, "x", []) == code
+    assert run(command, "x", []) == code
 
 
 def test_a_reader_that_goes_away_hears_no_complaint() -> None:
@@ -250,19 +252,3 @@ def test_the_packages_functions_are_there() -> None:
         assert getattr(package, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         package.nonsense  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    ("last_minute", "running", "busy"),
-    [(0.9, "3/80", False), (1.9, "1/80", False), (1.9, "2/80", True), (1.9, None, True)],
-)
-def test_the_machine_is_busy_if_others_were_and_are_at_work(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last_minute: float, running: str | None, busy: bool
-) -> None:
-    """Of two processors. running: this program included; None: the system does not say."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(os, "getloadavg", lambda: (last_minute, 0.0, 0.0))
-    monkeypatch.setattr(cli, "LOADS", str(tmp_path / "loadavg"))
-    if running:
-        (tmp_path / "loadavg").write_text(f"{last_minute} 0.00 0.00 {running} 4711\n")
-    assert cli.busy() is busy

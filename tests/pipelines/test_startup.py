@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ranktag.pipelines.shared import startup
 from ranktag.pipelines.shared.startup import imports
 
 # In a process of its own: what is frozen stays so.
@@ -40,3 +42,19 @@ def test_garbage_is_collected_again_after_an_import_that_fails() -> None:
         import no_such_module  # type: ignore[import-not-found]  # noqa: F401
     assert gc.isenabled()
     gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    ("last_minute", "running", "busy"),
+    [(0.9, "3/80", False), (1.9, "1/80", False), (1.9, "2/80", True), (1.9, None, True)],
+)
+def test_the_machine_is_busy_if_others_were_and_are_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last_minute: float, running: str | None, busy: bool
+) -> None:
+    """Of two processors. running: this program included; None: the system does not say."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (last_minute, 0.0, 0.0))
+    monkeypatch.setattr(startup, "LOADS", str(tmp_path / "loadavg"))
+    if running:
+        (tmp_path / "loadavg").write_text(f"{last_minute} 0.00 0.00 {running} 4711\n")
+    assert startup.busy() is busy
