@@ -41,12 +41,15 @@ class PipelineGroup(click.Group):
     """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """In pipeline order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import it."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """With a line each, for which none is imported."""
         with formatter.section("Commands, in the order of the pipeline"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 

@@ -1,4 +1,4 @@
-"""Every setting of every stage, with its default, limits and help: the commands and the Python functions read them here.
+"""The settings of every stage: defaults, limits and help, read by the commands and by the Python functions.
 
 Nothing heavy is imported, so that ``--help`` is instant.
 """

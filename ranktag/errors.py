@@ -17,5 +17,5 @@ class RanktagError(Exception):
 
 
 def one_line(message: str) -> str:
-    """``message`` with every control character (newlines in a file name, say) escaped, so that it prints as one line."""
+    """``message`` with control characters (newlines in a file name, say) escaped, so that it prints as one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)

@@ -61,7 +61,7 @@ SMALL = (
 
 @dataclass(frozen=True)
 class Fault:
-    """name: what is wrong. make: does it to the sound file at a path. words: of the message. codes: command -> exit code,
+    """name: what is wrong. make: does it to the sound file at a path. words: of the message. codes: of a command,
     where it is not ``REFUSED`` (of inspect: ``DAMAGED``); ``NOT_RUN`` where the fault is none for the command."""
 
     name: str
@@ -78,7 +78,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with a sound cache, shard, tag file, run, prediction file and photos, and a way to run commands there."""
+    """A folder with a sound cache, shard, tag file, run, prediction file and photos, and its commands."""
 
     folder: Path
     run: Callable[..., Outcome]
@@ -159,7 +159,7 @@ class Place:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Everything below a folder: path -> kind and, of files, digest; the lock files that commands may leave are left out."""
+    """Everything below a folder: path -> kind and, of files, digest. Lock files, which may stay, are left out."""
     found = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -526,7 +526,7 @@ TAG_FAULTS = [
 
 @dataclass(frozen=True)
 class Cell:
-    """name. cell: as it stands in the tag file. tags: what it means, in order. options: of training, where it is large."""
+    """name. cell: as it stands in the tag file. tags: what it means, in order. options: of a large training."""
 
     name: str
     cell: str

@@ -37,7 +37,7 @@ def make_tags(path: Path, lists: Mapping[str, Sequence[Sequence[str]]], split: M
 
 
 def make_data(folder: Path, images: int = 30, seed: int = 0) -> tuple[Path, Path]:
-    """A cache and a tag file that belong together: one list of one to four tags an image, seven of ten images to train on."""
+    """A cache and a tag file that belong together: a list of one to four tags an image, seven of ten to train on."""
     generator = np.random.default_rng(seed)
     ids = [f"{n:03}.jpg" for n in range(images)]
     lists = {i: [list(generator.permutation(TAGS)[: generator.integers(1, 5)])] for i in ids}
@@ -46,7 +46,7 @@ def make_data(folder: Path, images: int = 30, seed: int = 0) -> tuple[Path, Path
 
 
 def tiny(**changes: Any) -> TrainingConfig:
-    """Settings of a training that takes a blink: a small model, three epochs of batches of eight, on the processor in float32."""
+    """Settings of a training that takes a blink: a small model, three epochs of batches of eight, in float32."""
     settings = {
         "members": 1,
         "projection": 8,

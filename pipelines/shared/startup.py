@@ -28,9 +28,9 @@ def imports() -> Iterator[None]:
 
 
 def share_processors() -> None:
-    """On a busy machine, let torch's threads sleep while they wait for each other. Torch reads this when it is imported.
+    """On a busy machine, let torch's threads sleep while they wait for each other; to be called before torch is imported.
 
-    Threads that spin are half as fast again when alone, but stand in each other's way when
+    Threads that spin are half as fast again alone, but stand in each other's way when
     other programs run: measured on two busy cores, training was two to five times slower.
     """
     if busy():
@@ -43,7 +43,7 @@ def busy() -> bool:
     if os.getloadavg()[0] <= half:
         return False
     try:
-        # The last minute may be that of a command that has ended. Read twice, for others come and go; this one runs, too.
+        # The last minute may be that of a command that has ended. Others come and go, so it is read twice.
         running = []
         for _ in range(2):
             time.sleep(0.01)

@@ -32,7 +32,7 @@ def test_fault(place: Place, fault: Fault, command: str) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_flipped_bytes_of_the_metadata(place: Place, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Whatever HDF5 does with them (it crashes on some and runs for ever on others), a command ends with a line, or as if nothing were."""
+    """HDF5 crashes on some and runs for ever on others: a command ends with a line, or as if nothing were."""
     monkeypatch.setattr(feature_store, "ends_badly", lambda action: ends_badly(action, seconds=1))
     store = open_features(place.cache)
     data = place.cache.read_bytes()

@@ -55,7 +55,7 @@ def test_fault_of_predictions(place: Place, fault: Fault) -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_tags_survive_the_whole_path(place: Place, cell: Cell) -> None:
-    """Every image has the one list: the model learns its tags, says them, and the evaluation finds them, spelt alike."""
+    """Every image has the one list: the model learns its tags, says them, and they are found, spelt alike."""
     place.tags.write_text(
         "image_id,split,tags\n"
         + "".join(f"{n:03}.jpg,{split},{cell.cell}\n" for n, split in enumerate(["train"] * 14 + ["val"] * 6)),
@@ -109,7 +109,7 @@ def test_tags_survive_the_whole_path(place: Place, cell: Cell) -> None:
 
 
 def test_a_vocabulary_of_100_000_words(place: Place) -> None:
-    """A step of training, an export and an evaluation, in bounded memory: no table of lists by words, or of words by words, is made."""
+    """Training, exporting and evaluating in bounded memory: there is no table of lists by words, or words by words."""
     words = [f"word {n}" for n in range(100_000)]
     rows = [f"{n:03}.jpg,train,{'|'.join(words[n::14])}\n" for n in range(14)] + [
         f"{n:03}.jpg,val,word {n}\n" for n in range(14, 20)
@@ -119,7 +119,7 @@ def test_a_vocabulary_of_100_000_words(place: Place) -> None:
     config = tiny(epochs=1)
     data = load_training_data(place.cache, place.tags, config, torch.device("cpu"))
     assert len(data.vocabulary) == 100_000
-    # A whole epoch over such lists has 100,000 steps of 100,000 probabilities: minutes. The vocabulary is all of it, the lists are a few.
+    # A whole epoch over such lists takes minutes: the vocabulary is all of it, the lists are a few.
     few = Examples(
         data.training.features, data.training.row[:4], [[words[n : n + 5]] for n in range(4)], data.vocabulary
     )
