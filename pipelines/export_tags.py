@@ -1,4 +1,4 @@
-"""``export-tags``: a model's ranked tags as CSV."""
+"""``export-tags``: a model's ranked tags as a file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig
-from ranktag.pipelines.shared.options import (
-    FilePath,
-    config_options,
-    overwrite_option,
-    quiet_option,
-)
+from ranktag.pipelines.shared.options import FilePath, config_options, module_option, overwrite_option, quiet_option
 from ranktag.pipelines.shared.startup import imports
+from ranktag.tags.predictions import WRITERS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +23,7 @@ from ranktag.pipelines.shared.startup import imports
     metavar="FOLDER",
     help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
 )
-@click.option("-o", "--output", type=FilePath, required=True, metavar="FILE", help="The CSV file to write.")
+@click.option("-o", "--output", type=FilePath, required=True, metavar="FILE", help="The file to write.")
 @config_options(DecodingConfig)
 @click.option(
     "--split",
@@ -35,13 +31,7 @@ from ranktag.pipelines.shared.startup import imports
     show_default="every image of the cache",
     help="Only the images that were in this split when the model was trained.",
 )
-@click.option(
-    "--format",
-    type=click.Choice(("long", "wide")),
-    default="long",
-    show_default=True,
-    help="long: a row a tag; wide: a row an image, tags joined by |.",
-)
+@module_option("--format", WRITERS, default="long")
 @click.option(
     "--force",
     is_flag=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ranktag.config import RecipeConfig, VocConfig
+from ranktag.config import RecipeConfig
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
 from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
@@ -22,8 +22,8 @@ def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig
     SOURCE is a VOC devkit folder. Tags are its classes, the largest box first, in the
     official splits. Features are extracted from its photos unless --cache gives them.
     """
-    from ranktag.tags.readers.voc import prepare_voc, voc_folder
+    from ranktag.tags.readers import voc
 
-    prepared = prepare_voc(source, VocConfig())
-    photos = voc_folder(source) / "JPEGImages"
-    return finish(features(cache, photos, output, config), prepared.tag_lists, output, config, photos, overwrite)
+    tag_lists = voc.read(source, voc.VocConfig()).tag_lists
+    photos = voc.voc_folder(source) / "JPEGImages"
+    return finish(features(cache, photos, output, config), tag_lists, output, config, photos, overwrite)

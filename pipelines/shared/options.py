@@ -6,12 +6,13 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ranktag import registry
 from ranktag.config import Config
 
 FilePath = click.Path(path_type=Path)
@@ -58,11 +59,13 @@ def _option(
     kind: Any = (
         click.Choice(meta["choices"])
         if meta["choices"]
-        else {int: click.INT, float: click.FLOAT, str: click.STRING}[hint]
+        else {int: click.INT, float: click.FLOAT, str: click.STRING, Path: FilePath}[hint]
     )
     if kind in (click.INT, click.FLOAT) and (meta["low"] is not None or meta["high"] is not None):
         ranged = click.IntRange if kind is click.INT else click.FloatRange
         kind = ranged(meta["low"], meta["high"])
+    if default is MISSING:
+        return click.option(flag, name, type=kind, required=True, help=_sentence(meta["help"]))
     unit = meta["unit"]
     return click.option(
         flag,
@@ -73,6 +76,15 @@ def _option(
         metavar=None if meta["choices"] else (unit.upper() if unit else None),
         help=_sentence(meta["help"]),
     )
+
+
+def module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: an option whose choices are the modules of a folder; the first line of each docstring is its help."""
+    lines = {
+        name: (registry.load(folder, name).__doc__ or "").strip().split("\n")[0] for name in registry.names(folder)
+    }
+    text = "; ".join(f"{name}: {line[:1].lower()}{line[1:].rstrip('.')}" for name, line in lines.items())
+    return click.option(flag, type=click.Choice(tuple(lines)), default=default, show_default=True, help=f"{text}.")
 
 
 def _sentence(text: str) -> str:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ranktag.errors import RanktagError
 
@@ -46,6 +47,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_text(path: str | Path) -> Iterator[TextIO]:
+    """A UTF-8 text file, line ends as written, that appears at ``path`` once the block ends without an error."""
+    with atomic_path(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path``; on success its files are synced to disk and it takes ``path``'s place.
 
@@ -76,7 +84,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Errors of the operating system name ``path``: a failed write says of no file, and a temporary name says nothing to anybody."""
+    """Errors of the operating system name ``path``.
+
+    A failed write names no file, and a temporary name says nothing to anybody.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Locks on what is being written."""
+"""Locks on what is being written, so that two processes never write the same."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import fcntl
 from pathlib import Path
 from typing import Any
 
+# What a file system says that has no locks: network ones mounted without them, some in user space.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
 
 class FileLock:
     """Exclusive advisory locks on numbered parts of a piece of work, held until closed or until the process dies.
 
     One byte of the lock file stands for one part, so processes that share the work
     lock only their own parts. POSIX record locks are used because they work over
-    NFS; where the file system has none (ENOLCK), ``supported`` is False and nothing
-    is locked.
+    NFS; where the file system has none, ``supported`` is False and nothing is locked.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: Any = open(path, "a+b")
+        self._file: Any = open(path, "a+b")  # noqa: SIM115 - held open until close(), as long as the locks
         self.supported = True
 
     def acquire(self, part: int = 0) -> bool:
@@ -29,7 +31,7 @@ class FileLock:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+            if error.errno in NO_LOCKS:
                 self.supported = False
                 return True
             raise

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import TextIO
 
 from ranktag.errors import RanktagError
-from ranktag.files.atomic import atomic_path
+from ranktag.files.atomic import atomic_text
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-
-
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -35,7 +33,7 @@ def unguard_formula(cell: str) -> str:
 
 
 def read_table(
-    path: Path, required: Sequence[str], optional: Sequence[str] = (), separator: str = ","
+    path: str | Path, required: Sequence[str], optional: Sequence[str] = (), separator: str = ","
 ) -> Iterator[tuple[int, list[str]]]:
     """Rows of a UTF-8 CSV file (with or without a byte order mark, any line ending) as (line number, cells).
 
@@ -60,7 +58,7 @@ def read_table(
         yield line, [unguard_formula(row[i]) if i is not None else "" for i in columns]
 
 
-def read_header(path: Path, separator: str = ",") -> list[str]:
+def read_header(path: str | Path, separator: str = ",") -> list[str]:
     """Names of a table's columns, for a file of one of several forms; [] if it is empty. Errors as ``read_table``."""
     with contextlib.closing(_rows(Path(path), separator)) as rows:
         return next(rows, (0, []))[1]
@@ -69,7 +67,7 @@ def read_header(path: Path, separator: str = ",") -> list[str]:
 def _rows(path: Path, separator: str) -> Generator[tuple[int, list[str]], None, None]:
     """Every row that is not blank, the header (stripped) among them, with the line it starts on."""
     try:
-        file = open(path, encoding="utf-8-sig", newline="")
+        file = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115 - closed below; errors of opening end here
     except FileNotFoundError:
         raise RanktagError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
@@ -91,7 +89,8 @@ def _rows(path: Path, separator: str) -> Generator[tuple[int, list[str]], None, 
                 start = reader.line_num + 1
         except UnicodeDecodeError as error:
             raise RanktagError(
-                f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} cannot be read); save it as CSV UTF-8"
+                f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} cannot be read); "
+                "save it as CSV UTF-8"
             ) from None
         except csv.Error as error:
             raise RanktagError(f"{path}: line {reader.line_num}: {error}; check the double quotes there") from None
@@ -116,15 +115,16 @@ def _columns(path: Path, header: list[str], required: Sequence[str], optional: S
         remedy = (
             f"the file seems to be separated by {seems}: convert it with ranktag prepare csv --separator {option}"
             if separator
-            else "rename the columns, or convert the file with 'ranktag prepare csv' and name them there (--image-column ...)"
+            else "rename the columns, or convert the file with 'ranktag prepare csv' and name them there "
+            "(--image-column ...)"
         )
         raise RanktagError(f"{path}: no column '{missing[0]}'; the columns there are {there}; {remedy}")
     return [header.index(name) if name in header else None for name in (*required, *optional)]
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a UTF-8 CSV file in one piece (see ``ranktag.files.atomic.atomic_path`` and ``write_rows``)."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a UTF-8 CSV file in one piece (see ``ranktag.files.atomic.atomic_text`` and ``write_rows``)."""
+    with atomic_text(path) as file:
         write_rows(file, [header])
         write_rows(file, rows)
 

@@ -1,1 +1,1 @@
-"""Tag lists: read, split, numbered, predicted and written."""
+"""Tag lists: read, made from annotations, split, numbered, predicted and written."""

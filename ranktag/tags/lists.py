@@ -4,6 +4,8 @@ CSV, UTF-8, columns ``image_id,tags`` and optionally ``split`` (others are ignor
 ``tags`` holds tags joined by ``|``. Several rows with one ``image_id`` are several
 people's lists. Tags are stripped and put in Unicode normal form C, so that tags
 that look alike are alike.
+
+As a DataFrame, tag lists have the same columns (``TagLists.to_frame``, ``TagLists.from_frame``).
 """
 
 from __future__ import annotations
@@ -13,14 +15,19 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ranktag.errors import RanktagError
 from ranktag.files.tables import read_table, write_table
+from ranktag.tags.frames import FRAME, cell_text, frame_rows, is_missing
 from ranktag.tags.splits import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEPARATOR = "|"
 
-
+# One person's tags, most important first.
 TagList = tuple[str, ...]
 
 
@@ -35,6 +42,34 @@ class TagLists:
     lists: Mapping[str, Sequence[TagList]]
     split: Mapping[str, str] | None = None
 
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas DataFrame, a row a person's list: the columns image_id, split (if there are splits) and tags.
+
+        tags holds tuples of text, most important first. ``frame.explode("tags")`` makes a
+        row a tag of it.
+        """
+        import pandas as pd
+
+        lists = [(image_id, tags) for image_id, people in self.lists.items() for tags in people]
+        columns: dict[str, Sequence[Any]] = {"image_id": [image_id for image_id, _ in lists]}
+        if self.split is not None:
+            columns["split"] = [self.split[image_id] for image_id, _ in lists]
+        return pd.DataFrame(columns | {"tags": pd.Series([tags for _, tags in lists], dtype=object)})
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> TagLists:
+        """Tag lists from a pandas DataFrame, a row a person's list: the columns image_id, tags and, if known, split.
+
+        tags: joined by ``|``, or lists of text, most important first; a missing cell is
+        an empty list. Raises RanktagError for what ``read_tag_lists`` refuses, and for an
+        image id or a tag that is no text.
+        """
+        rows = (
+            (where, image_id, _tags_of_cell(where, tags), cell_text(split))
+            for where, (image_id, tags, split) in frame_rows(frame, ("image_id", "tags"), ("split",))
+        )
+        return _collect(FRAME, rows, "expected rows with the columns image_id and tags")
+
 
 # The same few tags come again and again.
 @functools.lru_cache(maxsize=2**16)
@@ -48,39 +83,61 @@ def unique_tags(tags: Iterable[str]) -> TagList:
     return tuple(dict.fromkeys(tag for tag in map(clean_tag, tags) if tag))
 
 
-def read_tag_lists(path: Path) -> TagLists:
+def read_tag_lists(path: str | Path) -> TagLists:
     """Read a tag-list file.
 
     Raises RanktagError for an unreadable table (see ``ranktag.files.tables``), an empty
     image id, a split that is not train, val or test, or an image in two splits.
     """
     path = Path(path)
+    rows = (
+        (f"line {line}", image_id, tags.split(SEPARATOR), split)
+        for line, (image_id, tags, split) in read_table(path, ("image_id", "tags"), ("split",))
+    )
+    return _collect(str(path), rows, "expected rows of image_id,tags below the header")
+
+
+def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str]], expected: str) -> TagLists:
+    """Tag lists from rows of (where, image id, tags, split); source, where ('line 3') and expected are for errors."""
     lists: dict[str, list[TagList]] = {}
-    split: dict[str, tuple[str, int]] = {}
-    for line, (image_id, tags, part) in read_table(path, ("image_id", "tags"), ("split",)):
+    split: dict[str, tuple[str, str]] = {}
+    for where, image_id, tags, part in rows:
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
-        lists.setdefault(image_id, []).append(unique_tags(tags.split(SEPARATOR)))
+            raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
+        lists.setdefault(image_id, []).append(unique_tags(tags))
         part = part.strip()
         if part and part not in SPLITS:
-            raise RanktagError(f"{path}: line {line}: split '{part}' is not one of {', '.join(SPLITS)}; mend it there")
-        known, known_line = split.setdefault(image_id, (part, line))
+            raise RanktagError(f"{source}: {where}: split '{part}' is not one of {', '.join(SPLITS)}; mend it there")
+        known, known_where = split.setdefault(image_id, (part, where))
         if known != part:
             raise RanktagError(
-                f"{path}: '{image_id}' is in split '{known}' on line {known_line} and in '{part}' on line {line}; "
+                f"{source}: '{image_id}' is in split '{known}' on {known_where} and in '{part}' on {where}; "
                 "an image belongs to one split"
             )
     if not lists:
-        raise RanktagError(f"{path}: holds no tag list; expected rows of image_id,tags below the header")
-    without = [image_id for image_id, (part, _) in split.items() if not part]
+        raise RanktagError(f"{source}: holds no tag list; {expected}")
+    without = [where for part, where in split.values() if not part]
     if len(without) == len(lists):
         return TagLists(lists)
     if without:
-        raise RanktagError(f"{path}: line {split[without[0]][1]} has no split; give every row one, or none")
+        raise RanktagError(f"{source}: {without[0]} has no split; give every row one, or none")
     return TagLists(lists, {image_id: part for image_id, (part, _) in split.items()})
 
 
-def write_tag_lists(path: Path, tag_lists: TagLists) -> None:
+def _tags_of_cell(where: str, cell: Any) -> list[str]:
+    """The tags of a DataFrame's cell: text joined by ``|``, or a list of text."""
+    if is_missing(cell):
+        return []
+    tags = cell.split(SEPARATOR) if isinstance(cell, str) else list(cell) if isinstance(cell, Iterable) else [cell]
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise RanktagError(f"{FRAME}: {where}: tag {tag!r} is not text; give tags joined by '|', or lists of text")
+        if SEPARATOR in tag:
+            raise RanktagError(f"{FRAME}: {where}: tag '{tag}' holds '{SEPARATOR}', which separates tags; rename it")
+    return tags
+
+
+def write_tag_lists(path: str | Path, tag_lists: TagLists) -> None:
     """Write a tag-list file, one row a person's list. Raises RanktagError for a tag that holds ``|``."""
     split = tag_lists.split
     write_table(

@@ -1,4 +1,4 @@
-"""Predicted tags of images, as CSV: long (a row a tag) or wide (a row an image).
+"""Predicted tags of images, and the two CSV forms that are read again: long (a row a tag) and wide (a row an image).
 
 Long, ``image_id,rank,tag,probability``: ranks count from 1; an image with no
 predicted tag has one row with empty rank, tag and probability. Wide,
@@ -9,60 +9,63 @@ A file may leave the probabilities out, and a single one may be empty (nan in
 memory): evaluation reads only the order, so any tagger's lists can be compared.
 They are written with six significant digits. Tags are cleaned as those of tag
 lists are, so that the two sides of a comparison are spelt alike.
+
+As a DataFrame, predictions are of the long form (``predictions_to_frame``,
+``predictions_from_frame``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+from ranktag import registry
 from ranktag.errors import RanktagError
-from ranktag.files.tables import read_header, read_table, write_table
-from ranktag.tags.lists import SEPARATOR, clean_tag, join_tags
+from ranktag.files.atomic import atomic_text
+from ranktag.files.tables import read_header, read_table
+from ranktag.tags.frames import FRAME, cell_text, frame_rows
+from ranktag.tags.lists import SEPARATOR, clean_tag
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+WRITERS = "ranktag.tags.writers"
 LONG = ("image_id", "rank", "tag", "probability")
-
-
 WIDE = ("image_id", "tags", "probabilities")
 
-
+# A tag and its probability, nan if it is not known.
+RankedTag = tuple[str, float]
 # Image id -> (tag, probability) in order of rank; images in the order of the file.
-Predictions = dict[str, list[tuple[str, float]]]
+Predictions = dict[str, list[RankedTag]]
 
 
-def write_predictions(path: Path, predictions: Mapping[str, Sequence[tuple[str, float]]], format: str = "long") -> None:
-    """Write predictions in one piece, in their order; a nan probability is left empty.
+class PredictedImage(NamedTuple):
+    """What writers take: an image's id, or its path, and its tags in order of rank."""
 
-    Raises RanktagError for a wide file with a tag that holds ``|``.
+    image_id: str
+    tags: Sequence[RankedTag]
+
+
+def write_predictions(path: str | Path, predictions: Mapping[str, Sequence[RankedTag]], format: str = "long") -> None:
+    """Write predictions in one piece, in their order.
+
+    format: a module of ``ranktag.tags.writers``; 'long' and 'wide' can be read again.
+    Raises RanktagError for an unknown format, and for tags that the format cannot hold
+    (wide: a tag with ``|``).
     """
-    if format == "long":
-        write_table(path, LONG, (row for image_id, tags in predictions.items() for row in long_rows(image_id, tags)))
-    elif format == "wide":
-        write_table(
-            path,
-            WIDE,
-            (
-                (image_id, join_tags(tag for tag, _ in tags), SEPARATOR.join(_number(p) for _, p in tags))
-                for image_id, tags in predictions.items()
-            ),
-        )
-    else:
-        raise ValueError(f"format '{format}' is neither long nor wide")
+    writer = registry.load(WRITERS, format)
+    with atomic_text(path) as file:
+        writer.write((PredictedImage(image_id, tags) for image_id, tags in predictions.items()), file)
 
 
-def long_rows(image_id: str, tags: Sequence[tuple[str, float]]) -> list[tuple[object, ...]]:
-    """The rows of an image in a long file; one without tags has a row with empty cells."""
-    if not tags:
-        return [(image_id, None, None, None)]
-    return [(image_id, rank, tag, _number(probability)) for rank, (tag, probability) in enumerate(tags, 1)]
-
-
-def _number(probability: float) -> str:
+def probability_cell(probability: float) -> str:
+    """A probability as it stands in a CSV file: six significant digits, '' for nan."""
     return "" if math.isnan(probability) else f"{probability:.6g}"
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: str | Path) -> Predictions:
     """Read a long or a wide file (its header says which).
 
     The rows of an image may stand in any order. Raises RanktagError for an
@@ -75,75 +78,116 @@ def read_predictions(path: Path) -> Predictions:
     header = read_header(path)
     if "tags" in header and "rank" not in header:
         return _read_wide(path)
-    return _read_long(path)
+    return _from_rows(str(path), ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], LONG[3:])))
 
 
-def _read_long(path: Path) -> Predictions:
-    # Image -> rank -> (tag, probability, line); an image without tags is there with no rank.
-    found: dict[str, dict[int, tuple[str, float, int]]] = {}
-    empty: dict[str, int] = {}
-    for line, (image_id, rank_cell, tag_cell, probability_cell) in read_table(path, LONG[:3], LONG[3:]):
+def predictions_to_frame(predictions: Mapping[str, Sequence[RankedTag]]) -> pd.DataFrame:
+    """Predictions as a pandas DataFrame of the long form, a row a tag.
+
+    Columns: image_id (text), rank (Int64, from 1), tag (text), probability (float64,
+    nan if it is not known). An image without tags has one row without rank and tag.
+    """
+    import pandas as pd
+
+    rows: list[tuple[object, ...]] = []
+    for image_id, tags in predictions.items():
+        rows += [(image_id, rank, tag, probability) for rank, (tag, probability) in enumerate(tags, 1)]
+        if not tags:
+            rows.append((image_id, None, None, math.nan))
+    return pd.DataFrame(rows, columns=list(LONG)).astype({"rank": "Int64", "probability": "float64"})
+
+
+def predictions_from_frame(frame: pd.DataFrame) -> Predictions:
+    """Predictions from a pandas DataFrame of the long form: the columns image_id, rank, tag and, if known, probability.
+
+    The rows of an image may stand in any order; an image without tags has one row
+    without rank and tag. Raises RanktagError for what ``read_predictions`` refuses.
+    """
+    rows = ((where, [cell_text(cell) for cell in cells]) for where, cells in frame_rows(frame, LONG[:3], LONG[3:]))
+    return _from_rows(FRAME, rows)
+
+
+def _from_rows(source: str, rows: Iterable[tuple[str, Sequence[str]]]) -> Predictions:
+    """Predictions from rows of the long form. source, and where each row stands ('line 3'), are for errors."""
+    # Image -> rank -> (tag, probability, where); an image without tags is there with no rank.
+    found: dict[str, dict[int, tuple[str, float, str]]] = {}
+    empty: set[str] = set()
+    for where, (image_id, rank_cell, tag_cell, probability_text) in rows:
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
+            raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
         ranks = found.setdefault(image_id, {})
         tag, rank_text = clean_tag(tag_cell), rank_cell.strip()
-        if image_id in empty or (not rank_text and not tag and ranks):
+        nothing = not rank_text and not tag
+        if image_id in empty or (nothing and ranks):
             raise RanktagError(
-                f"{path}: line {line}: '{image_id}' has a row without tags and other rows; keep the one or the others"
+                f"{source}: {where}: '{image_id}' has a row without tags and other rows; keep the one or the others"
             )
-        if not rank_text and not tag:
-            empty[image_id] = line
+        if nothing:
+            empty.add(image_id)
             continue
         if not tag:
-            raise RanktagError(f"{path}: line {line} has a rank but no tag; an image without tags has neither")
-        # Longer numbers than any list needs are refused before int() spends time on them.
-        if not (rank_text.isascii() and rank_text.isdigit() and len(rank_text) < 10 and int(rank_text) > 0):
-            raise RanktagError(
-                f"{path}: line {line}: rank '{rank_text[:20]}' is not a whole number from 1; ranks run from 1 without a gap"
-            )
-        rank = int(rank_text)
+            raise RanktagError(f"{source}: {where} has a rank but no tag; an image without tags has neither")
+        rank = _rank(source, where, rank_text)
         if rank in ranks:
             raise RanktagError(
-                f"{path}: rank {rank} of '{image_id}' is on line {ranks[rank][2]} and on line {line}; remove one"
+                f"{source}: rank {rank} of '{image_id}' is on {ranks[rank][2]} and on {where}; remove one"
             )
-        ranks[rank] = (tag, _probability(path, line, probability_cell), line)
-    for image_id, ranks in found.items():
-        missing = next((rank for rank in range(1, len(ranks) + 1) if rank not in ranks), None)
-        if missing is not None:
-            line = min(entry[2] for entry in ranks.values())
-            raise RanktagError(
-                f"{path}: '{image_id}' (line {line}) has {len(ranks)} tags up to rank {max(ranks)}, but none at rank {missing}; "
-                "ranks run from 1 without a gap"
-            )
-    return {image_id: [ranks[rank][:2] for rank in range(1, len(ranks) + 1)] for image_id, ranks in found.items()}
+        ranks[rank] = (tag, _probability(source, where, probability_text), where)
+    return {image_id: _in_order(source, image_id, ranks) for image_id, ranks in found.items()}
+
+
+def _rank(source: str, where: str, text: str) -> int:
+    # Longer numbers than any list needs are refused before int() spends time on them.
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise RanktagError(
+            f"{source}: {where}: rank '{text[:20]}' is not a whole number from 1; ranks run from 1 without a gap"
+        )
+    return int(text)
+
+
+def _in_order(source: str, image_id: str, ranks: Mapping[int, tuple[str, float, str]]) -> list[RankedTag]:
+    """An image's tags by rank. Raises RanktagError if a rank is missing."""
+    missing = next((rank for rank in range(1, len(ranks) + 1) if rank not in ranks), None)
+    if missing is not None:
+        first = next(iter(ranks.values()))[2]
+        raise RanktagError(
+            f"{source}: '{image_id}' ({first}) has {len(ranks)} tags up to rank {max(ranks)}, "
+            f"but none at rank {missing}; ranks run from 1 without a gap"
+        )
+    return [ranks[rank][:2] for rank in range(1, len(ranks) + 1)]
 
 
 def _read_wide(path: Path) -> Predictions:
     predictions: Predictions = {}
     lines: dict[str, int] = {}
-    for line, (image_id, tag_cell, probability_cell) in read_table(path, WIDE[:2], WIDE[2:]):
+    for line, (image_id, tag_cell, probability_text) in read_table(path, WIDE[:2], WIDE[2:]):
         if not image_id:
             raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
         if image_id in lines:
             raise RanktagError(
-                f"{path}: '{image_id}' is on line {lines[image_id]} and on line {line}; a prediction has one list an image"
+                f"{path}: '{image_id}' is on line {lines[image_id]} and on line {line}; "
+                "a prediction has one list an image"
             )
         lines[image_id] = line
         tags = [clean_tag(tag) for tag in tag_cell.split(SEPARATOR)] if tag_cell.strip() else []
         if "" in tags:
             raise RanktagError(
-                f"{path}: line {line}: tag {tags.index('') + 1} of {len(tags)} is empty; tags are joined by one '{SEPARATOR}'"
+                f"{path}: line {line}: tag {tags.index('') + 1} of {len(tags)} is empty; "
+                f"tags are joined by one '{SEPARATOR}'"
             )
-        cells = probability_cell.split(SEPARATOR) if probability_cell.strip() else [""] * len(tags)
+        cells = probability_text.split(SEPARATOR) if probability_text.strip() else [""] * len(tags)
         if len(cells) != len(tags):
             raise RanktagError(
-                f"{path}: line {line} has {len(tags)} tags and {len(cells)} probabilities; each tag has one, or none has"
+                f"{path}: line {line} has {len(tags)} tags and {len(cells)} probabilities; "
+                "each tag has one, or none has"
             )
-        predictions[image_id] = [(tag, _probability(path, line, cell)) for tag, cell in zip(tags, cells)]
+        predictions[image_id] = [
+            (tag, _probability(str(path), f"line {line}", cell)) for tag, cell in zip(tags, cells, strict=True)
+        ]
     return predictions
 
 
-def _probability(path: Path, line: int, cell: str) -> float:
+def _probability(source: str, where: str, cell: str) -> float:
     text = cell.strip()
     if not text:
         return math.nan
@@ -153,6 +197,6 @@ def _probability(path: Path, line: int, cell: str) -> float:
         value = math.nan
     if not 0.0 <= value <= 1.0:
         raise RanktagError(
-            f"{path}: line {line}: probability '{text[:40]}' is not a number from 0 to 1; mend it or leave the cell empty"
+            f"{source}: {where}: probability '{text[:40]}' is not a number from 0 to 1; mend it or leave the cell empty"
         )
     return value

@@ -21,5 +21,5 @@ def assign_splits(image_ids: Iterable[str], seed: int) -> dict[str, str]:
 
 
 def shuffled(image_ids: Iterable[str], seed: int) -> list[str]:
-    """Different ids in a seeded random order that does not hang on theirs: by SHA-256 of seed and id."""
+    """Different ids in a seeded random order, whatever theirs is: by SHA-256 of seed and id."""
     return sorted(set(image_ids), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode("utf-8", "surrogatepass")).digest())

@@ -1,1 +1,1 @@
-"""What the readers of annotations share."""
+"""What the readers of annotations share: the list builder, files, drawn objects, names, nouns, downloads."""

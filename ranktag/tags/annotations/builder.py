@@ -1,4 +1,4 @@
-"""Prepared tag lists: what a source gave, and an account of what was left out of it."""
+"""Tag lists in the making, and the account of what was left out of them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ from pathlib import Path
 from ranktag.errors import RanktagError
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
+from ranktag.tags.splits import SPLITS
 
-SHOWN = 5
-"""How many names a line of the account gives as examples."""
-
-
+SHOWN = 5  # names that a line of the account gives as examples
 REPEATS = "repeats of a tag in its list"
 
 
 @dataclass
-class Prepared:
-    """Tag lists in the making.
+class TagListBuilder:
+    """Tag lists in the making: a reader adds people's lists one by one, and says what it leaves out.
 
-    lists: image id -> its people's lists. split: image id -> split, for the images
-    that have one. dropped: what was left out -> how often. notes: what was done to
-    something that was kept -> where. broken: (file, reason) of the files that were
-    skipped.
+    prefix: put before every image id; None puts nothing. lists: image id -> its
+    people's lists. split: image id -> split, for the images that have one. dropped:
+    what was left out -> how often. notes: what was done to something that was kept
+    -> where. broken: (file, reason) of the files that were skipped.
     """
 
-    prefix: str = ""
+    prefix: str | None = None
     lists: dict[str, list[TagList]] = field(default_factory=dict)
     split: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -36,9 +34,9 @@ class Prepared:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, image_id: str, tags: Iterable[str], split: str | None = None) -> None:
-        """Add one person's list, most important tag first.
+        """Add one person's list, most important tag first; several lists of an image are several people's.
 
-        ``|`` in a tag, which separates tags in the file, becomes ``/``.
+        split: 'train', 'val' or 'test'. ``|`` in a tag, which separates tags in the file, becomes ``/``.
 
         Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
         image in two splits.
@@ -49,7 +47,7 @@ class Prepared:
                 raise BrokenFile(f"holds a character that text files cannot hold, in {text[:60]!a}")
         if not image_id:
             raise BrokenFile("names no image")
-        image_id = self.prefix + image_id
+        image_id = (self.prefix or "") + image_id
         for tag in tags:
             if SEPARATOR in tag:
                 self.note(f"'{SEPARATOR}' in a tag became '/'", tag)
@@ -94,12 +92,16 @@ class Prepared:
         """Tag -> in how many lists it stands."""
         return Counter(tag for people in self.lists.values() for tags in people for tag in tags)
 
-    def checked(self, source: object, wanted: str) -> Prepared:
-        """Itself. Raises RanktagError if no list, or no tag, came of ``source``, where ``wanted`` was looked for."""
+    def checked(self, source: object, wanted: str) -> TagListBuilder:
+        """Itself, for a reader to return.
+
+        Raises RanktagError if no list, or no tag, came of ``source``, where ``wanted``
+        was looked for, or if some images have a split and others none.
+        """
         if not self.counts():
-            examples = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
+            example = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
             out = max(self.dropped, key=lambda reason: self.dropped[reason], default=None)
-            because = examples or (f"; left out: {self.dropped[out]} {out}" if out else "")
+            because = example or (f"; left out: {self.dropped[out]} {out}" if out else "")
             raise RanktagError(f"{source}: holds no {wanted}{because}; look there, or name another source or format")
         if self.split and len(self.split) < len(self.lists):
             missing = next(image for image in self.lists if image not in self.split)
@@ -111,8 +113,8 @@ class Prepared:
         """The lists as ``ranktag.tags.lists`` knows them."""
         return TagLists(self.lists, self.split or None)
 
-    def write(self, path: Path) -> None:
-        """Write the tag-list file."""
+    def write(self, path: str | Path) -> None:
+        """Write the tag-list file (see ``ranktag.tags.lists``)."""
         write_tag_lists(path, self.tag_lists)
 
     @property
@@ -126,26 +128,27 @@ class Prepared:
         counts = self.counts()
         mean = sum(lengths) / len(lengths)
         lines = [
-            f"{len(self.lists)} images, {len(lengths)} lists, {mean:.2f} tags a list (at most {max(lengths)}), a vocabulary of {len(counts)} tags"
+            f"{len(self.lists)} images, {len(lengths)} lists, {mean:.2f} tags a list (at most {max(lengths)}), "
+            f"a vocabulary of {len(counts)} tags"
         ]
         if self.split:
             sizes = Counter(self.split.values())
-            lines.append("split: " + ", ".join(f"{sizes[part]} {part}" for part in ("train", "val", "test")))
+            lines.append("split: " + ", ".join(f"{sizes[part]} {part}" for part in SPLITS))
         several = sum(len(people) > 1 for people in self.lists.values())
         if several:
             lines.append(f"images with several lists: {several}")
         lines.append(f"empty lists: {lengths.count(0)}")
         lines += [f"dropped: {count} {what}" for what, count in self.dropped.most_common()]
-        lines += [f"note: {what}: {len(where)} ({examples(where)})" for what, where in self.notes.items()]
+        lines += [f"note: {what}: {len(where)} ({_examples(where)})" for what, where in self.notes.items()]
         rare = sorted(tag for tag, count in counts.items() if count == 1)
         if rare:
             lines.append(
-                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
+                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({_examples(rare, 4 * SHOWN)})"
             )
         return lines
 
 
-def examples(names: list[str], shown: int = SHOWN) -> str:
+def _examples(names: list[str], shown: int = SHOWN) -> str:
     """The first few names, without repeats, and dots where there are more."""
     unique = list(dict.fromkeys(names))
     return ", ".join(unique[:shown]) + (", ..." if len(unique) > shown else "")

@@ -1,22 +1,18 @@
-"""Annotation sources: the files of a source, read so that one broken file never stops the others."""
+"""Annotation files: found, and read so that one broken file never stops the others."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import io
+import json
 import os
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ranktag.errors import RanktagError
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 
 class BrokenFile(Exception):
@@ -24,7 +20,10 @@ class BrokenFile(Exception):
 
 
 def need(module: str, purpose: str) -> ModuleType:
-    """Import a module of the extra ``datasets``. Raises RanktagError, naming the pip command, where it is not installed."""
+    """Import a module of the extra ``datasets``.
+
+    Raises RanktagError, naming the pip command, where it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -75,51 +74,28 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def read_xml(path: Path) -> tuple[Element, bool]:
-    """(root element, whether the encoding had to be guessed) of an XML file from anywhere.
+def read_json(path: Path) -> Any:
+    """A JSON file's value. Raises BrokenFile."""
+    try:
+        return json.loads(read_bytes(path))
+    except RecursionError:
+        raise BrokenFile("is nested too deeply") from None
+    except ValueError as error:
+        raise BrokenFile(f"is not JSON ({error})") from None
 
-    Document type definitions, and with them entity bombs and external entities, are
-    refused (defusedxml). The LabelMe tools wrote files that name no encoding, or
-    UTF-8, in the one of the annotator's machine: what is not UTF-8 is then read as
-    Windows-1252.
 
-    Raises BrokenFile.
+def read_lines(path: Path, remedy: str = "save it as UTF-8") -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of a UTF-8 text file, with or without a byte order mark.
+
+    Raises RanktagError, with ``remedy`` where the file is not UTF-8.
     """
-    etree = need("defusedxml.ElementTree", "reading XML")
-    data = read_bytes(path)
     try:
-        return _parse_xml(etree, data), False
-    except BrokenFile:
-        declared = re.match(rb"[^>]{0,200}?encoding\s*=\s*[\"']([\w.-]+)", data)
-        if declared and declared[1].lower() not in (b"utf-8", b"utf8"):
-            raise
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError:
-            # An explicit declaration would contradict the text that is handed over.
-            text = re.sub(r"^\s*<\?xml[^>]*\?>", "", data.decode("cp1252", "replace"))
-            return _parse_xml(etree, text.encode("utf-8")), True
-        raise
-
-
-def _parse_xml(etree: Any, data: bytes) -> Element:
-    from xml.etree.ElementTree import ParseError
-
-    from defusedxml import DefusedXmlException
-
-    try:
-        root: Element = etree.fromstring(data, forbid_dtd=True)
-    except DefusedXmlException:
-        raise BrokenFile("declares a document type or entities, which is refused") from None
-    except (ParseError, LookupError, ValueError) as error:
-        # LookupError and ValueError: an encoding that Python does not know, or that XML cannot be in.
-        raise BrokenFile(f"is not well-formed XML ({error})") from None
-    return root
-
-
-def text_of(element: Element, path: str) -> str:
-    """Text of the first element at ``path`` below ``element``, stripped; '' if there is none."""
-    return (element.findtext(path) or "").strip()
+        with open(path, encoding="utf-8-sig") as file:
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    except UnicodeDecodeError:
+        raise RanktagError(f"{path}: is not UTF-8 text; {remedy}") from None
 
 
 def number(text: object) -> float | None:
@@ -133,27 +109,15 @@ def number(text: object) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def image_size(width: object, height: object) -> tuple[float, float] | None:
-    """Width and height in pixels, from text or JSON; None unless both are numbers above 0."""
-    w, h = number(width), number(height)
-    return (w, h) if w and h and w > 0 and h > 0 else None
-
-
-def count_mask(png: bytes) -> float:
-    """Area of a mask: its number of pixels above 0. Raises BrokenFile if it is not a readable PNG."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of an image that is too large before it refuses one.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-                # Of a palette the number counts, not the colour.
-                grey = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
-                return float(np.count_nonzero(np.asarray(grey)))
-    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen kinds on damaged data, and no common one
-        raise BrokenFile(f"mask that is not a readable PNG ({type(error).__name__})") from None
+def cell_separator(text: str, option: str) -> str:
+    """The separator of a CSV file, as ``option`` names it: one character, or the word tab. Raises RanktagError."""
+    separator = "\t" if text in ("tab", "\\t") else text
+    if len(separator) != 1 or separator in '"\r\n\0':
+        raise RanktagError(
+            f"{option}: '{separator}' is not one character (or the word tab) that can stand between cells; "
+            "name such a one"
+        )
+    return separator
 
 
 @functools.lru_cache(maxsize=1)

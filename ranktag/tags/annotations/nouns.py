@@ -2,7 +2,7 @@
 
 Two ways, both in English and without a model to download:
 
-- ``Nouns``: the nouns that TextBlob's tagger (a Brill tagger whose lexicon and rules
+- ``nouns_of``: the nouns that TextBlob's tagger (a Brill tagger whose lexicon and rules
   come with the package) finds in the caption, plurals made singular by inflect. One
   rule is added: a word between a noun and an article or a possessive is a verb
   ("boys *kick* a ball"), which the tagger, trained on newspapers, takes for a noun.
@@ -20,17 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.errors import RanktagError
-from ranktag.tags.annotations.files import need
+from ranktag.tags.annotations.files import need, read_lines
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-
 
 # Marks stay between the words that are tagged: "a player, a ball" holds no verb.
 _WORD_OR_MARK = re.compile(_WORD.pattern + "|[.,;:!?]")
 
-
 _DETERMINERS = frozenset(("a", "an", "the", "his", "her", "its", "their", "my", "your", "our"))
-
 
 # Words that the tagger calls nouns, of the closed class of pronouns.
 _PRONOUNS = frozenset(
@@ -38,10 +35,8 @@ _PRONOUNS = frozenset(
     + ["none", "other", "others", "one", "ones"]
 )
 
-
 # Places, not things: "in front of", "on top of".
 _PLACES = {("in", "front", "of"), ("on", "top", "of")}
-
 
 # No singular is in use, or it is another thing.
 _PLURAL_ONLY = frozenset(
@@ -119,7 +114,10 @@ class Mentions:
         self._longest = max(map(len, self._entry))
 
     def __call__(self, caption: str) -> list[str]:
-        """The entries that the caption mentions, each at its first mention; a word counts for one entry, the longest."""
+        """The entries that the caption mentions, each at its first mention.
+
+        A word counts for one entry, the longest.
+        """
         words = words_of(caption)
         found: list[str] = []
         i = 0
@@ -137,16 +135,11 @@ class Mentions:
 
 def read_vocabulary(path: Path) -> Mentions:
     """The entries of a UTF-8 text file, one a line (of one or more words). Raises RanktagError."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise RanktagError(f"{path}: is not UTF-8 text; write one tag a line") from None
+    lines = [line.strip() for _, line in read_lines(path, "write one tag a line")]
     for number, line in enumerate(lines, 1):
-        if line.strip() and not words_of(line):
+        if line and not words_of(line):
             raise RanktagError(f"{path}: line {number} holds no word; mend it or remove the line")
-    entries = [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
+    entries = [unicodedata.normalize("NFC", line) for line in lines if line]
     if not entries:
         raise RanktagError(f"{path}: holds no tag; write one a line")
     return Mentions(entries)

@@ -6,13 +6,14 @@ more important 84 % of the time; an order from sizes is a proxy all the same.
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ranktag.config import LabelmeConfig
-from ranktag.tags.annotations.builder import REPEATS, Prepared
-from ranktag.tags.annotations.files import BrokenFile, image_size
+from ranktag.tags.annotations.builder import REPEATS, TagListBuilder
+from ranktag.tags.annotations.files import BrokenFile, number
 
 Point = tuple[float, float]
 
@@ -31,26 +32,17 @@ class AnnotatedObject:
     part_of: object = None
 
 
-def refuse_missing_size(width: object, height: object, config: LabelmeConfig, prepared: Prepared, file: str) -> None:
-    """What ``config.missing_size`` says of a file that gives no image size: raise BrokenFile, or note the file, which is kept."""
-    if image_size(width, height) is not None:
-        return
-    if config.missing_size == "skip":
-        raise BrokenFile("gives no image size (kept with --missing-size keep)")
-    prepared.note("files without an image size, which were kept", file)
-
-
 def add_objects(
-    prepared: Prepared, image_id: str, objects: Sequence[AnnotatedObject], order: str, split: str | None = None
+    builder: TagListBuilder, image_id: str, objects: Sequence[AnnotatedObject], order: str, split: str | None = None
 ) -> None:
     """Add one person's list: in ``order`` 'annotation' the objects' names as they come, else ``tags_by_size``."""
     names = list(dict.fromkeys(thing.name for thing in objects)) if order == "annotation" else tags_by_size(objects)
-    prepared.add(image_id, names, split)
-    prepared.drop(REPEATS, len(objects) - len(names))
+    builder.add(image_id, names, split)
+    builder.drop(REPEATS, len(objects) - len(names))
     if order != "annotation":
         for thing in objects:
             if thing.size is None:
-                prepared.note("objects without an area, placed last", f"{thing.name} in {image_id}")
+                builder.note("objects without an area, placed last", f"{thing.name} in {image_id}")
 
 
 def tags_by_size(objects: Iterable[AnnotatedObject]) -> list[str]:
@@ -82,3 +74,26 @@ def box_area(corner: Point, opposite: Point) -> float | None:
     """Area of a box given by two opposite corners, in whatever order."""
     area = abs(corner[0] - opposite[0]) * abs(corner[1] - opposite[1])
     return area if math.isfinite(area) else None
+
+
+def mask_area(png: bytes) -> float:
+    """Area of a mask: its number of pixels above 0. Raises BrokenFile if it is not a readable PNG."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of an image that is too large before it refuses one.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+                # Of a palette the number counts, not the colour.
+                grey = image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("L")
+                return float(np.count_nonzero(np.asarray(grey)))
+    except Exception as error:  # noqa: BLE001 - Pillow raises a dozen kinds on damaged data, and no common one
+        raise BrokenFile(f"mask that is not a readable PNG ({type(error).__name__})") from None
+
+
+def image_size(width: object, height: object) -> tuple[float, float] | None:
+    """Width and height in pixels, from text or JSON; None unless both are numbers above 0."""
+    w, h = number(width), number(height)
+    return (w, h) if w and h and w > 0 and h > 0 else None

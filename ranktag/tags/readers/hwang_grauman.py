@@ -1,41 +1,47 @@
-"""Hwang and Grauman's tag lists of PASCAL VOC 2007 (MATLAB files): ordered by the people who wrote them.
+"""Hwang and Grauman's tag lists (MATLAB files).
 
-Source of the layout: the released files as a public re-implementation reads them.
-``train.mat`` and ``test.mat`` each hold the struct arrays ``D1`` and ``D2``, to be
-concatenated, with the fields ``filename`` and ``taglist``, an ordered row of 1-based
-numbers of words in ``voc.mat``.
+Ordered lists of words that people gave the photos of PASCAL VOC 2007. SOURCE
+is train.mat and test.mat, or the folder that holds them. Each holds the
+struct arrays D1 and D2 with the fields filename and taglist (an ordered row of
+1-based numbers of words).
+
+image_id is filename without folders: the path below VOC's JPEGImages. The split
+is the train, val or test in the MATLAB file's name. A repeated word keeps its
+first place; an empty list is kept as an image without tags.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-from ranktag.config import PrepareConfig
+from ranktag.config import setting
 from ranktag.errors import RanktagError
-from ranktag.tags.annotations.builder import Prepared
+from ranktag.files.isolation import EndedBadly, run_apart
+from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, files_below, need, split_in_name
+from ranktag.tags.annotations.settings import ReaderConfig
 
+# The struct arrays of a file, to be concatenated: as a public re-implementation reads the release.
 PARTS = ("D1", "D2")
 
 
-# Without the current folder in sys.path: a json.py that lies there is not to be imported.
-_CHILD = (
-    "import sys; sys.path = [p for p in sys.path if p]; from ranktag.tags.readers.hwang_grauman import answer; answer()"
-)
+@dataclass(frozen=True, kw_only=True)
+class HwangGraumanConfig(ReaderConfig):
+    """Settings of Hwang and Grauman's tag lists."""
+
+    words: Path = setting(MISSING, "the words: voc.mat, or a text file, one word a line")
 
 
-def prepare_hwang_grauman(sources: Sequence[Path], words: Path, config: PrepareConfig) -> Prepared:
+def read(sources: Sequence[Path], config: HwangGraumanConfig) -> TagListBuilder:
     """Tag lists of ``train.mat`` and ``test.mat``, given as files or as the folder that holds them.
 
-    words: ``voc.mat`` (a cell array ``voc``) or a text file, one word a line.
+    ``config.words`` is ``voc.mat`` (a cell array ``voc``) or a text file, one word a line.
     ``image_id`` is ``filename`` without folders, '.jpg' added where it has no
     extension: the image's path below VOC's ``JPEGImages``. The split is the 'train',
     'val' or 'test' in the MATLAB file's name, if every file has one. Repeated words
@@ -43,18 +49,19 @@ def prepare_hwang_grauman(sources: Sequence[Path], words: Path, config: PrepareC
 
     Raises RanktagError: unreadable files, files of another layout, a number without a word.
     """
-    vocabulary = read_words(Path(words))
-    prepared = Prepared(config.prefix or "")
-    files = [path for source in sources for path in _files(Path(source), Path(words))]
+    words = Path(config.words)
+    vocabulary = read_words(words)
+    builder = TagListBuilder(config.prefix)
+    files = [path for source in sources for path in _files(Path(source), words)]
     splits = [split_in_name(path) for path in files]
     for path, split in zip(files, splits, strict=True):
-        for image_id, numbers in _read_apart("lists", path):
+        for image_id, numbers in _apart(_lists, path):
             tags = [_word(number, vocabulary, f"{path}: image '{image_id}'", words) for number in numbers]
             try:
-                prepared.add(image_id, tags, split if None not in splits else None)
+                builder.add(image_id, tags, split if None not in splits else None)
             except BrokenFile as error:
                 raise RanktagError(f"{path}: {error}; mend it there") from None
-    return prepared.checked(", ".join(map(str, sources)), "tag list of Hwang and Grauman's form")
+    return builder.checked(", ".join(map(str, sources)), "tag list of Hwang and Grauman's form")
 
 
 def _files(source: Path, words: Path) -> list[Path]:
@@ -67,7 +74,8 @@ def _files(source: Path, words: Path) -> list[Path]:
 def _word(number: float, vocabulary: Sequence[str], where: str, words: Path) -> str:
     if not (1 <= number <= len(vocabulary) and number == int(number)):
         raise RanktagError(
-            f"{where} lists word number {number}, {words} has the words 1 to {len(vocabulary)}; are they of one release?"
+            f"{where} lists word number {number}, {words} has the words 1 to {len(vocabulary)}; "
+            "are they of one release?"
         )
     return vocabulary[int(number) - 1]
 
@@ -78,7 +86,7 @@ def read_words(path: Path) -> list[str]:
     Raises RanktagError: unreadable, no word, an empty word or one twice.
     """
     if path.suffix.lower() == ".mat":
-        words = _read_apart("words", path)
+        words = _apart(_words, path)
     else:
         try:
             words = path.read_text(encoding="utf-8-sig").splitlines()
@@ -97,29 +105,17 @@ def read_words(path: Path) -> list[str]:
     return words
 
 
-def _read_apart(what: str, path: Path) -> Any:
-    """``_words`` or ``_lists`` of a MATLAB file, read in a process of its own: scipy crashes on some damaged files.
-
-    What comes back is JSON, so that nothing a damaged file may do reaches this process.
-    """
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD, what, str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    if child.returncode != 0:
+def _apart(function: Callable[[str], Any], path: Path) -> Any:
+    """``_words`` or ``_lists`` of a MATLAB file, read in a process of its own: scipy crashes on some damaged files."""
+    try:
+        return run_apart(function, str(path))
+    except EndedBadly as end:
         raise RanktagError(
-            f"{path}: is no readable MATLAB file (scipy crashes on it, it ended with {child.returncode}); is it whole?"
-        )
-    answer = json.loads(child.stdout)
-    if "error" in answer:
-        raise RanktagError(answer["error"])
-    return answer["value"]
+            f"{path}: is no readable MATLAB file (scipy {end.how} on it, it ended with {end.code}); is it whole?"
+        ) from None
 
 
-def _words(path: Path) -> list[str]:
+def _words(path: str) -> list[str]:
     """The texts of the cell array ``voc``."""
     cells = _load(path, ("voc",)).get("voc")
     if cells is None or cells.dtype != object:
@@ -127,12 +123,13 @@ def _words(path: Path) -> list[str]:
     return [_text(cell) for cell in cells.ravel()]
 
 
-def _lists(path: Path) -> list[tuple[str, list[float]]]:
+def _lists(path: str) -> list[tuple[str, list[float]]]:
     """(image id, 1-based word numbers) of every image in one file."""
     parts = _load(path, PARTS)
     if not parts:
         raise RanktagError(
-            f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release; name their train.mat or test.mat"
+            f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release; "
+            "name their train.mat or test.mat"
         )
     return [entry for part in PARTS if part in parts for entry in _entries(parts[part], f"{path}: {part}")]
 
@@ -160,7 +157,7 @@ def _text(cell: Any) -> str:
     return str(cell.ravel()[0]) if is_text and cell.size == 1 else ""
 
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def _load(path: str, names: Sequence[str]) -> dict[str, Any]:
     """The variables of those names in a MATLAB file. Raises RanktagError if it cannot be read."""
     loadmat = need("scipy.io", "reading MATLAB files").loadmat
     try:
@@ -175,13 +172,3 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, Any]:
             f"{path}: is no readable MATLAB file ({type(error).__name__}: {error}); is it whole?"
         ) from None
     return {name: content[name] for name in names if name in content}
-
-
-def answer() -> None:
-    """What the child of ``_read_apart`` does."""
-    what, path = sys.argv[1], Path(sys.argv[2])
-    try:
-        content: dict[str, Any] = {"value": _words(path) if what == "words" else _lists(path)}
-    except RanktagError as error:
-        content = {"error": str(error)}
-    json.dump(content, sys.stdout)

@@ -1,52 +1,62 @@
-"""labelme, the desktop tool (JSON): tag lists from the polygons, boxes, circles and masks that people drew."""
+"""labelme, the desktop tool (JSON).
+
+SOURCE is a folder, searched recursively, or one file.
+
+image_id is the path of the annotated image (imagePath) below --images. Where
+imagePath is no image, or leads out of --images, the image beside the JSON file
+is taken. Names are put in lower case, in Unicode normal form C, with single
+spaces; tags in one list only are reported as rare: mend them with --aliases, or
+leave them out with --min-count. An object's size is the area of its polygon,
+box, circle or mask, in pixels; shapes of one group_id are parts of one object;
+points and lines have no area and come last. __ignore__ and _background_ are
+dropped.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import os.path
 import posixpath
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ranktag.config import LabelmeConfig
-from ranktag.tags.annotations.builder import Prepared
+from ranktag.config import setting
+from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import (
     BrokenFile,
-    count_mask,
     files_below,
     image_suffixes,
     is_image_name,
     number,
-    read_bytes,
+    read_json,
 )
 from ranktag.tags.annotations.names import normal_name, read_aliases
-from ranktag.tags.annotations.objects import (
-    AnnotatedObject,
-    Point,
-    add_objects,
-    box_area,
-    polygon_area,
-    refuse_missing_size,
-)
+from ranktag.tags.annotations.objects import AnnotatedObject, Point, add_objects, box_area, mask_area, polygon_area
+from ranktag.tags.readers._labelme import LabelmeConfig, refuse_missing_size, tag_of
 
+# Labels that the tool itself gives a meaning: they name no object.
 RESERVED = ("__ignore__", "_background_")
-"""Labels that the tool itself gives a meaning: they name no object."""
 
 
-def prepare_labelme_json(
-    source: Path, config: LabelmeConfig, aliases: Path | None = None, images: Path | None = None
-) -> Prepared:
+@dataclass(frozen=True)
+class LabelmeJsonConfig(LabelmeConfig):
+    """Settings of tag lists from LabelMe's desktop tool."""
+
+    images: Path | None = setting(None, "the folder of images that image_id is relative to", when_none="SOURCE")
+
+
+def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
     """Tag lists of a folder of labelme files (searched recursively) or of one file.
 
     ``image_id`` is the path of the annotated image (``imagePath``, which is relative
-    to the JSON file) below ``images``, by default ``source`` itself; with
+    to the JSON file) below ``config.images``, by default ``source`` itself; with
     ``image_id='name'`` it is the image's name. An ``imagePath`` that is no image, or
-    leads out of ``images``, gives way to the image beside the JSON file, if there is one.
+    leads out of that folder, gives way to the image beside the JSON file, if there is one.
 
     An object's size is the area of its polygon, box, circle or mask, in pixels;
     shapes that share a ``group_id`` are parts of one object. Points and lines have no
@@ -55,36 +65,26 @@ def prepare_labelme_json(
 
     Raises RanktagError: no JSON file, no usable shape in any.
     """
-    alias = read_aliases(aliases)
+    aliases = read_aliases(config.aliases)
     folder, files, _ = files_below(Path(source), ".json")
-    prepared = Prepared(config.prefix or "")
+    builder = TagListBuilder(config.prefix)
     for path in files:
         name = path.relative_to(folder).as_posix()
         try:
             annotation = read_json(path)
             if not isinstance(annotation, dict) or not isinstance(annotation.get("shapes"), list):
                 raise BrokenFile("is no labelme annotation (it has no list 'shapes')")
-            image_id = _image_id(annotation, path, Path(images or folder), config)
-            refuse_missing_size(annotation.get("imageWidth"), annotation.get("imageHeight"), config, prepared, name)
-            objects = _objects(annotation["shapes"], alias, prepared)
-            add_objects(prepared, image_id, objects, config.order)
+            image_id = _image_id(annotation, path, Path(config.images or folder), config)
+            refuse_missing_size(annotation.get("imageWidth"), annotation.get("imageHeight"), config, builder, name)
+            objects = _objects(annotation["shapes"], aliases, builder)
+            add_objects(builder, image_id, objects, config.order)
         except BrokenFile as error:
-            prepared.skip(name, error)
-    prepared.drop_rare(config.min_count)
-    return prepared.checked(source, "object of the labelme desktop tool's form")
+            builder.skip(name, error)
+    builder.drop_rare(config.min_count)
+    return builder.checked(source, "object of the labelme desktop tool's form")
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's value. Raises BrokenFile."""
-    try:
-        return json.loads(read_bytes(path))
-    except RecursionError:
-        raise BrokenFile("is nested too deeply") from None
-    except ValueError as error:
-        raise BrokenFile(f"is not JSON ({error})") from None
-
-
-def _image_id(annotation: Mapping[str, Any], path: Path, images: Path, config: LabelmeConfig) -> str:
+def _image_id(annotation: Mapping[str, Any], path: Path, images: Path, config: LabelmeJsonConfig) -> str:
     name = annotation.get("imagePath")
     name = name.replace("\\", "/") if isinstance(name, str) else ""
     if not is_image_name(name):
@@ -120,32 +120,27 @@ def _relative(path: Path, folder: Path) -> str | None:
     return None if relative == ".." or relative.startswith("../") else relative
 
 
-def _objects(shapes: list[Any], alias: Mapping[str, str], prepared: Prepared) -> list[AnnotatedObject]:
+def _objects(shapes: list[Any], aliases: Mapping[str, str], builder: TagListBuilder) -> list[AnnotatedObject]:
     objects = []
     for shape in shapes:
         label = shape.get("label") if isinstance(shape, dict) else None
         name = normal_name(label) if isinstance(label, str) else ""
-        tag = alias.get(name, name)
         if name in RESERVED:
-            prepared.drop(f"objects labelled {name}")
-        elif not name:
-            prepared.drop("objects without a name")
-        elif not tag:
-            prepared.drop("objects left out by the aliases")
-        else:
-            objects.append(AnnotatedObject(tag, _area(shape, prepared), shape.get("group_id")))
+            builder.drop(f"objects labelled {name}")
+        elif tag := tag_of(name, aliases, builder):
+            objects.append(AnnotatedObject(tag, _area(shape, builder), shape.get("group_id")))
     return objects
 
 
-def _area(shape: Mapping[str, Any], prepared: Prepared) -> float | None:
+def _area(shape: Mapping[str, Any], builder: TagListBuilder) -> float | None:
     """Area in pixels."""
     kind = shape.get("shape_type") or "polygon"
     points = _points(shape.get("points"))
     if kind == "mask":
         try:
-            return count_mask(base64.b64decode(shape.get("mask") or "", validate=True))
+            return mask_area(base64.b64decode(shape.get("mask") or "", validate=True))
         except (BrokenFile, binascii.Error, TypeError, ValueError):
-            prepared.note("masks that are not readable, their boxes were used", shape["label"])
+            builder.note("masks that are not readable, their boxes were used", shape["label"])
             kind = "rectangle"
     if kind == "rectangle" and len(points) == 2:
         return box_area(points[0], points[1])

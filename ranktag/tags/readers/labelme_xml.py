@@ -1,4 +1,16 @@
-"""LabelMe, the web tool (XML): tag lists from the polygons, boxes and masks that people drew."""
+"""LabelMe, the web tool (XML).
+
+SOURCE is an Annotations folder, searched recursively, or one file. Folders
+named annotationCache (templates and drafts) are not entered.
+
+image_id is folder/filename as the annotation gives them, the image's path below
+LabelMe's Images. Files for the same image are several people's lists. Deleted
+objects are dropped. Names are put in lower case, in Unicode normal form C, with
+single spaces; tags in one list only are reported as rare: mend them with
+--aliases, or leave them out with --min-count. An object's size is the area of its
+polygon, mask (in Masks, beside Annotations) or box, in pixels; objects without
+one come last.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +19,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranktag.config import LabelmeConfig
-from ranktag.tags.annotations.builder import Prepared
-from ranktag.tags.annotations.files import (
-    BrokenFile,
-    count_mask,
-    files_below,
-    is_image_name,
-    number,
-    read_bytes,
-    read_xml,
-    text_of,
-)
+from ranktag.tags.annotations.builder import TagListBuilder
+from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name, number, read_bytes
 from ranktag.tags.annotations.names import normal_name, read_aliases
-from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, box_area, polygon_area, refuse_missing_size
+from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, box_area, mask_area, polygon_area
+from ranktag.tags.annotations.xml import read_xml, text_of
+from ranktag.tags.readers._labelme import LabelmeConfig, refuse_missing_size, tag_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
+# Folder of the web tool's templates and drafts; no annotation is only there.
 CACHE = "annotationCache"
-"""Folder of the web tool's templates and drafts; no annotation is only there."""
 
 
-def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | None = None) -> Prepared:
+def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
     """Tag lists of a LabelMe ``Annotations`` folder (searched recursively) or of one file.
 
     ``image_id`` is ``folder/filename`` as the annotation gives them, which is the
@@ -44,10 +48,10 @@ def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | Non
 
     Raises RanktagError: no XML file, no usable object in any.
     """
-    alias = read_aliases(aliases)
+    aliases = read_aliases(config.aliases)
     folder, files, cached = files_below(Path(source), ".xml", without=(CACHE,))
-    prepared = Prepared(config.prefix or "")
-    prepared.drop(f"files in {CACHE}, the web tool's templates and drafts", cached)
+    builder = TagListBuilder(config.prefix)
+    builder.drop(f"files in {CACHE}, the web tool's templates and drafts", cached)
     for path in files:
         name = path.relative_to(folder).as_posix()
         try:
@@ -56,17 +60,17 @@ def prepare_labelme_xml(source: Path, config: LabelmeConfig, aliases: Path | Non
                 raise BrokenFile(f"is no LabelMe annotation (its root element is <{root.tag[:40]}>)")
             image_id = _image_id(root, config)
             refuse_missing_size(
-                text_of(root, "imagesize/ncols"), text_of(root, "imagesize/nrows"), config, prepared, name
+                text_of(root, "imagesize/ncols"), text_of(root, "imagesize/nrows"), config, builder, name
             )
-            objects = _objects(root, path, alias, prepared)
-            add_objects(prepared, image_id, objects, config.order)
+            objects = _objects(root, path, aliases, builder)
+            add_objects(builder, image_id, objects, config.order)
         except BrokenFile as error:
-            prepared.skip(name, error)
+            builder.skip(name, error)
             continue
         if guessed:
-            prepared.note("files that are not UTF-8, read as Windows-1252", name)
-    prepared.drop_rare(config.min_count)
-    return prepared.checked(source, "object of the LabelMe web tool's form")
+            builder.note("files that are not UTF-8, read as Windows-1252", name)
+    builder.drop_rare(config.min_count)
+    return builder.checked(source, "object of the LabelMe web tool's form")
 
 
 def _image_id(root: Element, config: LabelmeConfig) -> str:
@@ -81,32 +85,26 @@ def _image_id(root: Element, config: LabelmeConfig) -> str:
     return path.lstrip("/")
 
 
-def _objects(root: Element, path: Path, alias: Mapping[str, str], prepared: Prepared) -> list[AnnotatedObject]:
+def _objects(root: Element, path: Path, aliases: Mapping[str, str], builder: TagListBuilder) -> list[AnnotatedObject]:
     objects = []
     for thing in root.findall("object"):
-        name = normal_name(text_of(thing, "name"))
-        tag = alias.get(name, name)
         if text_of(thing, "deleted") == "1":
-            prepared.drop("objects marked deleted")
-        elif not name:
-            prepared.drop("objects without a name")
-        elif not tag:
-            prepared.drop("objects left out by the aliases")
-        else:
-            objects.append(AnnotatedObject(tag, _area(thing, path, prepared)))
+            builder.drop("objects marked deleted")
+        elif tag := tag_of(normal_name(text_of(thing, "name")), aliases, builder):
+            objects.append(AnnotatedObject(tag, _area(thing, path, builder)))
     return objects
 
 
-def _area(thing: Element, path: Path, prepared: Prepared) -> float | None:
+def _area(thing: Element, path: Path, builder: TagListBuilder) -> float | None:
     points = [(number(text_of(point, "x")), number(text_of(point, "y"))) for point in thing.findall("polygon/pt")]
     if points:
         return polygon_area([(x, y) for x, y in points if x is not None and y is not None])
     mask = _mask_file(path, text_of(thing, "segm/mask"))
     if mask is not None:
         try:
-            return count_mask(read_bytes(mask))
+            return mask_area(read_bytes(mask))
         except BrokenFile:
-            prepared.note("masks that are not readable, their boxes were used", mask.name)
+            builder.note("masks that are not readable, their boxes were used", mask.name)
     xmin, ymin, xmax, ymax = (
         number(text_of(thing, f"segm/box/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")
     )

@@ -1,25 +1,51 @@
-"""PASCAL VOC 2007 to 2012: tag lists from the objects' boxes."""
+"""PASCAL VOC 2007 to 2012, and data sets laid out like it.
+
+SOURCE is a folder such as VOCdevkit/VOC2007, or a devkit with one of them.
+
+The tags of an image are the classes of its boxes, each once. image_id is the
+path below JPEGImages (000005.jpg: the annotation's name with the extension of
+its <filename>). The splits are those of ImageSets/Main; images in none of its
+train, val and test are left out (trainval counts as train where there is
+neither train nor val), and without such lists no split is written.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranktag.config import VocConfig
+from ranktag.config import setting
 from ranktag.errors import RanktagError
-from ranktag.tags.annotations.builder import Prepared
-from ranktag.tags.annotations.files import BrokenFile, files_below, image_size, number, read_xml, text_of
-from ranktag.tags.annotations.objects import AnnotatedObject, add_objects
+from ranktag.tags.annotations.builder import TagListBuilder
+from ranktag.tags.annotations.files import BrokenFile, files_below, number
+from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, image_size
+from ranktag.tags.annotations.settings import ReaderConfig
+from ranktag.tags.annotations.xml import read_xml, text_of
 from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-def prepare_voc(source: Path, config: VocConfig) -> Prepared:
+@dataclass(frozen=True)
+class VocConfig(ReaderConfig):
+    """Settings of tag lists from PASCAL VOC."""
+
+    order: str = setting(
+        "largest",
+        "what ranks the classes: the area of the largest box (largest); the greatest area x (1 - r), r being the "
+        "distance of the box's middle from the image's over that of a corner (central); their order in the file "
+        "(annotation)",
+        choices=("largest", "annotation", "central"),
+    )
+    difficult: str = setting("drop", "what becomes of objects marked difficult", choices=("keep", "drop"))
+
+
+def read(source: Path, config: VocConfig) -> TagListBuilder:
     """Tag lists of a folder such as ``VOCdevkit/VOC2007``, or of a devkit that holds one such folder.
 
     ``image_id`` is the image's path below ``JPEGImages``. Where ``ImageSets/Main``
@@ -32,10 +58,10 @@ def prepare_voc(source: Path, config: VocConfig) -> Prepared:
     folder = voc_folder(Path(source))
     split = read_splits(folder / "ImageSets" / "Main")
     _, files, _ = files_below(folder / "Annotations", ".xml")
-    prepared = Prepared(config.prefix or "")
+    builder = TagListBuilder(config.prefix)
     for path in files:
         if split and path.stem not in split:
-            prepared.drop("images that are in no split of ImageSets/Main")
+            builder.drop("images that are in no split of ImageSets/Main")
             continue
         try:
             root, _ = read_xml(path)
@@ -43,12 +69,12 @@ def prepare_voc(source: Path, config: VocConfig) -> Prepared:
                 raise BrokenFile(f"is no PASCAL VOC annotation (its root element is <{root.tag[:40]}>)")
             suffix = os.path.splitext(text_of(root, "filename"))[1] or ".jpg"
             add_objects(
-                prepared, path.stem + suffix, _objects(root, config, prepared), config.order, split.get(path.stem)
+                builder, path.stem + suffix, _objects(root, config, builder), config.order, split.get(path.stem)
             )
         except BrokenFile as error:
-            prepared.skip(f"Annotations/{path.name}", error)
-    _count_missing(split, {path.stem for path in files}, prepared)
-    return prepared.checked(folder / "Annotations", "object of PASCAL VOC's form")
+            builder.skip(f"Annotations/{path.name}", error)
+    _count_missing(split, {path.stem for path in files}, builder)
+    return builder.checked(folder / "Annotations", "object of PASCAL VOC's form")
 
 
 def voc_folder(source: Path) -> Path:
@@ -70,7 +96,7 @@ def voc_folder(source: Path) -> Path:
 
 
 def read_splits(folder: Path) -> Mapping[str, str]:
-    """Image name (without extension) -> 'train', 'val' or 'test', from ``train.txt`` and so on; empty without such files."""
+    """Image name (without extension) -> 'train', 'val' or 'test', from ``train.txt`` and so on; empty without them."""
     lists = {part: _read_names(folder / f"{part}.txt") for part in (*SPLITS, "trainval")}
     if lists["train"] is None and lists["val"] is None:
         lists["train"] = lists["trainval"]
@@ -94,35 +120,38 @@ def _read_names(path: Path) -> list[str] | None:
         raise RanktagError(f"{path}: cannot be read as a list of image names; is it whole?") from None
 
 
-def _count_missing(split: Mapping[str, str], annotated: set[str], prepared: Prepared) -> None:
+def _count_missing(split: Mapping[str, str], annotated: set[str], builder: TagListBuilder) -> None:
     for part in SPLITS:
         names = [name for name, its_part in split.items() if its_part == part]
         missing = [name for name in names if name not in annotated]
         if len(missing) == len(names):
             # The annotations of the test images of 2008 to 2012 were never published.
-            prepared.drop(f"images of {part}, none of which is annotated", len(missing))
+            builder.drop(f"images of {part}, none of which is annotated", len(missing))
         else:
             for name in missing:
-                prepared.skip(f"Annotations/{name}.xml", f"is not there, though {part}.txt names it")
+                builder.skip(f"Annotations/{name}.xml", f"is not there, though {part}.txt names it")
 
 
-def _objects(root: Element, config: VocConfig, prepared: Prepared) -> list[AnnotatedObject]:
+def _objects(root: Element, config: VocConfig, builder: TagListBuilder) -> list[AnnotatedObject]:
     """The objects of one annotation that are kept, with the sizes that ``config.order`` goes by."""
     image = _image_size(root) if config.order == "central" else None
     objects = []
     for thing in root.findall("object"):
         name = text_of(thing, "name")
         if not name:
-            prepared.drop("objects without a name")
+            builder.drop("objects without a name")
         elif config.difficult == "drop" and text_of(thing, "difficult") == "1":
-            prepared.drop("objects marked difficult")
+            builder.drop("objects marked difficult")
         else:
             objects.append(AnnotatedObject(name, _box_size(thing, image)))
     return objects
 
 
 def _box_size(thing: Element, image: tuple[float, float] | None) -> float | None:
-    """Area of the box in pixels, its edges included; times ``central_weight`` if the image's width and height are given."""
+    """Area of the box in pixels, its edges included; times ``central_weight`` if the image's size is given.
+
+    None if a corner is missing.
+    """
     corners = [number(text_of(thing, f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")]
     if any(corner is None for corner in corners):
         return None
@@ -133,7 +162,7 @@ def _box_size(thing: Element, image: tuple[float, float] | None) -> float | None
 
 
 def central_weight(x: float, y: float, width: float, height: float) -> float:
-    """1 - r, r the distance of (x, y) from the middle of the image over that of a corner from it; 0 outside of the image.
+    """1 - r, r the distance of (x, y) from the image's middle over that of a corner from it; 0 outside of the image.
 
     So a box in the middle counts with its whole area, one whose middle is half way
     to a corner with half of it.

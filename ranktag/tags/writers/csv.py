@@ -1,0 +1,3 @@
+"""The same as long."""
+
+from ranktag.tags.writers.long import write as write
