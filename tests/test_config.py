@@ -7,21 +7,28 @@ import json
 import math
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ranktag import config
+from ranktag import config, registry
 from ranktag.config import Config, DecodingConfig, TrainingConfig
 from ranktag.errors import RanktagError
 
-CONFIGS = [c for c in vars(config).values() if isinstance(c, type) and issubclass(c, Config) and c is not Config]
+READERS = "ranktag.tags.readers"
+CONFIGS = [
+    *(c for c in vars(config).values() if isinstance(c, type) and issubclass(c, Config) and c is not Config),
+    *{typing.get_type_hints(registry.load(READERS, name).read)["config"]: None for name in registry.names(READERS)},
+]
+# Settings that have to be given.
+GIVEN = {"HwangGraumanConfig": {"words": "voc.mat"}}
 FIELDS = [pytest.param(c, f, id=f"{c.__name__}.{f.name}") for c in CONFIGS for f in dataclasses.fields(c)]
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_defaults_are_allowed_and_plain(kind: type[Config]) -> None:
-    made = kind()
+    made = kind(**GIVEN.get(kind.__name__, {}))
     assert json.loads(json.dumps(made.to_dict())) == made.to_dict()
     assert made.replace() == made
 
@@ -39,7 +46,7 @@ def test_every_setting_says_what_it_is_and_what_none_stands_for(
     hint = typing.get_type_hints(kind)[field.name]
     if isinstance(hint, types.UnionType):
         (hint,) = (t for t in typing.get_args(hint) if t is not type(None))
-    assert hint in (bool, int, float, str)
+    assert hint in (bool, int, float, str, Path)
 
 
 @pytest.mark.parametrize(

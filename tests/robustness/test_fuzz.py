@@ -11,7 +11,6 @@ from faults import Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ranktag.config import TableConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache import store as feature_store
 from ranktag.feature_cache.inspection import inspect_cache
@@ -22,7 +21,7 @@ from ranktag.images.listing import list_images
 from ranktag.models.checkpoint import load_checkpoint, read_tensors
 from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.predictions import read_predictions
-from ranktag.tags.readers.csv import prepare_csv
+from ranktag.tags.readers import csv as any_table
 
 # reader -> (what reads a file, the sound file within a place)
 TEXT_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -30,7 +29,7 @@ TEXT_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "long predictions": (read_predictions, "predictions.csv"),
     "wide predictions": (read_predictions, "tags.csv"),
     "an image list": (list_images, "tags.csv"),
-    "any table": (lambda path: prepare_csv(path, TableConfig()), "tags.csv"),
+    "any table": (lambda path: any_table.read(path, any_table.TableConfig()), "tags.csv"),
 }
 BINARY_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a cache": (open_features, "cache.h5"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -14,4 +15,5 @@ def write(images: Iterable[PredictedImage], file: TextIO) -> None:
     for image_id, tags in images:
         file.write(one_line(image_id) + "\n")
         for rank, (tag, probability) in enumerate(tags, 1):
-            file.write(f"{rank:4}  {one_line(tag):24} {probability:6.1%}\n")
+            percent = "" if math.isnan(probability) else f"{probability:6.1%}"
+            file.write(f"{rank:4}  {one_line(tag):24} {percent}".rstrip(" ") + "\n")

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from outcome import Outcome
 from real_data import DATA
 
-from ranktag.config import TableConfig
 from ranktag.errors import RanktagError
 from ranktag.tags.lists import TagLists, read_tag_lists, write_tag_lists
-from ranktag.tags.readers.csv import prepare_csv
+from ranktag.tags.readers.csv import TableConfig, read
 
 Ranktag = Callable[..., Outcome]
 
@@ -74,13 +73,13 @@ ROWS = "photo,word,rank,score,who\na,car,2,0.5,x\na,dog,1,0.9,x\nb,,,,x\na,sky,,
 )
 def test_one_row_a_tag(tmp_path: Path, options: dict[str, str], lists: dict[str, Any]) -> None:
     config = TableConfig(image_column="photo", tag_column="word", **options)
-    assert prepare_csv(table(tmp_path, ROWS), config).lists == lists
+    assert read(table(tmp_path, ROWS), config).lists == lists
 
 
 def test_long_splits(tmp_path: Path, ranktag: Ranktag) -> None:
     source = table(tmp_path, "i,t,s\na,car,train\na,dog,train\nb,car,test\n")
     config = TableConfig(image_column="i", tag_column="t", split_column="s")
-    assert prepare_csv(source, config).split == {"a": "train", "b": "test"}
+    assert read(source, config).split == {"a": "train", "b": "test"}
     table(tmp_path, "i,t,s\na,car,train\na,dog,test\n")
     columns = ("--image-column", "i", "--tag-column", "t", "--split-column", "s")
     ranktag("prepare", "csv", source, "-o", tmp_path / "t.csv", *columns).assert_refused(
@@ -156,11 +155,11 @@ def test_a_tag_list_file_goes_through_unchanged(
     )
     known = read_tag_lists(folder / "a.csv").lists
     try:
-        prepared = prepare_csv(folder / "a.csv", TableConfig())
+        builder = read(folder / "a.csv", TableConfig())
     except RanktagError:
         assert not any(tags for people in known.values() for tags in people)
         return
-    assert prepared.lists == known
+    assert builder.lists == known
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -170,8 +169,8 @@ def test_fuzzed_tables_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
     (folder / "a.csv").write_bytes(content)
     for config in (TableConfig(), TableConfig(tag_column="tags", rank_column="tags")):
         try:
-            prepared = prepare_csv(folder / "a.csv", config)
+            builder = read(folder / "a.csv", config)
         except RanktagError:
             continue
-        prepared.write(folder / "t.csv")
-        assert read_tag_lists(folder / "t.csv").lists == prepared.lists
+        builder.write(folder / "t.csv")
+        assert read_tag_lists(folder / "t.csv").lists == builder.lists

@@ -13,10 +13,9 @@ from outcome import Outcome
 from real_data import DATA
 from scipy.io import savemat
 
-from ranktag.config import PrepareConfig
 from ranktag.errors import RanktagError
 from ranktag.tags.lists import read_tag_lists
-from ranktag.tags.readers.hwang_grauman import prepare_hwang_grauman, read_words
+from ranktag.tags.readers.hwang_grauman import HwangGraumanConfig, read, read_words
 
 SHARED = DATA / "hwang_grauman"
 Ranktag = Callable[..., Outcome]
@@ -71,11 +70,9 @@ def test_files_by_name_words_as_text_and_no_split_in_the_name(release: Path, tmp
     words = tmp_path / "vocab.txt"
     words.write_text("\n".join(WORDS), encoding="utf-8")
     (release / "train.mat").rename(release / "everything.mat")
-    prepared = prepare_hwang_grauman(
-        [release / "everything.mat", release / "test.mat"], words, PrepareConfig(prefix="p/")
-    )
-    assert list(prepared.lists) == ["p/000005.jpg", "p/000007.jpg", "p/000009.jpg", "p/000001.jpg"]
-    assert prepared.tag_lists.split is None
+    builder = read([release / "everything.mat", release / "test.mat"], HwangGraumanConfig(words=words, prefix="p/"))
+    assert list(builder.lists) == ["p/000005.jpg", "p/000007.jpg", "p/000009.jpg", "p/000001.jpg"]
+    assert builder.tag_lists.split is None
 
 
 @pytest.mark.parametrize("number", [0, 5, -1, 1.5, float("inf"), float("nan")])
@@ -107,7 +104,7 @@ def test_files_of_another_layout(tmp_path: Path, content: dict[str, Any], reason
     (tmp_path / "vocab.txt").write_text("car", encoding="utf-8")
     savemat(tmp_path / "train.mat", content)
     with pytest.raises(RanktagError) as refusal:
-        prepare_hwang_grauman([tmp_path / "train.mat"], tmp_path / "vocab.txt", PrepareConfig())
+        read([tmp_path / "train.mat"], HwangGraumanConfig(words=tmp_path / "vocab.txt"))
     assert reason in str(refusal.value)
     assert "train.mat" in str(refusal.value)
 
@@ -173,10 +170,12 @@ def test_damaged_files_end_in_one_line_even_where_scipy_crashes(release: Path) -
             damaged[rng.randrange(128, len(good))] = rng.choice((0, 1, 127, 128, 255))
         path = release / "damaged.mat"
         path.write_bytes(damaged[: rng.randrange(len(good))] if index % 4 == 0 else damaged)
+        message = ""
         try:
-            prepare_hwang_grauman([path], words, PrepareConfig())
+            read([path], HwangGraumanConfig(words=words))
         except RanktagError as error:
-            assert "\n" not in str(error)
+            message = str(error)
+        assert "\n" not in message
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="Hwang and Grauman's vocabulary is not beside the project")

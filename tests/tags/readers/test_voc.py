@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from outcome import Outcome
 from real_data import DATA
 
-from ranktag.config import VocConfig
 from ranktag.errors import RanktagError
 from ranktag.tags.lists import read_tag_lists
-from ranktag.tags.readers.voc import central_weight, prepare_voc
+from ranktag.tags.readers.voc import VocConfig, central_weight, read
 
 SHARED = DATA / "voc2007"
 Ranktag = Callable[..., Outcome]
@@ -56,21 +55,23 @@ BOXES: tuple[Box, ...] = (("dog", 46, 46, 55, 55), ("cat", 71, 71, 100, 100), ("
     [
         ("annotation", ("dog", "cat")),
         ("largest", ("cat", "dog")),
-        # Middle of the first dog: (50, 50), weight 1, 100; of the cat: (85, 85), weight 1 - 35/50, 270; of the second dog: 400 x 0.2.
+        # Middle of the first dog: (50, 50), weight 1, 100; of the cat: (85, 85), weight 1 - 35/50, 270;
+        # of the second dog: 400 x 0.2.
         ("central", ("cat", "dog")),
     ],
 )
 def test_orders(tmp_path: Path, order: str, tags: tuple[str, ...]) -> None:
-    prepared = prepare_voc(devkit(tmp_path, {"000005": annotation(*BOXES)}), VocConfig(order=order))
-    assert prepared.lists == {"000005.jpg": [tags]}
-    assert prepared.dropped["repeats of a tag in its list"] == 1
+    builder = read(devkit(tmp_path, {"000005": annotation(*BOXES)}), VocConfig(order=order))
+    assert builder.lists == {"000005.jpg": [tags]}
+    assert builder.dropped["repeats of a tag in its list"] == 1
 
 
 def test_central_differs_from_largest(tmp_path: Path) -> None:
-    # sofa: 40 x 40 = 1600 with its middle at (20, 20): weight 1 - 30/50 = 0.4, 640. person: 30 x 30 = 900 in the middle.
+    # sofa: 40 x 40 = 1600 with its middle at (20, 20): weight 1 - 30/50 = 0.4, 640.
+    # person: 30 x 30 = 900 in the middle.
     root = devkit(tmp_path, {"1": annotation(("sofa", 1, 1, 40, 40), ("person", 36, 36, 65, 65))})
-    assert prepare_voc(root, VocConfig(order="largest")).lists["1.jpg"] == [("sofa", "person")]
-    assert prepare_voc(root, VocConfig(order="central")).lists["1.jpg"] == [("person", "sofa")]
+    assert read(root, VocConfig(order="largest")).lists["1.jpg"] == [("sofa", "person")]
+    assert read(root, VocConfig(order="central")).lists["1.jpg"] == [("person", "sofa")]
 
 
 def test_central_weight_is_1_in_the_middle_one_half_half_way_and_0_in_a_corner() -> None:
@@ -82,10 +83,10 @@ def test_central_weight_is_1_in_the_middle_one_half_half_way_and_0_in_a_corner()
 
 def test_difficult_objects(tmp_path: Path) -> None:
     root = devkit(tmp_path, {"1": annotation(*BOXES, difficult=("cat",))})
-    dropped = prepare_voc(root, VocConfig())
+    dropped = read(root, VocConfig())
     assert dropped.lists["1.jpg"] == [("dog",)]
     assert dropped.dropped["objects marked difficult"] == 1
-    assert prepare_voc(root, VocConfig(difficult="keep")).lists["1.jpg"] == [("cat", "dog")]
+    assert read(root, VocConfig(difficult="keep")).lists["1.jpg"] == [("cat", "dog")]
 
 
 def test_splits_of_the_devkit(tmp_path: Path, ranktag: Ranktag) -> None:
@@ -107,19 +108,19 @@ def test_splits_of_the_devkit(tmp_path: Path, ranktag: Ranktag) -> None:
 
 
 def test_a_split_without_any_annotation_is_counted_not_broken(tmp_path: Path) -> None:
-    prepared = prepare_voc(devkit(tmp_path, {"1": annotation(*BOXES)}, train="1", test="8\n9"), VocConfig())
-    assert prepared.exit_code == 0
-    assert prepared.dropped["images of test, none of which is annotated"] == 2
+    builder = read(devkit(tmp_path, {"1": annotation(*BOXES)}, train="1", test="8\n9"), VocConfig())
+    assert builder.exit_code == 0
+    assert builder.dropped["images of test, none of which is annotated"] == 2
 
 
 def test_trainval_counts_as_train_only_where_there_is_neither(tmp_path: Path) -> None:
-    prepared = prepare_voc(devkit(tmp_path, {"1": annotation(*BOXES)}, trainval="1"), VocConfig())
-    assert prepared.split == {"1.jpg": "train"}
+    builder = read(devkit(tmp_path, {"1": annotation(*BOXES)}, trainval="1"), VocConfig())
+    assert builder.split == {"1.jpg": "train"}
 
 
 def test_the_extension_is_the_annotations_and_the_prefix_goes_first(tmp_path: Path) -> None:
     root = devkit(tmp_path, {"1": annotation(*BOXES, name="whatever.PNG")})
-    assert list(prepare_voc(root, VocConfig(prefix="JPEGImages/")).lists) == ["JPEGImages/1.PNG"]
+    assert list(read(root, VocConfig(prefix="JPEGImages/")).lists) == ["JPEGImages/1.PNG"]
 
 
 def test_broken_annotations_are_listed_and_skipped(tmp_path: Path, ranktag: Ranktag) -> None:
@@ -139,10 +140,10 @@ def test_an_unusable_box_comes_last_and_no_size_breaks_only_central(tmp_path: Pa
         "<object>", "<object><name>cat</name></object><object>", 1
     )
     root = devkit(tmp_path, {"1": text, "2": annotation(*BOXES)})
-    prepared = prepare_voc(root, VocConfig())
-    assert prepared.lists["1.jpg"] == [("dog", "cat")]
-    assert prepared.notes["objects without an area, placed last"] == ["cat in 1.jpg"]
-    central = prepare_voc(root, VocConfig(order="central"))
+    builder = read(root, VocConfig())
+    assert builder.lists["1.jpg"] == [("dog", "cat")]
+    assert builder.notes["objects without an area, placed last"] == ["cat in 1.jpg"]
+    central = read(root, VocConfig(order="central"))
     assert central.broken == [("Annotations/1.xml", "gives no image size, which the order 'central' needs")]
     assert list(central.lists) == ["2.jpg"]
 
@@ -164,27 +165,15 @@ def test_refusals(tmp_path: Path, ranktag: Ranktag) -> None:
     assert out.read_text(encoding="utf-8") == "precious"
 
 
-def test_help_and_the_group_itself(ranktag: Ranktag, tmp_path: Path) -> None:
-    for name in ("voc", "labelme-xml", "labelme-json", "hwang-grauman", "captions", "csv"):
-        page = ranktag("prepare", name, "--help")
-        assert page.code == 0
-        assert page.out.count("\n") < 80
-        assert "image_id" in page.out
-    ranktag("prepare").assert_refused("name a format", "--download voc2007")
-    ranktag("prepare", "--quiet", "voc", tmp_path, "-o", tmp_path / "x").assert_refused(
-        "options stand behind the format"
-    )
-
-
 @pytest.mark.skipif(not SHARED.is_dir(), reason="PASCAL VOC 2007 is not beside the project")
 def test_real_annotations_give_the_published_lists(tmp_path: Path) -> None:
-    prepared = prepare_voc(SHARED / "VOCdevkit", VocConfig())
+    builder = read(SHARED / "VOCdevkit", VocConfig())
     with open(SHARED / "tags_largest_first.csv", encoding="utf-8", newline="") as file:
         expected = {row["image_id"]: (row["split"], row["tags"]) for row in csv.DictReader(file)}
     assert len(expected) == 5011
-    assert {i: (s, "|".join(prepared.lists[i][0])) for i, s in prepared.split.items() if s != "test"} == expected
-    assert len(prepared.lists) == 9963
-    assert prepared.exit_code == 0
+    assert {i: (s, "|".join(builder.lists[i][0])) for i, s in builder.split.items() if s != "test"} == expected
+    assert len(builder.lists) == 9963
+    assert builder.exit_code == 0
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -207,11 +196,11 @@ def test_fuzzed_annotations_are_read_or_listed(tmp_path_factory: pytest.TempPath
     root = devkit(folder, {"fine": annotation(*BOXES)})
     (root / "Annotations" / "fuzzed.xml").write_bytes(text)
     for order in ("largest", "central"):
-        prepared = prepare_voc(root, VocConfig(order=order))
-        prepared.write(folder / "tags.csv")
+        builder = read(root, VocConfig(order=order))
+        builder.write(folder / "tags.csv")
         back = read_tag_lists(folder / "tags.csv").lists
-        assert back == prepared.lists
-        assert ("fuzzed" in {name.split(".")[0] for name in back}) != bool(prepared.broken)
+        assert back == builder.lists
+        assert ("fuzzed" in {name.split(".")[0] for name in back}) != bool(builder.broken)
 
 
 @pytest.mark.parametrize("config", [{"order": "random"}, {"difficult": "maybe"}])

@@ -35,7 +35,9 @@ def archive(part: str, name: str) -> bytes:
     """A tar file with one annotated image of one split, in the layout of VOC 2007."""
     box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
     files = {
-        f"Annotations/{name}.xml": f"<annotation><filename>{name}.jpg</filename><object><name>car</name>{box}</object></annotation>",
+        f"Annotations/{name}.xml": (
+            f"<annotation><filename>{name}.jpg</filename><object><name>car</name>{box}</object></annotation>"
+        ),
         f"ImageSets/Main/{part}.txt": f"{name}\n",
         f"JPEGImages/{name}.jpg": "",
         **({"ImageSets/Main/trainval.txt": f"{name}\n", "ImageSets/Main/val.txt": ""} if part == "train" else {}),

@@ -1,0 +1,88 @@
+"""What a C library may do to a process on damaged input ends as a word, not as the end of the process."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ranktag.errors import RanktagError
+from ranktag.files.isolation import EndedBadly, ends_badly, run_apart
+
+
+def test_hdf5_that_crashes_or_never_returns_is_an_error() -> None:
+    # With these bytes it depends on the version of HDF5 which it is; what is made of it does not.
+    assert ends_badly(lambda: os.kill(os.getpid(), signal.SIGSEGV)) == "crashes"
+    assert ends_badly(os.abort) == "crashes"
+    assert ends_badly(lambda: all(True for _ in iter(int, 1)), seconds=1) == "never returns"
+    assert (
+        ends_badly(lambda: None)
+        == ends_badly(lambda: 1 / 0)
+        == ends_badly(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        == ""
+    )
+
+
+def test_nothing_is_forked_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
+    assert ends_badly(os.abort) == ""
+
+
+@pytest.fixture
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that a fresh interpreter can import, too."""
+    (tmp_path / "damaging.py").write_text(
+        "import os, signal, sys\n"
+        "from ranktag.errors import RanktagError\n"
+        "def double(value, other=0): return [value, 2 * value, other]\n"
+        "def refuse(path): raise RanktagError(f'{path}: is damaged; make it again')\n"
+        "def crash(): os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "def spin():\n    while True: pass\n"
+        "def leave(): sys.exit(3)\n"
+        "def raise_it(): raise ValueError('no')\n"
+        "def babble(): print('{}')\n"
+        "def pose_as_an_answer():\n    print('7', flush=True); os._exit(0)\n"
+        "def opaque(): return object()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import damaging  # type: ignore[import-not-found]  # it is written above
+
+    yield damaging
+    sys.modules.pop("damaging")
+
+
+def test_the_answer_and_the_error_of_a_function_run_apart_come_back(apart: Any) -> None:
+    assert run_apart(apart.double, 21) == [21, 42, 0]
+    assert run_apart(apart.double, "é\ud800", math.inf) == ["é\ud800", "é\ud800é\ud800", math.inf]
+    with pytest.raises(RanktagError, match="a.mat: is damaged; make it again"):
+        run_apart(apart.refuse, "a.mat")
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "code"),
+    [
+        ("crash", "crashes", -signal.SIGSEGV),
+        ("spin", "never returns", -signal.SIGXCPU),
+        ("leave", "fails", 3),
+        ("raise_it", "fails", 1),
+        ("opaque", "fails", 1),
+        ("babble", "fails", 0),
+        ("pose_as_an_answer", "fails", 0),
+    ],
+)
+def test_how_a_function_run_apart_ended(
+    apart: Any, capfd: pytest.CaptureFixture[str], name: str, how: str, code: int
+) -> None:
+    with pytest.raises(EndedBadly) as end:
+        run_apart(getattr(apart, name), seconds=1)
+    assert (end.value.how, end.value.code) == (how, code)
+    # The one line is the caller's to say.
+    assert capfd.readouterr() == ("", "")

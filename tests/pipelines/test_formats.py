@@ -1,0 +1,117 @@
+"""``--format`` of ``export-tags`` and ``ranktag tag``: the modules in ``ranktag.tags.writers``, the same for both."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import make_cache, make_tags
+from outcome import Outcome
+
+from ranktag import registry
+from ranktag.tagging import TaggedImage
+from ranktag.tags.predictions import WRITERS, read_predictions
+
+Ranktag = Callable[..., Outcome]
+FORMATS = ("csv", "json", "lines", "long", "table", "wide")
+
+# The whole of a format: this is what README shows under "Extending".
+WRITER = '''"""A sentence an image."""
+
+from collections.abc import Iterable
+from typing import TextIO
+
+from ranktag.errors import one_line
+from ranktag.tags.predictions import PredictedImage
+
+
+def write(images: Iterable[PredictedImage], file: TextIO) -> None:
+    for image in images:
+        tags = ", ".join(tag for tag, _ in image.tags)
+        file.write(one_line(f"{image.image_id} shows {tags}.") + "\\n")
+'''
+
+
+@pytest.fixture
+def run(ranktag: Ranktag, tmp_path: Path) -> Path:
+    """A folder with a cache, ``cache.h5``, and a run of a model that says two tags of every image, ``run``."""
+    ids = [f"{number}.jpg" for number in range(4)]
+    cache = make_cache(tmp_path / "cache.h5", ids)
+    split = {image_id: "val" if image_id == "3.jpg" else "train" for image_id in ids}
+    tags = make_tags(tmp_path / "tags.csv", {image_id: [["dog", "grass"]] for image_id in ids}, split)
+    trained = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", "popularity", "--quiet")
+    assert trained.code == 0, trained
+    return tmp_path
+
+
+@pytest.fixture
+def tagged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ranktag tag`` says of every photo what ``export-tags`` says of the cache's images, without a network."""
+
+    def tag_images(images: Any, folder: Path, config: Any, *, weights: Any) -> Iterator[TaggedImage]:
+        from ranktag import decode
+
+        decode(run / "cache.h5", folder, run / "said.csv", config, overwrite=True)
+        for image_id, tags in read_predictions(run / "said.csv").items():
+            yield TaggedImage(image_id, tags, "")
+        yield TaggedImage("broken.jpg", [], "is no image")
+
+    monkeypatch.setattr("ranktag.tagging.tag_images", tag_images)
+
+
+def said_by_both(ranktag: Ranktag, run: Path, name: str) -> str:
+    """What both commands write in a format: the same."""
+    output = run / f"out.{name}"
+    exported = ranktag("export-tags", run / "cache.h5", "--model", run / "run", "-o", output, "--format", name)
+    assert exported.code == 0 and str(output) in exported.out, exported
+    tagged = ranktag("tag", run / "photo.jpg", "--model", run / "run", "--format", name)
+    assert (tagged.code, tagged.err) == (1, "Error: broken.jpg: is no image\n")
+    with open(output, encoding="utf-8", newline="") as file:
+        assert file.read() == tagged.out
+    return tagged.out
+
+
+@pytest.mark.usefixtures("tagged")
+@pytest.mark.parametrize("name", FORMATS)
+def test_both_commands_write_the_same_in_every_format(ranktag: Ranktag, run: Path, name: str) -> None:
+    text = said_by_both(ranktag, run, name)
+    assert all(word in text for word in ("dog", "grass", "0.jpg", "3.jpg")) and "broken" not in text
+
+
+@pytest.mark.usefixtures("tagged")
+def test_a_module_in_the_folder_is_a_format_of_both_commands(
+    ranktag: Ranktag, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run / "writers"
+    folder.mkdir()
+    (folder / "sentences.py").write_text(WRITER, encoding="utf-8")
+    package = importlib.import_module(WRITERS)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    monkeypatch.setitem(sys.modules, f"{WRITERS}.sentences", None)
+    monkeypatch.delitem(sys.modules, f"{WRITERS}.sentences")
+    # The commands list the formats when they are imported, as a new process does.
+    for command in ("export_tags", "tag"):
+        monkeypatch.delitem(sys.modules, f"ranktag.pipelines.{command}", raising=False)
+    for command in ("export-tags", "tag"):
+        assert "sentences: a sentence an image;" in " ".join(ranktag(command, "--help").out.split())
+    assert said_by_both(ranktag, run, "sentences") == "".join(f"{n}.jpg shows dog, grass.\n" for n in range(4))
+
+
+@pytest.mark.parametrize(("command", "default"), [("export-tags", "long"), ("tag", "table")])
+def test_help_names_every_format_and_the_default(ranktag: Ranktag, command: str, default: str) -> None:
+    assert registry.names(WRITERS) == FORMATS
+    words = " ".join(ranktag(command, "--help").out.split())
+    assert (
+        "csv: the same as long; json: a list of images; lines: path, tab, tags joined by |; long: a row a tag; "
+        f"table: to read; wide: a row an image, tags joined by |. [default: {default}]"
+    ) in words
+
+
+def test_a_format_that_is_none_is_refused(ranktag: Ranktag, tmp_path: Path) -> None:
+    for command in (("export-tags", "c.h5", "-o", tmp_path / "p"), ("tag", "a.jpg")):
+        ranktag(*command, "--model", "run", "--format", "xml").assert_refused("'xml' is not one of 'csv', 'json'")
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,102 @@
+"""``ranktag prepare``: the formats are the modules in ``ranktag.tags.readers``, and every one says what it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from outcome import Outcome
+
+from ranktag import registry
+from ranktag.pipelines.prepare import READERS
+from ranktag.tags.annotations.settings import ReaderConfig
+from ranktag.tags.lists import read_tag_lists
+
+Ranktag = Callable[..., Outcome]
+FORMATS = ("captions", "csv", "hwang-grauman", "labelme-json", "labelme-xml", "voc")
+
+# The whole of a format: this is what README shows under "Extending".
+READER = '''"""Tags in lines of text: photo.jpg: dog, grass."""
+
+from pathlib import Path
+
+from ranktag.tags.annotations.builder import TagListBuilder
+from ranktag.tags.annotations.files import read_lines
+from ranktag.tags.annotations.settings import ReaderConfig
+
+
+def read(source: Path, config: ReaderConfig) -> TagListBuilder:
+    builder = TagListBuilder(config.prefix)
+    for number, line in read_lines(source):
+        image_id, _, tags = line.partition(": ")
+        builder.add(image_id, tags.split(","))
+    return builder.checked(source, "line of tags")
+'''
+
+
+@pytest.fixture
+def colon_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format ``colon-lines``: a module in a folder of its own that belongs to the readers."""
+    folder = tmp_path / "readers"
+    folder.mkdir()
+    (folder / "colon_lines.py").write_text(READER, encoding="utf-8")
+    package = importlib.import_module(READERS)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    monkeypatch.setitem(sys.modules, f"{READERS}.colon_lines", None)
+    monkeypatch.delitem(sys.modules, f"{READERS}.colon_lines")
+
+
+@pytest.mark.usefixtures("colon_lines")
+def test_a_module_in_the_folder_is_a_format(ranktag: Ranktag, tmp_path: Path) -> None:
+    assert "  colon-lines    Tags in lines of text: photo.jpg: dog, grass.\n" in ranktag("prepare", "--help").out
+    page = ranktag("prepare", "colon-lines", "--help").out
+    assert "Usage: ranktag prepare colon-lines [OPTIONS] SOURCE\n" in page and "--prefix TEXT" in page
+    (tmp_path / "a.txt").write_text("1.jpg: dog, grass\n2.jpg: cat\n", encoding="utf-8")
+    call = ("prepare", "colon-lines", tmp_path / "a.txt", "-o", tmp_path / "tags.csv")
+    done = ranktag(*call, "--prefix", "p/")
+    assert done.code == 0 and "2 images, 2 lists" in done.out, done
+    assert read_tag_lists(tmp_path / "tags.csv").lists == {"p/1.jpg": [("dog", "grass")], "p/2.jpg": [("cat",)]}
+    # It has what every format has, and its mistakes are one line without a care of its own.
+    ranktag(*call).assert_refused("exists already", "--overwrite")
+    (tmp_path / "a.txt").write_text("1.jpg: d\0g\n", encoding="utf-8")
+    ranktag(*call, "--overwrite").assert_refused("a.txt: holds a character that text files cannot hold")
+
+
+def test_help_and_the_group_itself(ranktag: Ranktag, tmp_path: Path) -> None:
+    assert registry.names(READERS) == FORMATS
+    for name in FORMATS:
+        page = ranktag("prepare", name, "--help")
+        assert page.code == 0
+        assert page.out.count("\n") < 80
+        assert "image_id" in page.out
+    ranktag("prepare").assert_refused(f"name a format ({', '.join(FORMATS)})", "--download voc2007")
+    ranktag("prepare", "--quiet", "voc", tmp_path, "-o", tmp_path / "x").assert_refused(
+        "options stand behind the format"
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_setting_of_a_format_is_an_option_and_the_page_is_the_modules_own(ranktag: Ranktag, name: str) -> None:
+    reader = registry.load(READERS, name)
+    page = ranktag("prepare", name, "--help").out
+    config = typing.get_type_hints(reader.read)["config"]
+    assert issubclass(config, ReaderConfig)
+    for setting in dataclasses.fields(config):
+        assert f"--{setting.name.replace('_', '-')} " in page
+    # The page breaks the text into lines of its own, at hyphens, too.
+    assert "".join((reader.__doc__ or "").replace("\b", "").split()) in "".join(page.split())
+
+
+def test_formats_of_several_sources_say_so(ranktag: Ranktag) -> None:
+    several = {name for name in FORMATS if "[OPTIONS] SOURCE...\n" in ranktag("prepare", name, "--help").out}
+    assert several == {"captions", "hwang-grauman"}
+
+
+def test_a_setting_without_a_default_must_be_given(ranktag: Ranktag, tmp_path: Path) -> None:
+    outcome = ranktag("prepare", "hwang-grauman", tmp_path, "-o", tmp_path / "t.csv")
+    outcome.assert_refused("Missing option '--words'")
