@@ -87,7 +87,7 @@ GAIN_OF_RANK: dict[str, Callable[[int], float]] = {
 
 
 class _Level(NamedTuple):
-    """M prefixes of one length in the tree of drawn lists: their images, the lists that stop there, and what follows."""
+    """M prefixes of one length in the tree of drawn lists: their images, the lists that stop there, what follows."""
 
     owner: Tensor
     stopped: Tensor

@@ -28,7 +28,7 @@ from ranktag.decoding.decode import decode
 from ranktag.decoding.mbr import expected_gains
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
-from ranktag.evaluation.metrics import ndcg
+from ranktag.evaluation.metrics.ndcg import ndcg
 from ranktag.feature_cache.store import open_features
 from ranktag.models.checkpoint import load_checkpoint, read_tensors
 from ranktag.models.lstm import FORMS

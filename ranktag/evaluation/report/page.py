@@ -12,25 +12,23 @@ import io
 import itertools
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ranktag.evaluation.compare import CUTOFFS, VALUES
-from ranktag.evaluation.report.text import notes, title
+from ranktag.evaluation.report.text import fixed, notes, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
+from ranktag.evaluation.scores import Score
+from ranktag.tags.lists import TagList
 from ranktag.version import __version__
 
 TEMPLATE = "page.html.jinja"
 
 
 GALLERY_IMAGES = 12
-
-
-GALLERY_METRIC = "ndcg@5"
 
 
 SHOWN_TAGS = 10
@@ -64,9 +62,12 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": _shown, "fixed": _fixed, "signed": _signed}
+    environment.filters |= {"shown": _shown, "fixed": _fixed, "heading": _heading}
     photos = {} if images is None else {i: path for i in report.image_ids if (path := _inside(images, i))}
-    best = max(report.rows, key=lambda row: row.scores[GALLERY_METRIC].value)
+    metrics = report.metrics
+    best = max(report.rows, key=lambda row: row.scores[metrics.leading.name].value)
+    compared = [score for score in metrics.scores if score.metric.compared_on_page and score.short]
+    details = [metrics.of(name) for name, metric in metrics.metrics.items() if metric.on_page == "details"]
     page = environment.get_template(TEMPLATE).render(
         report=report,
         title=title(report),
@@ -74,13 +75,15 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         findings=_findings(report, best),
         best=best,
         version=__version__,
-        cutoffs=CUTOFFS,
+        leading=metrics.leading,
+        columns=[score for score in metrics.scores if score.metric.on_page == "scores"],
+        metric_notes=" ".join(metric.note for metric in metrics.metrics.values() if metric.note),
+        details=details,
+        details_title=_heading(_and([scores[0].metric.title for scores in details])),
+        compared=compared,
         highest=_highest(report),
-        panels=[_panel(report, k) for k in CUTOFFS],
-        changes=[
-            [_change(d.scores[name]) for name in ("ndcg@1", "ndcg@3", "ndcg@5", "order_accuracy")]
-            for d in report.differences
-        ],
+        panels=[_panel(report, score) for score in metrics.scores if score.metric is metrics.leading.metric],
+        changes=[[_change(d.scores[score.name]) for score in compared] for d in report.differences],
         tag_table=_tag_table(report),
         galleries=_galleries(report, best, photos),
         photos=sum(i in photos for i in itertools.compress(report.image_ids, best.scored)),
@@ -95,12 +98,21 @@ def _shown(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in text)
 
 
+def _heading(title: str) -> str:
+    """A title as it stands at the head of a column: its first letter large."""
+    return title[:1].upper() + title[1:]
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def _fixed(number: float, digits: int = 3) -> str:
-    return DASH if math.isnan(number) else f"{number:.{digits}f}"
+    return fixed(number, digits, unknown=DASH)
 
 
 def _signed(number: float) -> str:
-    return DASH if math.isnan(number) else f"{number:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return fixed(number, sign="+", unknown=DASH).replace("-", "\N{MINUS SIGN}")
 
 
 def _highest(report: EvaluationReport) -> dict[str, float]:
@@ -110,12 +122,12 @@ def _highest(report: EvaluationReport) -> dict[str, float]:
 
 
 def _findings(report: EvaluationReport, best: Row) -> list[tuple[str, str]]:
-    """(label, what is to be said of it): the best row, and how far each other one is from it in NDCG@5."""
+    """(label, what is to be said of it): the best row, and how far each other one is from it in the leading score."""
     lines = []
     for d in report.differences:
         if best.label not in (d.first, d.second):
             continue
-        change, other = d.scores[GALLERY_METRIC], d.second if d.first == best.label else d.first
+        change, other = d.scores[report.metrics.leading.name], d.second if d.first == best.label else d.first
         value, low, high = (
             (change.value, change.low, change.high)
             if d.first == best.label
@@ -144,9 +156,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars of NDCG@k from 0 to 1."""
+    """Bars of a score from 0 to 1."""
 
-    k: int
+    label: str
     height: int
     bars: tuple[Bar, ...]
 
@@ -157,10 +169,10 @@ PANEL_WIDTH = 300
 BAR_STEP = 36
 
 
-def _panel(report: EvaluationReport, k: int) -> Panel:
+def _panel(report: EvaluationReport, shown: Score) -> Panel:
     bars = []
     for number, row in enumerate(report.table):
-        score = row.scores[f"ndcg@{k}"]
+        score = row.scores[shown.name]
         known = not math.isnan(score.low)
         bars.append(
             Bar(
@@ -173,7 +185,7 @@ def _panel(report: EvaluationReport, k: int) -> Panel:
                 people=row is report.people,
             )
         )
-    return Panel(k, len(bars) * BAR_STEP, tuple(bars))
+    return Panel(shown.label, len(bars) * BAR_STEP, tuple(bars))
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -201,8 +213,9 @@ def _tag_table(report: EvaluationReport) -> dict[str, Any]:
 
 def _galleries(report: EvaluationReport, best: Row, photos: Mapping[str, Path]) -> list[dict[str, Any]]:
     """The best, the worst and a random dozen of the images of one row; where there are photos, of those with one."""
-    values = best.values[:, VALUES.index(GALLERY_METRIC)]
-    length = best.values[:, VALUES.index("truth_length")]
+    leading = report.metrics.leading
+    values = best.values[:, report.metrics.values.index(leading.name)]
+    length = [_mean_length(people) for people in report.lists.values()]
     scored = [int(n) for n in np.flatnonzero(best.scored)]
     chosen = [n for n in scored if report.image_ids[n] in photos] or scored
     # Many images share a value: those with the longest lists say most.
@@ -218,11 +231,17 @@ def _galleries(report: EvaluationReport, best: Row, photos: Mapping[str, Path]) 
     return [
         {"name": name, "text": text, "cards": [card(n) for n in numbers[:GALLERY_IMAGES]]}
         for name, text, numbers in (
-            ("The best", "Highest NDCG@5, longest lists first", highest),
-            ("The worst", "Lowest NDCG@5, longest lists first", lowest),
+            ("The best", f"Highest {leading.label}, longest lists first", highest),
+            ("The worst", f"Lowest {leading.label}, longest lists first", lowest),
             ("A random dozen", f"Drawn with seed {report.config.seed}", random),
         )
     ]
+
+
+def _mean_length(people: Sequence[TagList]) -> float:
+    """The mean length of the lists that are not empty; 0 if all are."""
+    lengths = [len(person) for person in people if person]
+    return sum(lengths) / len(lengths) if lengths else 0.0
 
 
 def _card(report: EvaluationReport, number: int) -> dict[str, Any]:
@@ -239,7 +258,7 @@ def _card(report: EvaluationReport, number: int) -> dict[str, Any]:
             hit = tag in named and tag not in seen
             seen.add(tag)
             tags.append({"tag": tag, "hit": hit, "rank": rank.get(tag) if hit and rank.get(tag) != place else None})
-        score = float(row.values[number, VALUES.index(GALLERY_METRIC)])
+        score = float(row.values[number, report.metrics.values.index(report.metrics.leading.name)])
         rows.append(
             {
                 "label": row.label,
