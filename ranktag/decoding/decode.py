@@ -18,6 +18,7 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
+from ranktag.progress import Progress
 from ranktag.tags.predictions import Predictions, write_predictions
 
 
@@ -66,13 +67,14 @@ def decode(
     format: str = "long",
     overwrite: bool = False,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> DecodingReport:
     """Write the ranked tags of a cache's images as CSV, in the cache's order.
 
     run: a run folder, or several of one vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     format: 'long' or 'wide' (see ``ranktag.tags.predictions``). force: take features that
-    were made otherwise than those trained on.
+    were made otherwise than those trained on. progress: is told how many images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
     of different vocabularies, a split without images, or an output that exists.
@@ -94,7 +96,8 @@ def decode(
             f"{cache}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
         )
     device = choose_device(config.device)
-    ranked = rank_tags([one.model for one in checkpoints], FeatureRows(store, rows), first.longest, config, device)
+    models = [checkpoint.model for checkpoint in checkpoints]
+    ranked = rank_tags(models, FeatureRows(store, rows), first.longest, config, device, progress)
     tags = first.vocabulary.tags
     predictions: Predictions = {
         store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import RanktagError
 from ranktag.models.lstm import Ensemble, RankTagger, Tagger
 from ranktag.models.ranking import ExpectedGains, Limits, Predictor, RankedTags, mean_gains, rank_by_gain
+from ranktag.progress import Progress
 
 MOST_IMAGES_AT_ONCE = 1000
 
@@ -67,6 +68,7 @@ def rank_tags(
     longest: int,
     config: DecodingConfig,
     device: torch.device,
+    progress: Progress | None = None,
 ) -> RankedTags:
     """Ranked tags of N images by any model, in batches that fit ``config.max_memory``.
 
@@ -90,11 +92,23 @@ def rank_tags(
         limits = _limits(config, longest, v, repeats=False)
         rank = _by_gain(several, longest, limits, config, dtype)
     size = _batch_size(first, config, limits.longest)
+    batches = (features[start : start + size] for start in range(0, len(features), size))
     with torch.inference_mode(), kept_memory():
-        parts = [rank(features[start : start + size].to(device)) for start in range(0, len(features), size)]
+        parts = [rank(batch.to(device)) for batch in _counted(batches, len(features), progress or Progress())]
     if not parts:
         return RankedTags(np.empty((0, limits.longest), np.int64), np.empty((0, limits.longest), np.float32))
     return RankedTags(np.concatenate([p.tags for p in parts]), np.concatenate([p.scores for p in parts]))
+
+
+def _counted(batches: Iterable[Tensor], images: int, progress: Progress) -> Iterator[Tensor]:
+    """The batches, each done when the next is asked for."""
+    progress.begin("Decoding", images, "images")
+    try:
+        for batch in batches:
+            yield batch
+            progress.advance(len(batch))
+    finally:
+        progress.end()
 
 
 def _on(model: nn.Module, device: torch.device) -> Model:

@@ -34,6 +34,7 @@ from ranktag.evaluation.intervals import with_intervals
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.evaluation.rows import score_entry, score_people, score_tags
 from ranktag.evaluation.scores import load_metrics
+from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists
 from ranktag.tags.predictions import Predictions
 
@@ -44,8 +45,11 @@ def compare(
     config: EvaluationConfig = EvaluationConfig(),
     files: Mapping[str, Sequence[Path]] | None = None,
     tags: Path = Path("tags.csv"),
+    progress: Progress | None = None,
 ) -> EvaluationReport:
     """Compare what was read: label -> the predictions of its files. ``files`` and ``tags`` are named in the report.
+
+    progress: is told how many rows are scored.
 
     Raises RanktagError for what cannot be compared: no image in common, none with tags,
     a split that there is not.
@@ -54,7 +58,10 @@ def compare(
     entries = [Entry(label, tuple(files[label]), tuple(several)) for label, several in predictions.items()]
     metrics = load_metrics()
     expected = expected_images(entries, truth, config, tags)
-    scored = [score_entry(entry, expected, metrics, config.gain) for entry in entries]
+    scored = [
+        score_entry(entry, expected, metrics, config.gain)
+        for entry in (progress or Progress()).over(entries, "Scoring", len(entries), "rows")
+    ]
     people = score_people(expected.lists, metrics, config.gain)
     table, differences = with_intervals([*scored, *([] if people is None else [people])], len(entries), metrics, config)
     rows = table[: len(entries)]

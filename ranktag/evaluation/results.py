@@ -61,8 +61,7 @@ class Row:
     @property
     def scored(self) -> Mask:
         """Which images of the report count in this row, (images,) bool."""
-        scored: Mask = ~np.isnan(self.values).all(axis=1)
-        return scored
+        return np.logical_not(np.isnan(self.values).all(axis=1))
 
     @property
     def images(self) -> int:

@@ -30,7 +30,7 @@ FILES = (*TABLES, "metrics.json", "report.html")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raise RanktagError unless a report can be written to ``output``: a new or empty folder, or a report to replace."""
+    """Raise RanktagError unless a report can be written to ``output``: a new or empty folder, or one to replace."""
     if not output.is_dir():
         if output.exists() or output.is_symlink():
             raise RanktagError(f"{output}: is a file, the report is a folder; choose another path")

@@ -29,7 +29,7 @@ def _score_table(report: EvaluationReport) -> list[list[str]]:
     header = ["", "images", *map(_heading, shown)]
     table = [header + [f"{leading.label} by seed"] * report.has_seeds]
     for row in report.table:
-        cells = [short_reason(row.label), f"{row.images:,}", *(_score(row, score) for score in shown)]
+        cells = [short_label(row.label), f"{row.images:,}", *(_score(row, score) for score in shown)]
         spread = row.scores[leading.name].seed_std
         by_seed = f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""
         table.append(cells + [by_seed] * report.has_seeds)
@@ -54,7 +54,7 @@ def _difference_table(report: EvaluationReport) -> list[list[str]]:
     shown = [s for s in report.metrics.scores if s.metric.in_text and s.metric.interval_in_text and s.short]
     table = [["difference", "images", *(cell for score in shown for cell in (score.label, "p"))]]
     for d in report.differences:
-        cells = [f"{short_reason(d.first)} - {short_reason(d.second)}", f"{d.images:,}"]
+        cells = [f"{short_label(d.first)} - {short_label(d.second)}", f"{d.images:,}"]
         for score in shown:
             change = d.scores[score.name]
             cells += [_with_interval(change, score.metric.digits, "+"), fixed(change.p)]
@@ -66,9 +66,8 @@ def title(report: EvaluationReport) -> str:
     """What was compared with what, in a line."""
     files = len(report.rows)
     where = f", split {' and '.join(report.splits)}" if report.splits else ""
-    return one_line(
-        f"{files} {'prediction' if files == 1 else 'predictions'} against {report.tags.name}{where}: {len(report.image_ids):,} images"
-    )
+    predictions = "prediction" if files == 1 else "predictions"
+    return one_line(f"{files} {predictions} against {report.tags.name}{where}: {len(report.image_ids):,} images")
 
 
 def notes(report: EvaluationReport) -> list[str]:
@@ -78,23 +77,10 @@ def notes(report: EvaluationReport) -> list[str]:
         lines.append(f"NDCG with {report.config.gain} gain.")
     if report.untagged:
         lines.append(f"{_count(report.untagged, 'expected image')} without tags: not scored.")
-    for row in report.rows:
-        if row.missing:
-            lines.append(
-                f"{row.label}: lacks {_count(len(row.missing), 'expected image')} ({_examples(row.missing)}): not scored."
-            )
-        if row.unknown:
-            lines.append(
-                f"{row.label}: {_count(len(row.unknown), 'image')} not in the tag file ({_examples(row.unknown)}): not scored."
-            )
-        if row.not_expected:
-            lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
-        if row.empty:
-            lines.append(f"{row.label}: no tag for {_count(row.empty, 'image')}: scored 0.")
+    lines += [line for row in report.rows for line in _row_notes(row)]
     if not report.splits and report.not_in_any_file:
-        lines.append(
-            f"{_count(report.not_in_any_file, 'image')} of the tag file in no prediction file: not scored (it has no splits)."
-        )
+        nowhere = _count(report.not_in_any_file, "image")
+        lines.append(f"{nowhere} of the tag file in no prediction file: not scored (it has no splits).")
     if report.unseen is not None:
         lines.append(
             f"{_count(report.truth_tags, 'tag')} in the truth, {report.unseen:,} of them "
@@ -113,7 +99,22 @@ def notes(report: EvaluationReport) -> list[str]:
     return lines
 
 
-def short_reason(label: str) -> str:
+def _row_notes(row: Row) -> list[str]:
+    lines = []
+    if row.missing:
+        missing = _count(len(row.missing), "expected image")
+        lines.append(f"{row.label}: lacks {missing} ({_examples(row.missing)}): not scored.")
+    if row.unknown:
+        unknown = _count(len(row.unknown), "image")
+        lines.append(f"{row.label}: {unknown} not in the tag file ({_examples(row.unknown)}): not scored.")
+    if row.not_expected:
+        lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
+    if row.empty:
+        lines.append(f"{row.label}: no tag for {_count(row.empty, 'image')}: scored 0.")
+    return lines
+
+
+def short_label(label: str) -> str:
     """``label`` on one line, without its beginning if it is long: file names differ in their ends."""
     label = one_line(label)
     return label if len(label) <= 40 else "..." + label[-37:]

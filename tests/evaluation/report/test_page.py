@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ranktag.config import EvaluationConfig
-from ranktag.evaluation.compare import SCORES, compare
+from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.tags.lists import TagLists
@@ -74,7 +74,7 @@ def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
 def test_scores_intervals_and_counts_are_shown() -> None:
     report = example(people=2)
     page = render(report)
-    assert page.count('<tr class="people">') == 1 and page.count('class="most"') >= len(SCORES) - 2
+    assert page.count('<tr class="people">') == 1 and page.count('class="most"') >= len(report.metrics.scores) - 2
     for row in report.table:
         for name in ("ndcg@1", "ndcg@3", "ndcg@5", "ndcg@10", "first_tag", "f1@5"):
             estimate = row.scores[name]
@@ -142,10 +142,11 @@ def test_one_row_one_image_no_intervals() -> None:
 def test_a_browser_shows_it_without_errors_or_overflow(tmp_path: Path, width: int, rows: int) -> None:
     report = example(people=3, rows=rows)
     page = render(report, photos(tmp_path / "photos", report))
-    # The page runs in a frame of the wanted width, as a window cannot be made as narrow as a phone; a script beside it measures.
+    # A window cannot be made as narrow as a phone: the page runs in a frame, and a script beside it measures.
     measured = tmp_path / "measured.html"
     measured.write_text(
-        f"""<!DOCTYPE html><meta charset="utf-8"><body><iframe style="border:0;width:{width}px;height:900px"></iframe><script>
+        f"""<!DOCTYPE html><meta charset="utf-8"><body>
+        <iframe style="border:0;width:{width}px;height:900px"></iframe><script>
         const frame = document.querySelector("iframe");
         frame.onload = () => {{
           const page = frame.contentDocument;
@@ -159,12 +160,12 @@ def test_a_browser_shows_it_without_errors_or_overflow(tmp_path: Path, width: in
         </script></body>""",
         encoding="utf-8",
     )
-    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    outcome = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", *quiet.split(), f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000",
-         "--enable-logging=stderr", f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", measured.as_uri()],
-        capture_output=True, encoding="utf-8", timeout=120, check=True,
-    )  # fmt: skip
+    alone = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    alone += " --disable-component-update --disable-sync"
+    outputs = ["--enable-logging=stderr", f"--screenshot={tmp_path / 'page.png'}", "--dump-dom"]
+    window = [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000"]
+    command = [str(CHROMIUM), *alone.split(), *window, *outputs, measured.as_uri()]
+    outcome = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)
     console = [line for line in outcome.stderr.splitlines() if ":CONSOLE" in line]
     assert console == []
     result = re.search(r'data-result="([^"]*)"', outcome.stdout)
