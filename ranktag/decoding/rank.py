@@ -74,6 +74,8 @@ def rank_tags(
 
     models: one, or several of one vocabulary whose expected gains are averaged. features:
     (N, D) as cached, read a batch at a time. longest: tags in the longest training list.
+    progress: is told how many images are done.
+
     Raises RanktagError if more different tags are asked for than there are, and for
     several models with greedy or beam, which follow one model's list.
     """
