@@ -17,24 +17,33 @@ rounds_option = click.option(
     type=click.IntRange(1),
     default=3,
     show_default="3 rounds",
-    help="Rounds, in alternation; the medians count.",
+    help="How often each is timed, in turn; the medians are shown.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the outcome as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the result as JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Measure each stage against a reference in the same run."""
+    """Time a stage and, in the same run, a reference to compare it with."""
 
 
 @command.command("extract")
 @click.argument("images", type=FilePath, required=False)
-@click.option("--count", type=click.IntRange(1), default=256, show_default="256 images", help="Images a round.")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=256,
+    show_default="256 images",
+    help="How many images are extracted in each round.",
+)
 @rounds_option
 @config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "overwrite"))
 @json_option
 def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig, as_json: bool) -> None:
-    """Stage one, with random weights, on IMAGES (a folder or CSV; default: drawn ones)."""
+    """Time stage one, with random weights, on IMAGES: a folder or a CSV file, or else images drawn for it.
+
+    It is compared with the network alone, and with a plain loop in PyTorch.
+    """
     from ranktag.benchmarks.extraction import benchmark_extraction
 
     found = benchmark_extraction(images, config.replace(weights="random"), count=count, rounds=rounds)
@@ -50,25 +59,22 @@ def extract(images: Path | None, count: int, rounds: int, config: ExtractionConf
     click.echo(
         f"bare forward      {found.rate('bare'):8.1f} images/s   end to end is {ours / found.rate('bare'):.3f} of it"
     )
-    click.echo(
-        f"textbook loop     {found.rate('textbook'):8.1f} images/s   end to end is {ours / found.rate('textbook'):.2f} times it"
-    )
+    textbook = found.rate("textbook")
+    click.echo(f"textbook loop     {textbook:8.1f} images/s   end to end is {ours / textbook:.2f} times it")
     click.echo(f"decoding alone    {found.rate('decoding'):8.1f} images/s")
 
 
-size_options = [
-    click.option(
-        "--images", type=click.IntRange(10), default=5000, show_default="5000 images", help="Images an epoch."
-    ),
-    click.option(
-        "--vocabulary", type=click.IntRange(10), default=400, show_default="400 tags", help="V, the tags there are."
-    ),
-]
+images_option = click.option(
+    "--images", type=click.IntRange(10), default=5000, show_default="5000 images", help="How many images there are."
+)
+vocabulary_option = click.option(
+    "--vocabulary", type=click.IntRange(10), default=400, show_default="400 tags", help="How many tags there are (V)."
+)
 
 
 @command.command("train")
-@size_options[0]
-@size_options[1]
+@images_option
+@vocabulary_option
 @rounds_option
 @config_options(
     TrainingBenchmarkConfig,
@@ -76,7 +82,10 @@ size_options = [
 )
 @json_option
 def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig, as_json: bool) -> None:
-    """Stage two: an epoch against the textbook's, on made-up lists of 1 to 8 tags."""
+    """Time an epoch of training, on made-up features and lists of 1 to 8 tags.
+
+    It is compared with the model as a textbook would write it in PyTorch.
+    """
     from ranktag.benchmarks.training import benchmark_training
 
     found = benchmark_training(config, images, vocabulary, rounds)
@@ -84,7 +93,8 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
         click.echo(json.dumps(asdict(found)))
         return
     click.echo(
-        f"{found.images} images an epoch, {rounds} rounds, medians. {found.device}, {found.dtype}, batches of {config.batch_size}."
+        f"{found.images} images an epoch, {rounds} rounds, medians. "
+        f"{found.device}, {found.dtype}, batches of {config.batch_size}."
     )
     ours = found.rate("ours")
     click.echo(f"ours                    {ours:8,.0f} images/s")
@@ -99,13 +109,17 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
 
 
 @command.command("decode")
-@size_options[0]
-@size_options[1]
+@images_option
+@vocabulary_option
 @rounds_option
 @config_options(DecodingConfig, without=("decode", "gain", "num_tags", "max_tags", "allow_repeats"))
 @json_option
 def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as_json: bool) -> None:
-    """Decoding: whole batches against one image at a time, by a model trained on made-up lists."""
+    """Time decoding, by a model trained on made-up lists.
+
+    Every decoder works on whole batches; greedy and beam are compared with a textbook's
+    loop over the images.
+    """
     from ranktag.benchmarks.decoding import benchmark_decoding
 
     found = benchmark_decoding(config, images, vocabulary, rounds)
@@ -120,9 +134,11 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as
         ours, loop = found.rate(name), found.rate(f"textbook_{name}")
         plain = found.rate(f"{name}_fp32")
         click.echo(
-            f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; {found.same[name]:.2%} of the lists the same"
+            f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; "
+            f"{found.same[name]:.2%} of the lists the same"
         )
         click.echo(
-            f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; {found.same[f'{name}_fp32']:.2%} of the lists the same"
+            f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; "
+            f"{found.same[f'{name}_fp32']:.2%} of the lists the same"
         )
     click.echo(f"mbr     {found.rate('mbr'):8,.0f} images/s with {config.samples} lists drawn an image")

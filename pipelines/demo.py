@@ -30,10 +30,10 @@ from ranktag.pipelines.shared.options import (
 def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> None:
     """Run the whole path on scenes drawn on the spot, without downloading anything.
 
-    Draws scenes and made-up people's ranked tag lists, extracts features with VGG-16
-    (ImageNet weights if torch has them already, else random ones), trains, writes the
-    tags of the test scenes and compares them with tags ranked by popularity. It takes
-    two minutes or so on two cores, and the same seed gives the same tags on the same machine.
+    It draws scenes and writes made-up people's ranked tags of them, extracts features with
+    VGG-16 (ImageNet weights if torch has them already, else random ones), trains a model,
+    writes the tags of the test scenes, and compares them with tags ranked by popularity.
+    It takes about two minutes on two cores. The same seed gives the same tags on the same machine.
     """
     from ranktag.recipes.demo import run_demo
 

@@ -20,14 +20,14 @@ from ranktag.pipelines.shared.options import FilePath, config_options, overwrite
     type=FilePath,
     default=None,
     show_default="only print",
-    help="Folder for the report: metrics.csv, metrics.json, per_image.csv, per_tag.csv and report.html.",
+    help="Write a report to this folder: metrics.csv, metrics.json, per_image.csv, per_tag.csv and report.html.",
 )
 @click.option(
     "--images",
     type=FilePath,
     default=None,
     show_default="ids only",
-    help="Folder of the photos, by image id, to show in report.html.",
+    help="The folder that the image ids are paths below: its photos are shown in report.html.",
 )
 @config_options(EvaluationConfig)
 @overwrite_option
@@ -41,12 +41,12 @@ def command(
 ) -> int:
     """Compare predicted tags with people's lists.
 
-    PREDICTIONS are files of 'export-tags', one row of the table each; a folder of them
-    is one row, the mean over its files (one a seed). TAGS is the tag-list file.
+    PREDICTIONS are files that 'export-tags' wrote; each is a row of the printed table. A folder
+    of them (say, one file a seed) is one row, the mean over its files. TAGS is the tag-list file.
 
-    Scores are means over images, with 95% bootstrap intervals; every two rows are
-    compared on the images that both hold. NDCG@k, first-tag and order accuracy and the
-    lengths of the lists are printed; the report has all scores, each image's and each tag's.
+    A score is the mean over the images, with a 95% interval by bootstrap. Every two rows are
+    also compared on the images that both hold. The main scores are printed; the report (-o)
+    holds all of them, and those of each image and of each tag.
 
     The exit code is 1 if a file lacks images that it should hold.
     """
@@ -54,8 +54,9 @@ def command(
         raise click.UsageError("--images puts photos into report.html; say with -o where the report goes")
     from ranktag.evaluation.evaluate import evaluate
     from ranktag.evaluation.report.text import to_text
+    from ranktag.pipelines.shared.progress import progress
 
-    report = evaluate(predictions, tags, output, config, images, overwrite)
+    report = evaluate(predictions, tags, output, config, images, overwrite, progress(quiet=False))
     click.echo(to_text(report) + ("\n" if output is not None else ""))
     if output is not None:
         click.echo(one_line(f"The report is in {output}: open {output / 'report.html'}"))

@@ -190,27 +190,43 @@ class DecodingConfig(Config):
 
     decode: str = setting(
         "mbr",
-        "the decoder: mbr ranks tags by expected gain; greedy and beam write one likely list",
+        "the decoder: mbr ranks tags by what they are expected to earn in evaluation; "
+        "greedy and beam write one likely list",
         choices=("mbr", "greedy", "beam"),
     )
-    beam_size: int = setting(5, "lists kept at every step of beam", unit="lists", low=1, high=1000)
-    samples: int = setting(64, "lists drawn an image by mbr", unit="lists", low=1, high=100_000)
-    gain: str = setting("log", "what mbr expects: the gain of a tag by its rank", choices=("log", "linear", "binary"))
-    seed: int = setting(0, "of the lists drawn by mbr", low=0, high=2**32 - 1)
+    beam_size: int = setting(5, "how many unfinished lists beam keeps at every step", unit="lists", low=1, high=1000)
+    samples: int = setting(
+        64, "how many lists mbr draws from the model for each image", unit="lists", low=1, high=100_000
+    )
+    gain: str = setting(
+        "log",
+        "what a tag at rank r earns in mbr: log is 1/log2(1+r), linear falls evenly, binary is 1 at any rank",
+        choices=("log", "linear", "binary"),
+    )
+    seed: int = setting(0, "seed of the lists that mbr draws", low=0, high=2**32 - 1)
     num_tags: int | None = setting(
-        None, "exactly so many tags an image", unit="tags", low=1, when_none="as many as the model says"
+        None, "write exactly so many tags for each image", unit="tags", low=1, when_none="as many as the model says"
     )
     max_tags: int | None = setting(
-        None, "at most so many tags an image", unit="tags", low=1, when_none="the longest list the model was trained on"
+        None,
+        "write at most so many tags for each image",
+        unit="tags",
+        low=1,
+        when_none="as in the longest list the model was trained on",
     )
-    allow_repeats: bool = setting(False, "let greedy and beam write a tag twice")
+    allow_repeats: bool = setting(False, "let greedy and beam write the same tag more than once")
     precision: str = setting(
         "auto",
         "what is computed in; auto takes bf16 where the device is fast in it, else fp32",
         choices=("auto", "fp32", "bf16"),
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
-    max_memory: float = setting(2.0, "the most memory decoding may take beside the model", unit="GiB", low=0.01)
+    max_memory: float = setting(
+        2.0,
+        "how much memory decoding may take beside the model; more lets it work on larger batches",
+        unit="GiB",
+        low=0.01,
+    )
 
 
 @dataclass(frozen=True)
@@ -219,19 +235,24 @@ class EvaluationConfig(Config):
 
     gain: str = setting(
         "log",
-        "the gain of the tag at truth rank r: log is 1/log2(1+r), linear (n-r+1)/n, binary 1",
+        "what naming a tag earns in NDCG, from its rank r in a list of n: "
+        "log is 1/log2(1+r), linear (n-r+1)/n, binary 1",
         choices=("log", "linear", "binary"),
     )
     split: str | None = setting(
         None,
-        "the images to score",
+        "score the images of this split only",
         choices=("train", "val", "test"),
-        when_none="every split that a prediction file touches",
+        when_none="every split of which a prediction file holds images",
     )
     resamples: int = setting(
-        1000, "bootstrap resamples of the images; 0 gives no intervals", unit="resamples", low=0, high=1_000_000
+        1000,
+        "how often the images are resampled for the intervals; 0 gives no intervals",
+        unit="resamples",
+        low=0,
+        high=1_000_000,
     )
-    seed: int = setting(0, "of the bootstrap and of the random images shown", low=0, high=2**32 - 1)
+    seed: int = setting(0, "seed of the resampling and of the random images shown", low=0, high=2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -240,13 +261,13 @@ class DemoConfig(Config):
 
     scenes: int = setting(
         600,
-        "how many are drawn: seven of ten to train on, one to validate, two to test",
+        "how many scenes are drawn: of ten, seven to train on, one to validate and two to test",
         unit="scenes",
         low=20,
         high=100_000,
     )
-    people: int = setting(3, "how many write a list about each scene", unit="people", low=1, high=1000)
-    seed: int = setting(0, "of the scenes, the random weights and the training", low=0, high=2**32 - 1)
+    people: int = setting(3, "how many made-up people write a list about each scene", unit="people", low=1, high=1000)
+    seed: int = setting(0, "seed of the scenes, the random weights and the training", low=0, high=2**32 - 1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranktag.benchmarks import alternate, rate
+from ranktag.benchmarks.timing import alternate, rate
 from ranktag.benchmarks.training import make_up_data
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
@@ -64,6 +64,7 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         for _ in range(EPOCHS):
             trainer.run_epoch()
         model = trainer.average.eval()
+        assert isinstance(model, RankTagger), "TrainingBenchmarkConfig has one member"
         features = data.training.features[data.training.row].cpu()
     few = features[: max(1, images // 10)]
     longest = data.longest

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from ranktag.benchmarks import alternate, rate
+from ranktag.benchmarks.timing import alternate, rate
 from ranktag.compute.allocator import kept_memory
 from ranktag.config import ExtractionConfig
 from ranktag.features.backbone import LAYERS, MODELS, load_backbone

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ranktag.benchmarks import alternate, rate
+from ranktag.benchmarks.timing import alternate, rate
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
 from ranktag.feature_cache.store import FEATURE_DIM

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -15,95 +15,147 @@ from ranktag.config import DecodingConfig
 from ranktag.decoding.beam import beam
 from ranktag.decoding.greedy import greedy
 from ranktag.decoding.mbr import Draw, expected_gains
-from ranktag.decoding.stepper import Stepper
+from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.store import FeatureStore
-from ranktag.models.lstm import Tagger
-from ranktag.models.ranking import ExpectedGains, Limits, RankedTags, mean_gains, rank_by_gain
+from ranktag.models.lstm import Ensemble, RankTagger, Tagger
+from ranktag.models.ranking import ExpectedGains, Limits, Predictor, RankedTags, mean_gains, rank_by_gain
+from ranktag.progress import Progress
+
+MOST_IMAGES_AT_ONCE = 1000
+
+Model = Tagger | Predictor
 
 
-class FeatureRows:
-    """Chosen rows of a memory-mapped cache, read when they are sliced.
-
-    Raises RanktagError at a row that is not finite: no decoder could tell it from any other.
-    """
-
-    def __init__(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> None:
-        self._store, self._rows = store, rows
+class Features(Protocol):
+    """Rows of features (N, D), of which slices are taken: a tensor, or what reads them from a file."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        """How many rows there are."""
 
-    def __getitem__(self, part: slice) -> Tensor:
-        block = torch.from_numpy(self._store.features[self._rows[part]])
-        bad = (~block.sum(dim=1, dtype=torch.float32).isfinite()).nonzero().flatten()
-        if len(bad):
-            raise self._store.not_finite(int(self._rows[part][int(bad[0])]))
-        return block
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """The rows of a slice."""
+
+
+# (B, D) features -> ranked tags of the B images.
+Rank = Callable[[Tensor], RankedTags]
+WriteLists = Callable[[Stepper, InitialState, Limits, DecodingConfig], RankedTags]
+
+
+class Decoder(NamedTuple):
+    """A decoder of an LSTM.
+
+    lists: how many lists of an image are in the making at once. write: writes one list
+    an image; None where tags are ranked by expected gain.
+    """
+
+    lists: Callable[[DecodingConfig], int]
+    write: WriteLists | None = None
+
+
+DECODERS = {
+    "greedy": Decoder(lambda config: 1, lambda stepper, image, limits, config: greedy(stepper, image, limits)),
+    "beam": Decoder(
+        lambda config: config.beam_size,
+        lambda stepper, image, limits, config: beam(stepper, image, limits, config.beam_size),
+    ),
+    "mbr": Decoder(lambda config: config.samples),
+}
 
 
 def rank_tags(
     models: nn.Module | Sequence[nn.Module],
-    features: Tensor | FeatureRows,
+    features: Features,
     longest: int,
     config: DecodingConfig,
     device: torch.device,
+    progress: Progress | None = None,
 ) -> RankedTags:
     """Ranked tags of N images by any model, in batches that fit ``config.max_memory``.
 
     models: one, or several of one vocabulary whose expected gains are averaged. features:
     (N, D) as cached, read a batch at a time. longest: tags in the longest training list.
+    progress: is told how many images are done.
+
     Raises RanktagError if more different tags are asked for than there are, and for
     several models with greedy or beam, which follow one model's list.
     """
-    models = [models] if isinstance(models, nn.Module) else models
-    model = models[0].to(device)
-    v = model.config.vocabulary  # type: ignore[union-attr]
-    single = isinstance(model, Tagger) and config.decode != "mbr"
-    if single and len(models) > 1:
-        raise RanktagError(
-            f"--decode {config.decode}: follows one model, {len(models)} are given; use --decode mbr or name one --model"
-        )
-    repeats = config.allow_repeats and single
-    wanted = config.num_tags or config.max_tags or longest
-    if config.num_tags and config.num_tags > v and not repeats:
-        raise RanktagError(f"--num-tags {config.num_tags}: the model knows {v} tags; ask for at most {v}")
-    limits = Limits(wanted if repeats else min(wanted, v), exact=config.num_tags is not None, repeats=repeats)
-    dtype = choose_dtype(config.precision, device)
-    scorers = [Stepper(m.to(device), dtype) if isinstance(m, Tagger) else m.to(device) for m in models]
-    draw = Draw.seeded(config.samples, config.seed)
-
-    def gains(scorer: Stepper | nn.Module, block: Tensor) -> ExpectedGains:
-        if isinstance(scorer, Stepper):
-            return expected_gains(scorer, scorer.images(block), Limits(min(longest, v)), draw, config.gain)
-        predicted: ExpectedGains = scorer.predict(block)  # type: ignore[operator]
-        return predicted
-
-    def ranked(block: Tensor) -> RankedTags:
-        first = scorers[0]
-        if single and isinstance(first, Stepper):
-            image = first.images(block)
-            return (
-                greedy(first, image, limits)
-                if config.decode == "greedy"
-                else beam(first, image, limits, config.beam_size)
+    several = [_on(model, device) for model in ([models] if isinstance(models, nn.Module) else models)]
+    first, write = several[0], DECODERS[config.decode].write
+    v, dtype = first.config.vocabulary, choose_dtype(config.precision, device)
+    if isinstance(first, Tagger) and write is not None:
+        if len(several) > 1:
+            raise RanktagError(
+                f"--decode {config.decode}: follows one model, {len(several)} are given; "
+                "use --decode mbr or name one --model"
             )
-        return rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
-
+        limits = _limits(config, longest, v, repeats=config.allow_repeats)
+        rank = _by_list(first, write, limits, config, dtype)
+    else:
+        limits = _limits(config, longest, v, repeats=False)
+        rank = _by_gain(several, longest, limits, config, dtype)
+    size = _batch_size(first, config, limits.longest)
+    batches = (features[start : start + size] for start in range(0, len(features), size))
     with torch.inference_mode(), kept_memory():
-        size = _batch_size(model, config, limits.longest)
-        parts = [ranked(features[start : start + size].to(device)) for start in range(0, len(features), size)]
+        parts = [rank(batch.to(device)) for batch in _counted(batches, len(features), progress or Progress())]
     if not parts:
         return RankedTags(np.empty((0, limits.longest), np.int64), np.empty((0, limits.longest), np.float32))
     return RankedTags(np.concatenate([p.tags for p in parts]), np.concatenate([p.scores for p in parts]))
 
 
-def _batch_size(model: nn.Module, config: DecodingConfig, longest: int) -> int:
-    """Images at once: at most 1,000, fewer if their lists might not fit ``config.max_memory`` GiB."""
+def _counted(batches: Iterable[Tensor], images: int, progress: Progress) -> Iterator[Tensor]:
+    """The batches, each done when the next is asked for."""
+    progress.begin("Decoding", images, "images")
+    try:
+        for batch in batches:
+            yield batch
+            progress.advance(len(batch))
+    finally:
+        progress.end()
+
+
+def _on(model: nn.Module, device: torch.device) -> Model:
+    model = model.to(device)
+    if not isinstance(model, (RankTagger, Ensemble, Predictor)):
+        raise TypeError(f"{type(model).__name__} is neither an LSTM nor a model that predicts expected gains")
+    return model
+
+
+def _limits(config: DecodingConfig, longest: int, vocabulary: int, repeats: bool) -> Limits:
+    wanted = config.num_tags or config.max_tags or longest
+    if config.num_tags and config.num_tags > vocabulary and not repeats:
+        raise RanktagError(
+            f"--num-tags {config.num_tags}: the model knows {vocabulary} tags; ask for at most {vocabulary}"
+        )
+    return Limits(wanted if repeats else min(wanted, vocabulary), exact=config.num_tags is not None, repeats=repeats)
+
+
+def _by_list(model: Tagger, write: WriteLists, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
+    """One list an image, as one model writes it."""
+    stepper = Stepper(model, dtype)
+    return lambda block: write(stepper, stepper.initial_state(block), limits, config)
+
+
+def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
+    """Tags ranked by what they are expected to gain, on average over the models."""
+    scorers = [Stepper(model, dtype) if isinstance(model, Tagger) else model for model in models]
+    draw = Draw.seeded(config.samples, config.seed)
+
+    def gains(scorer: Stepper | Predictor, block: Tensor) -> ExpectedGains:
+        if isinstance(scorer, Predictor):
+            return scorer.predict(block)
+        drawn = Limits(min(longest, scorer.vocabulary))
+        return expected_gains(scorer, scorer.initial_state(block), drawn, draw, config.gain)
+
+    return lambda block: rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
+
+
+def _batch_size(model: Model, config: DecodingConfig, longest: int) -> int:
+    """Images at once: MOST_IMAGES_AT_ONCE, or fewer if their lists might not fit ``config.max_memory`` GiB."""
     sizes = model.config
-    # A list in the making holds a few rows of V numbers (logits, probabilities, sums in float64) and of 4H (gates, states).
-    a_list, lists = 48 * sizes.vocabulary + 16 * longest, 1  # type: ignore[union-attr, operator]
+    # A list in the making holds a few rows of V numbers (logits, p, sums in float64) and of 4H (gates, h, c).
+    a_list, lists = 48 * sizes.vocabulary + 16 * longest, 1
     if isinstance(model, Tagger):
         a_list += 40 * model.config.hidden * model.config.members
-        lists = {"mbr": config.samples, "beam": config.beam_size}.get(config.decode, 1)
-    return max(1, min(1000, int(config.max_memory * 2**30 / (lists * a_list + 8 * sizes.features))))  # type: ignore[union-attr, operator]
+        lists = DECODERS[config.decode].lists(config)
+    an_image = lists * a_list + 8 * sizes.features
+    return max(1, min(MOST_IMAGES_AT_ONCE, int(config.max_memory * 2**30 / an_image)))

@@ -1,9 +1,9 @@
-"""A trained model made ready for decoding: one step of every member, many lists at a time."""
+"""A trained LSTM, or several, made ready for decoding: one step of every member, many lists at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,14 @@ from ranktag.compute.packed_lstm import activate
 from ranktag.models.lstm import RankTagger, Tagger
 from ranktag.models.ranking import Limits
 
-NEVER = float("-inf")
+IMPOSSIBLE = float("-inf")
 
 
-class Begun(NamedTuple):
-    """B images' lists, begun: image gates (B, K, 4H), added at every step, and the h and c (B, K, H) of the K members after START."""
+class InitialState(NamedTuple):
+    """The state of K LSTMs after START, for B images.
+
+    gates: (B, K, 4H), the image's share of the gates, added at every step. h, c: (B, K, H).
+    """
 
     gates: Tensor
     h: Tensor
@@ -35,13 +38,13 @@ class _Member:
         self.output_bias = model.output.bias.detach().float()
         self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
 
-    def begin(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def initial_state(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, D) raw features -> image gates (B, 4H), h and c (B, H) after START."""
         gates, start = self.model.image_state(features, self.dtype)
-        begun = self.table[-1:] + gates
+        sums = self.table[-1:] + gates
         if start is not None:
-            return gates, *self._cell(begun.addmm_(start[0], self.recurrent), start[1])
-        return gates, *self._cell(begun, gates.new_zeros(1, 1, dtype=torch.float32))
+            return gates, *self._cell(sums.addmm_(start[0], self.recurrent), start[1])
+        return gates, *self._cell(sums, gates.new_zeros(1, 1, dtype=torch.float32))
 
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """``Stepper.step`` of this LSTM: gates (P, 4H), h, c (P, H)."""
@@ -50,6 +53,10 @@ class _Member:
         else:
             sums, c = gates.addmm_(h, self.recurrent).index_select(0, parent), c.index_select(0, parent)
         return self._cell(sums.add_(F.embedding(tag, self.table)), c)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """(B, H) -> (B, V + 1) float32."""
+        return torch.addmm(self.output_bias, h.float(), self.output)
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         i, f, g, o = activate(gates)
@@ -61,33 +68,36 @@ class Stepper:
     """A trained model, or the members of an ensemble, made ready for decoding."""
 
     def __init__(self, model: Tagger, dtype: torch.dtype) -> None:
-        self.members = [_Member(member, dtype) for member in model.members]  # type: ignore[arg-type]
+        # Torch declares the items of a ModuleList as modules of any kind.
+        members = cast(Iterable[RankTagger], model.members)
+        self.members = [_Member(member, dtype) for member in members]
         self.vocabulary = model.config.vocabulary
         self.device = self.members[0].table.device
 
-    def images(self, features: Tensor) -> Begun:
-        """(B, D) raw features -> lists of B images that have only begun."""
+    def initial_state(self, features: Tensor) -> InitialState:
+        """(B, D) raw features -> the state of every member after START."""
         features = features.to(self.device)
-        return Begun(*map(_side_by_side, zip(*(member.begin(features) for member in self.members))))
+        return InitialState(*map(_stack, zip(*(member.initial_state(features) for member in self.members))))
 
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of every LSTM from P lists to M that are each one of them and a tag more.
+        """One step of every LSTM from P prefixes to M that are each one of them and a tag more.
 
         gates (P, K, 4H): image gates, overwritten if there are parents; h, c (P, K, H). Of the
-        M lists: parent (M,), which of the P they go on from (None: the list of the same number),
-        and tag (M,). Returns their h and c. What depends on the parent alone is computed once
-        for all that go on from it.
+        M: parent (M,), which of the P they continue (None: the one of the same number), and
+        tag (M,). Returns their h and c. What depends on the parent alone is computed once
+        for all its continuations.
         """
-        h, c = map(
-            _side_by_side,
-            zip(*(member.step(gates[:, k], h[:, k], c[:, k], parent, tag) for k, member in enumerate(self.members))),
-        )
+        states = (member.step(gates[:, k], h[:, k], c[:, k], parent, tag) for k, member in enumerate(self.members))
+        h, c = map(_stack, zip(*states))
         return h, c
 
-    def grow(
-        self, image: Begun, owner: Tensor, h: Tensor, c: Tensor, parent: Tensor, tag: Tensor
+    def branch(
+        self, image: InitialState, owner: Tensor, h: Tensor, c: Tensor, parent: Tensor, tag: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``step`` for a tree: of N lists, owner (N,) are their images and h, c (N, K, H), those with children go on."""
+        """``step`` for a tree of prefixes, of which some end, and others have several continuations.
+
+        Of N prefixes: owner (N,), the image of each, and h, c (N, K, H). Of the M continuations: parent (M,), tag (M,).
+        """
         parents, which = parent.unique(return_inverse=True)
         return self.step(
             image.gates.index_select(0, owner[parents]),
@@ -97,19 +107,25 @@ class Stepper:
             tag,
         )
 
-    def log_probabilities(self, h: Tensor, said: Tensor, limits: Limits) -> Tensor:
-        """log p_t (B, V + 1) float32 after masking: ``said`` (B, t) are the tags already in the list."""
-        z = [torch.addmm(member.output_bias, h[:, k].float(), member.output) for k, member in enumerate(self.members)]
-        for one in z:
+    def log_probabilities(self, h: Tensor, prefix: Tensor, limits: Limits) -> Tensor:
+        """log p_t (B, V + 1) float32 after masking, from h (B, K, H) and ``prefix`` (B, t), the tags so far.
+
+        Of several members it is the log of their mean p_t.
+        """
+        logits = [member.logits(h[:, k]) for k, member in enumerate(self.members)]
+        for z in logits:
             if limits.exact:
-                one[:, -1] = NEVER
+                z[:, -1] = IMPOSSIBLE
             if not limits.repeats:
-                one.scatter_(1, said, NEVER)
-        if len(z) == 1:
-            return torch.log_softmax(z[0], dim=1)
-        return sum(torch.softmax(one, dim=1) for one in z).div_(len(z)).log_()  # type: ignore[union-attr]
+                z.scatter_(1, prefix, IMPOSSIBLE)
+        if len(logits) == 1:
+            return torch.log_softmax(logits[0], dim=1)
+        p = torch.softmax(logits[0], dim=1)
+        for z in logits[1:]:
+            p += torch.softmax(z, dim=1)
+        return p.div_(len(logits)).log_()
 
 
-def _side_by_side(members: Sequence[Tensor]) -> Tensor:
-    """K tensors (B, n) as one (B, K, n)."""
+def _stack(members: Sequence[Tensor]) -> Tensor:
+    """K tensors (B, n) as one (B, K, n); of one, without copying it."""
     return members[0][:, None] if len(members) == 1 else torch.stack(list(members), dim=1)

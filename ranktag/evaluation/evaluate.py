@@ -1,4 +1,7 @@
-"""The last stage: prediction files and people's tag lists in, a report out (what is compared, and how: ``ranktag.evaluation.compare``)."""
+"""The last stage: predictions and people's tag lists in, a report out.
+
+What is compared, and how, is described in ``ranktag.evaluation.compare``.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,41 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from ranktag.config import EvaluationConfig
 from ranktag.errors import RanktagError
 from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.folder import check_output, write_report
 from ranktag.evaluation.results import EvaluationReport
-from ranktag.tags.lists import read_tag_lists
-from ranktag.tags.predictions import read_predictions
+from ranktag.progress import Progress
+from ranktag.tags.lists import TagLists, read_tag_lists
+from ranktag.tags.predictions import Predictions, predictions_from_frame, read_predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Predictions: a file, a folder of files (one a seed), or what would be read from a file.
+Source: TypeAlias = "str | Path | Predictions | pd.DataFrame"
 
 
 def evaluate(
-    predictions: Sequence[Path] | Mapping[str, Path | Sequence[Path]],
-    tags: Path,
-    output: Path | None = None,
+    predictions: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]],
+    tags: str | Path | TagLists | pd.DataFrame,
+    output: str | Path | None = None,
     config: EvaluationConfig = EvaluationConfig(),
-    images: Path | None = None,
+    images: str | Path | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Score prediction files against a tag-list file; with ``output``, write the folder of the report there.
+    """Score predictions against tag lists; with ``output``, write the folder of the report there.
 
-    predictions: one row each; a folder stands for the CSV files in it (one a seed).
-    A mapping gives the rows names and may give several files a row; else the names
-    are the files' names, with folders before them where needed to tell them apart.
-    images: folder of the photos, for the gallery.
+    predictions: prediction files, or DataFrames like them (``ranktag.tags.predictions``), one
+    row each; a folder stands for the CSV files in it (one a seed). A mapping gives the rows
+    names and may give several files a row; else the names are the files' names, with folders
+    before them where needed to tell them apart. tags: a tag-list file, or a DataFrame like
+    one (``ranktag.tags.lists``). images: folder of the photos, for the gallery. progress: is
+    told how far reading and scoring are.
 
     Raises RanktagError for unreadable files, no image in common, a split that the
     tag file does not have, and an ``output`` that exists (unless ``overwrite``, which
@@ -39,38 +53,74 @@ def evaluate(
         check_output(Path(output), overwrite)
     if images is not None and not Path(images).is_dir():
         raise RanktagError(f"{images}: no such folder of photos; name the one that the image ids are paths below")
-    sources = _sources(predictions)
-    truth = read_tag_lists(Path(tags))
-    read = {label: [read_predictions(file) for file in files] for label, files in sources.items()}
-    report = compare(read, truth, config, sources, Path(tags))
+    sources = _by_label(predictions)
+    truth = _read_tags(tags)
+    progress = progress or Progress()
+    every_file = [(label, source) for label, several in sources.items() for _, source in several]
+    read: dict[str, list[Predictions]] = {label: [] for label in sources}
+    for label, source in progress.over(every_file, "Reading", len(every_file), "prediction files"):
+        read[label].append(_read(source))
+    files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
+    name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
+    report = compare(read, truth, config, files, name, progress)
     if output is not None:
         write_report(Path(output), report, None if images is None else Path(images), overwrite)
     return report
 
 
-def _sources(predictions: Sequence[Path] | Mapping[str, Path | Sequence[Path]]) -> dict[str, tuple[Path, ...]]:
-    """Label -> the files of its row."""
-    if not predictions:
-        raise RanktagError("no prediction file was given; make one with 'export-tags'")
+def _by_label(
+    predictions: Source | Sequence[Source] | Mapping[str, Source | Sequence[Source]],
+) -> dict[str, list[tuple[Path, Source]]]:
+    """Label -> what its row is of, each with the path that stands for it in the report."""
     if isinstance(predictions, Mapping):
-        named = {
-            label: (given,) if isinstance(given, (str, Path)) else tuple(given) for label, given in predictions.items()
-        }
-        empty = next((label for label, given in named.items() if not given), None)
-        if empty is not None:
-            raise RanktagError(f"row '{empty}' has no prediction file; name at least one")
-        return {label: tuple(file for path in given for file in _files(Path(path))) for label, given in named.items()}
-    paths = [Path(path) for path in predictions]
-    return dict(zip(unique_labels(paths), map(_files, paths)))
+        named = {label: _several(given) for label, given in predictions.items()}
+        names = {label: [_path(source, label) for source in given] for label, given in named.items()}
+    else:
+        given = _several(predictions)
+        numbers = [f" {number}" for number in range(1, len(given) + 1)] if len(given) > 1 else [""]
+        paths = [_path(source, f"predictions{number}") for number, source in zip(numbers, given)]
+        labels = unique_labels(paths)
+        named = {label: [source] for label, source in zip(labels, given)}
+        names = {label: [path] for label, path in zip(labels, paths)}
+    if not named:
+        raise RanktagError("no prediction file was given; make one with 'export-tags'")
+    empty = next((label for label, given in named.items() if not given), None)
+    if empty is not None:
+        raise RanktagError(f"row '{empty}' has no prediction file; name at least one")
+    return {
+        label: [part for path, source in zip(names[label], given) for part in _files(path, source)]
+        for label, given in named.items()
+    }
 
 
-def _files(path: Path) -> tuple[Path, ...]:
-    if not path.is_dir():
-        return (path,)
-    files = tuple(sorted(path.glob("*.csv")))
+def _several(given: Source | Sequence[Source]) -> list[Source]:
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+
+
+def _path(source: Source, otherwise: str) -> Path:
+    return Path(source) if isinstance(source, (str, Path)) else Path(otherwise)
+
+
+def _files(path: Path, source: Source) -> list[tuple[Path, Source]]:
+    """The source, or the files in it if it is a folder."""
+    if not isinstance(source, (str, Path)) or not path.is_dir():
+        return [(path, source)]
+    files = sorted(path.glob("*.csv"))
     if not files:
         raise RanktagError(f"{path}: holds no .csv file; expected prediction files, one a seed")
-    return files
+    return [(file, file) for file in files]
+
+
+def _read(source: Source) -> Predictions:
+    if isinstance(source, (str, Path)):
+        return read_predictions(Path(source))
+    return source if isinstance(source, dict) else predictions_from_frame(source)
+
+
+def _read_tags(tags: str | Path | TagLists | pd.DataFrame) -> TagLists:
+    if isinstance(tags, (str, Path)):
+        return read_tag_lists(Path(tags))
+    return tags if isinstance(tags, TagLists) else TagLists.from_frame(tags)
 
 
 def unique_labels(paths: Sequence[Path]) -> list[str]:

@@ -6,16 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ranktag.config import EvaluationConfig
-from ranktag.evaluation.metrics import Floats
+from ranktag.evaluation import tables
+from ranktag.evaluation.matches import Floats, Mask
+from ranktag.evaluation.scores import MetricTable
 from ranktag.tags.lists import TagList
 from ranktag.tags.predictions import Predictions
 
-Mask = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class Estimate:
 class Row:
     """What one prediction file, or several seeds', scored.
 
-    files: none for the row of people. scores: name in ``SCORES`` -> estimate.
-    order_pairs: pairs behind the order accuracy (the mean over files). values:
-    (images of the report, len(VALUES)) float64, nan where an image is not scored.
+    files: none for the row of people. scores: a score's name, 'ndcg@5', -> estimate.
+    counts: how many cases a ratio is of (the mean over files), as 'order_pairs'.
+    values: (images of the report, len(report.metrics.values)) float64, nan where an
+    image is not scored.
     missing: expected images, with tags or without, that some file of the row lacks.
     unknown: ids that the tag file does not have. not_expected: images of the tag file
     that were not asked for (another split). empty: scored images with no predicted
@@ -45,7 +49,7 @@ class Row:
     label: str
     files: tuple[Path, ...]
     scores: Mapping[str, Estimate]
-    order_pairs: float
+    counts: Mapping[str, float]
     values: Floats
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -57,7 +61,7 @@ class Row:
     @property
     def scored(self) -> Mask:
         """Which images of the report count in this row, (images,) bool."""
-        return ~np.isnan(self.values[:, 0])
+        return np.logical_not(np.isnan(self.values).all(axis=1))
 
     @property
     def images(self) -> int:
@@ -108,7 +112,7 @@ class TagRow:
 class EvaluationReport:
     """Everything an evaluation found.
 
-    splits: those the expected images were taken from; () if the tag file has none.
+    metrics: the columns of the tables. splits: those the expected images were taken from; () if the tag file has none.
     image_ids: the expected images, in the tag file's order. lists: their people's
     lists. rows: one an argument, in order. people: the human ceiling, each person's
     list scored against each of the others', on the images that have several; None
@@ -122,6 +126,7 @@ class EvaluationReport:
     split or if it is what is scored.
     """
 
+    metrics: MetricTable
     tags: Path
     config: EvaluationConfig
     splits: tuple[str, ...]
@@ -144,6 +149,27 @@ class EvaluationReport:
         return self.rows if self.people is None else (*self.rows, self.people)
 
     @property
+    def has_seeds(self) -> bool:
+        """Some row stands for several files."""
+        return any(len(row.files) > 1 for row in self.rows)
+
+    @property
     def complete(self) -> bool:
         """No file lacks an expected image."""
         return not any(row.missing for row in self.rows)
+
+    def metrics_frame(self) -> pd.DataFrame:
+        """A row of the table each: its counts, and every score with its interval (metrics.csv)."""
+        return tables.metrics_table(self).frame()
+
+    def per_image_frame(self) -> pd.DataFrame:
+        """An image of a row each: how many people gave tags, and its values, or why it has none (per_image.csv)."""
+        return tables.image_table(self).frame()
+
+    def per_tag_frame(self) -> pd.DataFrame:
+        """A tag of a row each: support, precision, recall and rank error (per_tag.csv)."""
+        return tables.tag_table(self).frame()
+
+    def differences_frame(self) -> pd.DataFrame:
+        """A pair of rows each: the difference of every score, with its interval and p."""
+        return tables.difference_table(self).frame()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,30 @@ class ExpectedGains:
     gain: Tensor
     presence: Tensor
     length: Tensor
+
+
+class Sizes(Protocol):
+    """What the config of every model tells: features D and vocabulary V."""
+
+    @property
+    def features(self) -> int:
+        """The width D of the features."""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number V of tags."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A model that says at once what it expects of every tag, as the baselines do; an LSTM is decoded instead."""
+
+    @property
+    def config(self) -> Sizes:
+        """The model's sizes."""
+
+    def predict(self, features: Tensor) -> ExpectedGains:
+        """(B, D) raw features -> what is expected of the B images' lists."""
 
 
 def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:

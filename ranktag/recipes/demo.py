@@ -38,8 +38,6 @@ from ranktag.training.loop import Epoch
 from ranktag.training.train import train
 
 MARK = "demo.json"
-
-
 OUTPUTS = (
     "photos",
     "tags.csv",
@@ -53,22 +51,13 @@ OUTPUTS = (
     MARK,
 )
 
-
 MODEL, POPULARITY = "model", "popularity"
-
 
 # NDCG@5 looks at five places, so both lists fill them: leaving places empty could only lose.
 TAGS_AN_IMAGE = 5
-
-
 EXAMPLES = 4
-
-
 EPOCHS_A_LINE = 5
-
-
 SCENES_A_LINE = 100
-
 
 # Few epochs: a few hundred scenes are soon learned.
 SHORT = TrainingConfig(epochs=20)
@@ -110,7 +99,7 @@ class DemoReport:
 
 
 def run_demo(
-    folder: Path,
+    folder: str | Path,
     config: DemoConfig = DemoConfig(),
     *,
     overwrite: bool = False,
@@ -122,57 +111,92 @@ def run_demo(
     folder holds anything else, or anything without ``overwrite``.
     """
     begin = time.monotonic()
+    folder = Path(folder)
     _clear(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     weights = "imagenet" if imagenet_path("vgg16").is_file() else f"random:{config.seed}"
     with atomic_path(folder / MARK) as temporary:
-        temporary.write_text(
-            json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2) + "\n", encoding="utf-8"
-        )
-    photos, tags, cache = folder / "photos", folder / "tags.csv", folder / "features.h5"
-
-    say(
-        f"1/5 Drawing {config.scenes} scenes; {config.people} made-up people write a list of tags about each, the most important first."
-    )
-    drawn = draw_scenes(photos, tags, config)
-    kinds = {tag for people in drawn.lists.values() for one in people for tag in one}
-    say(f"    {len(kinds)} kinds of object in {len(SETTINGS)} settings: photos in {photos}, lists in {tags}")
-
-    say("2/5 Extracting features with VGG-16 (fc7), the slowest step.")
-    if weights == "imagenet":
-        say("    Weights: ImageNet's, which torch has in its cache already.")
-    else:
-        say(
-            f"    Weights: random, seed {config.seed}. ImageNet's are not in torch's cache and the demo downloads nothing;"
-        )
-        say("    even untrained, the network tells drawings apart. For photos take trained weights.")
-    extraction = ExtractionConfig(weights=weights, worker_index=0, worker_count=1)
-    extracted = extract_features(photos, cache, extraction, _Lines(say))
-    say(f"    {extracted.images} features of 4,096 numbers in {cache} ({extracted.seconds:.0f} s)")
-
-    say("3/5 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
-    training = SHORT.replace(seed=config.seed)
-    with _one_thread():
-        trained = train(cache, tags, folder / "run", training, report=lambda epoch: _say_epoch(epoch, say))
-        train(cache, tags, folder / POPULARITY, training.replace(model="popularity"))
-    say(
-        f"    {trained.lists} lists of {trained.images} scenes; epoch {trained.epoch} was the best on the validation scenes "
-        f"and is kept in {folder / 'run'} ({trained.seconds:.0f} s)"
-    )
-
-    say(f"4/5 Writing the {TAGS_AN_IMAGE} most important tags of every test scene, which neither has seen.")
-    decoding = DecodingConfig(num_tags=TAGS_AN_IMAGE, seed=config.seed)
-    predictions = {MODEL: folder / "predictions.csv", POPULARITY: folder / "popularity.csv"}
-    decode(cache, folder / "run", predictions[MODEL], decoding, split="test")
-    decode(cache, folder / POPULARITY, predictions[POPULARITY], decoding, split="test")
-    say(f"    {predictions[MODEL]}, {predictions[POPULARITY]}")
-
-    say("5/5 Comparing both with the people's lists.")
-    evaluation = evaluate(predictions, tags, folder / "report", images=photos)
+        settings = json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2)
+        temporary.write_text(settings + "\n", encoding="utf-8")
+    stages = _Stages(folder, config, weights, say)
+    stages.draw()
+    stages.extract()
+    stages.train()
+    stages.decode()
+    evaluation = stages.evaluate()
     report = _report(folder, weights, config, evaluation, time.monotonic() - begin)
     for line in summary(report):
         say(line)
     return report
+
+
+class _Stages:
+    """The stages in their order, each from files to files in the folder, and what is said of them."""
+
+    def __init__(self, folder: Path, config: DemoConfig, weights: str, say: Callable[[str], None]) -> None:
+        self.config, self.weights, self.say = config, weights, say
+        self.photos, self.tags, self.cache = folder / "photos", folder / "tags.csv", folder / "features.h5"
+        self.runs = {MODEL: folder / "run", POPULARITY: folder / "popularity"}
+        self.predictions = {MODEL: folder / "predictions.csv", POPULARITY: folder / "popularity.csv"}
+        self.report = folder / "report"
+
+    def draw(self) -> None:
+        """Draw the scenes and write the lists."""
+        self.say(
+            f"1/5 Drawing {self.config.scenes} scenes; {self.config.people} made-up people write a list of tags "
+            "about each, the most important first."
+        )
+        drawn = draw_scenes(self.photos, self.tags, self.config)
+        kinds = {tag for people in drawn.lists.values() for one in people for tag in one}
+        self.say(
+            f"    {len(kinds)} kinds of object in {len(SETTINGS)} settings: photos in {self.photos}, "
+            f"lists in {self.tags}"
+        )
+
+    def extract(self) -> None:
+        """Stage one."""
+        self.say("2/5 Extracting features with VGG-16 (fc7), the slowest step.")
+        if self.weights == "imagenet":
+            self.say("    Weights: ImageNet's, which torch has in its cache already.")
+        else:
+            self.say(
+                f"    Weights: random, seed {self.config.seed}. ImageNet's are not in torch's cache and the demo "
+                "downloads nothing;"
+            )
+            self.say("    even untrained, the network tells drawings apart. For photos take trained weights.")
+        extraction = ExtractionConfig(weights=self.weights, worker_index=0, worker_count=1)
+        extracted = extract_features(self.photos, self.cache, extraction, _Lines(self.say))
+        self.say(f"    {extracted.images} features of 4,096 numbers in {self.cache} ({extracted.seconds:.0f} s)")
+
+    def train(self) -> None:
+        """Stage two: the model and the baseline."""
+        self.say("3/5 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
+        settings = SHORT.replace(seed=self.config.seed)
+        with _one_thread():
+            trained = train(self.cache, self.tags, self.runs[MODEL], settings, report=self._say_epoch)
+            train(self.cache, self.tags, self.runs[POPULARITY], settings.replace(model="popularity"))
+        self.say(
+            f"    {trained.lists} lists of {trained.images} scenes; epoch {trained.epoch} was the best on the "
+            f"validation scenes and is kept in {self.runs[MODEL]} ({trained.seconds:.0f} s)"
+        )
+
+    def _say_epoch(self, epoch: Epoch) -> None:
+        if epoch.epoch % EPOCHS_A_LINE == 0:
+            ndcg = f"NDCG@5 on the validation scenes {epoch.ndcg5:.3f}"
+            self.say(f"    epoch {epoch.epoch}: loss {epoch.loss:.2f}, {ndcg}")
+
+    def decode(self) -> None:
+        """Write the tags of the test scenes."""
+        self.say(f"4/5 Writing the {TAGS_AN_IMAGE} most important tags of every test scene, which neither has seen.")
+        decoding = DecodingConfig(num_tags=TAGS_AN_IMAGE, seed=self.config.seed)
+        for name, run in self.runs.items():
+            decode(self.cache, run, self.predictions[name], decoding, split="test")
+        self.say(f"    {self.predictions[MODEL]}, {self.predictions[POPULARITY]}")
+
+    def evaluate(self) -> EvaluationReport:
+        """Compare the tags with the people's lists."""
+        self.say("5/5 Comparing both with the people's lists.")
+        return evaluate(self.predictions, self.tags, self.report, images=self.photos)
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
@@ -188,14 +212,11 @@ def _clear(folder: Path, overwrite: bool) -> None:
             f"{folder}: holds a demo already; pass --overwrite to make it anew, or choose another folder with -o"
         )
     photos = folder / "photos"
-    foreign = (
-        next((p.name for p in sorted(photos.iterdir()) if not p.match("scene-*.jpg")), None)
-        if photos.is_dir()
-        else None
-    )
-    if foreign is not None:
+    foreign = sorted(p.name for p in photos.iterdir() if not p.match("scene-*.jpg")) if photos.is_dir() else []
+    if foreign:
         raise RanktagError(
-            f"{photos}: holds '{foreign}', which the demo did not draw; move it elsewhere or choose another folder with -o"
+            f"{photos}: holds '{foreign[0]}', which the demo did not draw; "
+            "move it elsewhere or choose another folder with -o"
         )
     for name in OUTPUTS:
         path = folder / name
@@ -207,7 +228,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch on one thread: a model this small gains nothing from a second, and loses much where other programs want the cores."""
+    """Torch on one thread: a model this small gains nothing from a second, and loses much on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -230,11 +251,6 @@ class _Lines(Progress):
         before, self._done = self._done, self._done + images
         if self._done // SCENES_A_LINE > before // SCENES_A_LINE:
             self._say(f"    {self._done} of {self._images} scenes")
-
-
-def _say_epoch(epoch: Epoch, say: Callable[[str], None]) -> None:
-    if epoch.epoch % EPOCHS_A_LINE == 0:
-        say(f"    epoch {epoch.epoch}: loss {epoch.loss:.2f}, NDCG@5 on the validation scenes {epoch.ndcg5:.3f}")
 
 
 def _report(folder: Path, weights: str, config: DemoConfig, evaluation: EvaluationReport, seconds: float) -> DemoReport:
@@ -261,7 +277,8 @@ def summary(report: DemoReport) -> list[str]:
     """The outcome in plain words, a line each."""
     lines = [
         "",
-        "The first test scenes, with the lists of two people and the model's tags (and how likely a person is to name each):",
+        "The first test scenes, with the lists of two people and the model's tags "
+        "(and how likely a person is to name each):",
     ]
     for example in report.examples:
         lines.append(f"  {report.folder / 'photos' / example.image_id}")
@@ -282,9 +299,11 @@ def summary(report: DemoReport) -> list[str]:
     if report.people is not None:
         lines.append(f"  one person's list   {_interval(report.people)}, judged by the other people's")
     lines += [
-        f"The model is {clearly} tags ranked by popularity: by {better.value:+.3f} ({better.low:+.3f} to {better.high:+.3f}).",
+        f"The model is {clearly} tags ranked by popularity: "
+        f"by {better.value:+.3f} ({better.low:+.3f} to {better.high:+.3f}).",
         "",
-        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}; open {report.page} to see scenes, tags and scores.",
+        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}; "
+        f"open {report.page} to see scenes, tags and scores.",
     ]
     return lines
 

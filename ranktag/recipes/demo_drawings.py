@@ -20,17 +20,9 @@ Point = tuple[float, float]
 
 # Drawn so many times larger and shrunk, so that edges are smooth.
 OVERSAMPLING = 2
-
-
 INK = (40, 36, 44)
-
-
 WHITE = (250, 249, 245)
-
-
 SKIN = ((247, 212, 182), (226, 176, 138), (178, 122, 86), (118, 78, 56))
-
-
 HAIR = ((44, 32, 28), (94, 58, 32), (206, 160, 84), (150, 66, 36))
 
 
@@ -364,7 +356,6 @@ class Kind:
 
 # From the farthest to the nearest: things of one place hide those of the places before it.
 PLACES = ("heaven", "horizon", "sky", "ground", "air")
-
 
 # Tag -> what it stands for. People and animals matter more than things, things more than what is behind them.
 KINDS = {

@@ -1,4 +1,4 @@
-"""Scenes drawn for the demo: pictures whose objects are known, and the lists that several made-up people write about them.
+"""Scenes drawn for the demo: pictures whose objects are known, and the lists that made-up people write about them.
 
 How important object kind k is in a scene follows from what can be seen of it:
 
@@ -32,25 +32,12 @@ from ranktag.recipes.demo_drawings import KINDS, OVERSAMPLING, PLACES, Colour, P
 from ranktag.tags.lists import TagList, TagLists, write_tag_lists
 
 WIDTH, HEIGHT = 288, 256
-
-
 LONGEST_LIST = 5
-
-
 SEEN = 0.002
-
-
 KINDS_A_SCENE = (2, 3, 4, 5, 6)
-
-
 KINDS_A_SCENE_CHANCES = (0.15, 0.3, 0.3, 0.15, 0.1)
-
-
 NOISE = 0.4
-
-
 PATIENCE = (1.5, 3.0)
-
 
 # Of every ten scenes in a row, so many are for training, validation and testing.
 SPLIT_OF_TEN = ("train",) * 7 + ("val",) + ("test",) * 2
@@ -102,11 +89,7 @@ def _choice(rng: Rng, options: tuple[Any, ...]) -> Any:
 
 
 DAY = ((96, 170, 236), (196, 226, 246))
-
-
 DUSK = ((120, 110, 180), (250, 190, 140))
-
-
 GREY = ((150, 164, 180), (206, 212, 218))
 
 
@@ -202,16 +185,51 @@ def _street(rng: Rng, horizon: int) -> Image.Image:
 
 SETTINGS = {
     "meadow": Setting(
-        _meadow, (0.42, 0.58),
-        {"person": 5, "cat": 2, "bird": 2, "house": 4, "tree": 5, "flower": 5, "ball": 3, "kite": 4, "sun": 4, "cloud": 4, "mountain": 2},
+        _meadow,
+        horizon=(0.42, 0.58),
+        chances={
+            "person": 5,
+            "cat": 2,
+            "bird": 2,
+            "house": 4,
+            "tree": 5,
+            "flower": 5,
+            "ball": 3,
+            "kite": 4,
+            "sun": 4,
+            "cloud": 4,
+            "mountain": 2,
+        },
     ),
-    "sea": Setting(_sea, (0.34, 0.5), {"boat": 9, "fish": 6, "bird": 5, "sun": 4, "cloud": 4, "mountain": 3}),
-    "night": Setting(_night, (0.5, 0.64), {"house": 5, "tree": 4, "car": 4, "person": 3, "cat": 4, "moon": 7, "cloud": 2}, (0.62, 0.64, 0.8)),
-    "snow": Setting(_snow, (0.4, 0.56), {"person": 5, "tree": 6, "house": 4, "mountain": 6, "bird": 2, "sun": 2, "ball": 1}),
-    "desert": Setting(_desert, (0.42, 0.56), {"cactus": 8, "car": 4, "sun": 6, "mountain": 4, "bird": 3, "person": 3}),
-    "room": Setting(_room, (0.56, 0.68), {"chair": 6, "lamp": 5, "cat": 6, "person": 4, "ball": 4, "flower": 3}, (0.98, 0.94, 0.88)),
-    "street": Setting(_street, (0.48, 0.6), {"car": 7, "house": 5, "person": 6, "tree": 3, "cloud": 3, "ball": 2, "cat": 1}),
-}  # fmt: skip
+    "sea": Setting(
+        _sea, horizon=(0.34, 0.5), chances={"boat": 9, "fish": 6, "bird": 5, "sun": 4, "cloud": 4, "mountain": 3}
+    ),
+    "night": Setting(
+        _night,
+        horizon=(0.5, 0.64),
+        chances={"house": 5, "tree": 4, "car": 4, "person": 3, "cat": 4, "moon": 7, "cloud": 2},
+        light=(0.62, 0.64, 0.8),
+    ),
+    "snow": Setting(
+        _snow,
+        horizon=(0.4, 0.56),
+        chances={"person": 5, "tree": 6, "house": 4, "mountain": 6, "bird": 2, "sun": 2, "ball": 1},
+    ),
+    "desert": Setting(
+        _desert, horizon=(0.42, 0.56), chances={"cactus": 8, "car": 4, "sun": 6, "mountain": 4, "bird": 3, "person": 3}
+    ),
+    "room": Setting(
+        _room,
+        horizon=(0.56, 0.68),
+        chances={"chair": 6, "lamp": 5, "cat": 6, "person": 4, "ball": 4, "flower": 3},
+        light=(0.98, 0.94, 0.88),
+    ),
+    "street": Setting(
+        _street,
+        horizon=(0.48, 0.6),
+        chances={"car": 7, "house": 5, "person": 6, "tree": 3, "cloud": 3, "ball": 2, "cat": 1},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -295,9 +313,9 @@ def _draw_shadow(picture: Image.Image, left: int, bottom: int, width: int) -> No
 
 
 def importance_of(names: Sequence[str], seen: npt.NDArray[Any]) -> dict[str, float]:
-    """u of each kind that is noticed (see the head of this module), the highest first, equal ones in alphabetical order.
+    """u of each kind that is noticed (see the module), the highest first, equal ones in alphabetical order.
 
-    names: the kind of each object. seen: (HEIGHT, WIDTH) int, which object is seen at each pixel; -1 is the background.
+    names: the kind of each object. seen: (HEIGHT, WIDTH) int, which object is seen at each pixel; -1: the background.
     """
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     middle = 1 - np.hypot((x + 0.5) / WIDTH - 0.5, (y + 0.5) / HEIGHT - 0.5) / np.hypot(0.5, 0.5)
@@ -318,12 +336,13 @@ def describe(importance: Mapping[str, float], rng: Rng) -> TagList:
     return tuple(name for name in ranked if felt[name] >= felt[ranked[0]] - patience)[:LONGEST_LIST]
 
 
-def draw_scenes(photos: Path, tags: Path, config: DemoConfig) -> TagLists:
+def draw_scenes(photos: str | Path, tags: str | Path, config: DemoConfig) -> TagLists:
     """Draw scenes as JPEG files in the folder ``photos`` and write several people's lists about each to ``tags``.
 
     Scene i depends on the seed and i alone, so the first scenes of a larger set are
     those of a smaller one. The split is SPLIT_OF_TEN, repeated.
     """
+    photos = Path(photos)
     photos.mkdir(parents=True, exist_ok=True)
     lists, split = {}, {}
     for number in range(config.scenes):
@@ -334,5 +353,5 @@ def draw_scenes(photos: Path, tags: Path, config: DemoConfig) -> TagLists:
         lists[image_id] = [describe(scene.importance, rng) for _ in range(config.people)]
         split[image_id] = SPLIT_OF_TEN[number % len(SPLIT_OF_TEN)]
     tag_lists = TagLists(lists, split)
-    write_tag_lists(tags, tag_lists)
+    write_tag_lists(Path(tags), tag_lists)
     return tag_lists

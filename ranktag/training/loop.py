@@ -182,7 +182,7 @@ class Trainer:
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
         for start, block in validation.blocks(BLOCK):
-            gain = expected_gains(stepper, stepper.images(block), limits, VALIDATION_DRAW, "log").gain
+            gain = expected_gains(stepper, stepper.initial_state(block), limits, VALIDATION_DRAW, "log").gain
             bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
             if len(bad):
                 # Weights that the last batch broke have shown in no loss yet.

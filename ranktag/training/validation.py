@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ranktag.evaluation.metrics import ndcg
+from ranktag.evaluation.metrics.ndcg import ndcg
 from ranktag.training_data.examples import Examples
 
 

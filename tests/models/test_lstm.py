@@ -178,7 +178,7 @@ def test_decoding_steps_give_the_logits_of_training(form: str) -> None:
     with torch.no_grad():
         expected = torch.log_softmax(Textbook(model)(features, previous), dim=2)
         stepper = Stepper(model, torch.float32)
-        image = stepper.images(features)
+        image = stepper.initial_state(features)
         h, c = image.h, image.c
         unsaid = torch.zeros(3, 0, dtype=torch.int64)
         for t in range(4):

@@ -28,7 +28,7 @@ from ranktag.decoding.decode import decode
 from ranktag.decoding.mbr import expected_gains
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
-from ranktag.evaluation.metrics import ndcg
+from ranktag.evaluation.metrics.ndcg import ndcg
 from ranktag.feature_cache.store import open_features
 from ranktag.models.checkpoint import load_checkpoint, read_tensors
 from ranktag.models.lstm import FORMS
@@ -455,7 +455,7 @@ def test_early_stopping_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
     stepper = Stepper(checkpoint.model, torch.float32)  # type: ignore[arg-type]
     with torch.inference_mode():
         gains = expected_gains(
-            stepper, stepper.images(features), Limits(checkpoint.longest), trainer.VALIDATION_DRAW, "log"
+            stepper, stepper.initial_state(features), Limits(checkpoint.longest), trainer.VALIDATION_DRAW, "log"
         )
     predicted = [checkpoint.vocabulary.decode(numbers) for numbers in best_five(gains.gain)]
     recomputed = float(ndcg([truth.lists[i] for i in ids], predicted, 5).mean())

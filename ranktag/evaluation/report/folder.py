@@ -11,25 +11,26 @@ report.html      all of it to look at, with photos, in one file (see ``ranktag.e
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ranktag.errors import RanktagError
-from ranktag.evaluation.compare import SCORES, VALUES
 from ranktag.evaluation.report.page import render
-from ranktag.evaluation.results import Estimate, EvaluationReport
+from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
+from ranktag.evaluation.tables import image_table, metrics_table, tag_table
 from ranktag.files.atomic import atomic_folder
 from ranktag.files.tables import write_table
 from ranktag.version import __version__
 
-FILES = ("metrics.csv", "metrics.json", "per_image.csv", "per_tag.csv", "report.html")
+TABLES = {"metrics.csv": metrics_table, "per_image.csv": image_table, "per_tag.csv": tag_table}
+FILES = (*TABLES, "metrics.json", "report.html")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raise RanktagError unless a report can be written to ``output``: a new or empty folder, or a report to replace."""
+    """Raise RanktagError unless a report can be written to ``output``: a new or empty folder, or one to replace."""
     if not output.is_dir():
         if output.exists() or output.is_symlink():
             raise RanktagError(f"{output}: is a file, the report is a folder; choose another path")
@@ -45,57 +46,13 @@ def write_report(output: Path, report: EvaluationReport, images: Path | None = N
     """Write the folder in one piece. images: folder of the photos, for the gallery."""
     check_output(output, overwrite)
     with atomic_folder(output) as folder:
-        write_table(folder / "metrics.csv", *_metrics_table(report))
+        for name, table_of in TABLES.items():
+            table = table_of(report)
+            write_table(folder / name, table.header, table.cells())
         text = json.dumps(_metrics_json(report), indent=1, ensure_ascii=False, allow_nan=False)
         # What is not UTF-8 in a file's name becomes a valid JSON escape.
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        write_table(folder / "per_image.csv", ("label", "image_id", "status", "people", *VALUES), _image_rows(report))
-        write_table(
-            folder / "per_tag.csv",
-            ("label", "tag", "support", "predicted", "precision", "recall", "rank_error"),
-            (
-                (
-                    r.label,
-                    r.tag,
-                    r.support,
-                    f"{r.predicted:g}",
-                    _cell(r.precision),
-                    _cell(r.recall),
-                    _cell(r.rank_error),
-                )
-                for r in report.tag_rows
-            ),
-        )
         (folder / "report.html").write_text(render(report, images), encoding="utf-8")
-
-
-def _metrics_table(report: EvaluationReport) -> tuple[list[str], list[list[object]]]:
-    seeds = any(len(row.files) > 1 for row in report.rows)
-    parts = ("", "_low", "_high", "_seed_std") if seeds else ("", "_low", "_high")
-    header = ["label", "files", "images", "missing", "unknown", "empty", "unnamed", "order_pairs"]
-    header += [name + part for name in SCORES for part in parts]
-    rows: list[list[object]] = []
-    for row in report.table:
-        counts = [
-            len(row.files),
-            row.images,
-            len(row.missing),
-            len(row.unknown),
-            row.empty,
-            row.unnamed,
-            f"{row.order_pairs:g}",
-        ]
-        numbers = [number for name in SCORES for number in _numbers(row.scores[name])[: len(parts)]]
-        rows.append([row.label, *counts, *map(_cell, numbers)])
-    return header, rows
-
-
-def _numbers(estimate: Estimate) -> tuple[float, float, float, float]:
-    return estimate.value, estimate.low, estimate.high, estimate.seed_std
-
-
-def _cell(number: float) -> str:
-    return "" if math.isnan(number) else f"{number:.6g}"
 
 
 def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
@@ -111,54 +68,35 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
             "not_in_any_file": report.not_in_any_file,
         },
         "truth_tags": {"all": report.truth_tags, "in_no_training_list": report.unseen, "different": report.unseen_tags},
-        "rows": [
-            {
-                "label": row.label,
-                "files": [str(file) for file in row.files],
-                "images": row.images,
-                "missing": row.missing,
-                "unknown": row.unknown,
-                "not_expected": row.not_expected,
-                "empty": row.empty,
-                "unnamed": row.unnamed,
-                "unnamed_tags": row.unnamed_tags,
-                "order_pairs": row.order_pairs,
-                "scores": {
-                    name: dict(zip(("value", "low", "high", "seed_std"), map(_json_number, _numbers(row.scores[name]))))
-                    for name in SCORES
-                },
-            }
-            for row in report.table
-        ],
-        "differences": [
-            {
-                "first": difference.first,
-                "second": difference.second,
-                "images": difference.images,
-                "scores": {
-                    name: dict(zip(("value", "low", "high", "p"), map(_json_number, (c.value, c.low, c.high, c.p))))
-                    for name, c in difference.scores.items()
-                },
-            }
-            for difference in report.differences
-        ],
+        "rows": [_row_json(row) for row in report.table],
+        "differences": [_difference_json(difference) for difference in report.differences],
     }
 
 
-def _json_number(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "files": [str(file) for file in row.files],
+        "images": row.images,
+        "missing": row.missing,
+        "unknown": row.unknown,
+        "not_expected": row.not_expected,
+        "empty": row.empty,
+        "unnamed": row.unnamed,
+        "unnamed_tags": row.unnamed_tags,
+        **row.counts,
+        "scores": {name: _numbers_json(estimate) for name, estimate in row.scores.items()},
+    }
 
 
-def _image_rows(report: EvaluationReport) -> Iterator[list[object]]:
-    blank = [""] * len(VALUES)
-    for row in report.table:
-        missing = frozenset(row.missing)
-        for image_id, values in zip(report.image_ids, row.values):
-            people = sum(map(bool, report.lists[image_id]))
-            if not math.isnan(values[0]):
-                yield [row.label, image_id, "scored", people, *map(_cell, values)]
-            elif row is not report.people:
-                status = "missing" if image_id in missing else "without tags"
-                yield [row.label, image_id, status, people, *blank]
-        for image_id in row.unknown:
-            yield [row.label, image_id, "not in the tag file", "", *blank]
+def _difference_json(difference: Difference) -> dict[str, Any]:
+    return {
+        "first": difference.first,
+        "second": difference.second,
+        "images": difference.images,
+        "scores": {name: _numbers_json(change) for name, change in difference.scores.items()},
+    }
+
+
+def _numbers_json(numbers: Estimate | Change) -> dict[str, float | None]:
+    return {name: None if math.isnan(number) else number for name, number in dataclasses.asdict(numbers).items()}

@@ -6,39 +6,15 @@ import math
 from collections.abc import Sequence
 
 from ranktag.errors import one_line
-from ranktag.evaluation.results import Change, Estimate, EvaluationReport
+from ranktag.evaluation.results import Change, Estimate, EvaluationReport, Row
+from ranktag.evaluation.scores import Score
 
 
 def to_text(report: EvaluationReport) -> str:
     """The scores with their intervals, the differences and the counts, in plain text, without a newline at the end."""
-    seeds = any(len(row.files) > 1 for row in report.rows)
-    table = [
-        ["", "images", "NDCG@1", "NDCG@3", "NDCG@5", "first tag", "order (pairs)", "tags"] + ["NDCG@5 by seed"] * seeds
-    ]
-    for row in report.table:
-        ndcg = [_with_interval(row.scores[f"ndcg@{k}"]) for k in (1, 3, 5)]
-        order = f"{_fixed(row.scores['order_accuracy'].value)} ({row.order_pairs:,.0f})"
-        lengths = f"{row.scores['predicted_length'].value:.1f} for {row.scores['truth_length'].value:.1f}"
-        spread = row.scores["ndcg@5"].seed_std
-        by_seed = [f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""] if seeds else []
-        table.append(
-            [
-                short_reason(row.label),
-                f"{row.images:,}",
-                *ndcg,
-                _fixed(row.scores["first_tag"].value),
-                order,
-                lengths,
-                *by_seed,
-            ]
-        )
-    sections = [f"{title(report)}\n\n{_aligned(table)}"]
+    sections = [f"{title(report)}\n\n{_aligned(_score_table(report))}"]
     if report.differences:
-        table = [["difference", "images", "NDCG@1", "p", "NDCG@3", "p", "NDCG@5", "p"]]
-        for d in report.differences:
-            changes = [cell for k in (1, 3, 5) for cell in _with_p(d.scores[f"ndcg@{k}"])]
-            table.append([f"{short_reason(d.first)} - {short_reason(d.second)}", f"{d.images:,}", *changes])
-        sections.append(_aligned(table))
+        sections.append(_aligned(_difference_table(report)))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
@@ -47,13 +23,51 @@ def to_text(report: EvaluationReport) -> str:
     return "\n\n".join([*sections, "\n".join([explained, *map(one_line, notes(report))])])
 
 
+def _score_table(report: EvaluationReport) -> list[list[str]]:
+    shown = [score for score in report.metrics.scores if score.metric.in_text and score.short]
+    leading = report.metrics.leading
+    header = ["", "images", *map(_heading, shown)]
+    table = [header + [f"{leading.label} by seed"] * report.has_seeds]
+    for row in report.table:
+        cells = [short_label(row.label), f"{row.images:,}", *(_score(row, score) for score in shown)]
+        spread = row.scores[leading.name].seed_std
+        by_seed = f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""
+        table.append(cells + [by_seed] * report.has_seeds)
+    return table
+
+
+def _heading(score: Score) -> str:
+    return score.label if score.metric.ratio is None else f"{score.label} ({score.metric.ratio.unit})"
+
+
+def _score(row: Row, score: Score) -> str:
+    metric, estimate = score.metric, row.scores[score.name]
+    text = _with_interval(estimate, metric.digits) if metric.interval_in_text else fixed(estimate.value, metric.digits)
+    if metric.ratio is not None:
+        text += f" ({row.counts[metric.ratio.denominator]:,.0f})"
+    if metric.beside:
+        text += f" for {fixed(row.scores[metric.beside].value, metric.digits)}"
+    return text
+
+
+def _difference_table(report: EvaluationReport) -> list[list[str]]:
+    shown = [s for s in report.metrics.scores if s.metric.in_text and s.metric.interval_in_text and s.short]
+    table = [["difference", "images", *(cell for score in shown for cell in (score.label, "p"))]]
+    for d in report.differences:
+        cells = [f"{short_label(d.first)} - {short_label(d.second)}", f"{d.images:,}"]
+        for score in shown:
+            change = d.scores[score.name]
+            cells += [_with_interval(change, score.metric.digits, "+"), fixed(change.p)]
+        table.append(cells)
+    return table
+
+
 def title(report: EvaluationReport) -> str:
     """What was compared with what, in a line."""
     files = len(report.rows)
     where = f", split {' and '.join(report.splits)}" if report.splits else ""
-    return one_line(
-        f"{files} {'prediction' if files == 1 else 'predictions'} against {report.tags.name}{where}: {len(report.image_ids):,} images"
-    )
+    predictions = "prediction" if files == 1 else "predictions"
+    return one_line(f"{files} {predictions} against {report.tags.name}{where}: {len(report.image_ids):,} images")
 
 
 def notes(report: EvaluationReport) -> list[str]:
@@ -63,23 +77,10 @@ def notes(report: EvaluationReport) -> list[str]:
         lines.append(f"NDCG with {report.config.gain} gain.")
     if report.untagged:
         lines.append(f"{_count(report.untagged, 'expected image')} without tags: not scored.")
-    for row in report.rows:
-        if row.missing:
-            lines.append(
-                f"{row.label}: lacks {_count(len(row.missing), 'expected image')} ({_examples(row.missing)}): not scored."
-            )
-        if row.unknown:
-            lines.append(
-                f"{row.label}: {_count(len(row.unknown), 'image')} not in the tag file ({_examples(row.unknown)}): not scored."
-            )
-        if row.not_expected:
-            lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
-        if row.empty:
-            lines.append(f"{row.label}: no tag for {_count(row.empty, 'image')}: scored 0.")
+    lines += [line for row in report.rows for line in _row_notes(row)]
     if not report.splits and report.not_in_any_file:
-        lines.append(
-            f"{_count(report.not_in_any_file, 'image')} of the tag file in no prediction file: not scored (it has no splits)."
-        )
+        nowhere = _count(report.not_in_any_file, "image")
+        lines.append(f"{nowhere} of the tag file in no prediction file: not scored (it has no splits).")
     if report.unseen is not None:
         lines.append(
             f"{_count(report.truth_tags, 'tag')} in the truth, {report.unseen:,} of them "
@@ -98,7 +99,22 @@ def notes(report: EvaluationReport) -> list[str]:
     return lines
 
 
-def short_reason(label: str) -> str:
+def _row_notes(row: Row) -> list[str]:
+    lines = []
+    if row.missing:
+        missing = _count(len(row.missing), "expected image")
+        lines.append(f"{row.label}: lacks {missing} ({_examples(row.missing)}): not scored.")
+    if row.unknown:
+        unknown = _count(len(row.unknown), "image")
+        lines.append(f"{row.label}: {unknown} not in the tag file ({_examples(row.unknown)}): not scored.")
+    if row.not_expected:
+        lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
+    if row.empty:
+        lines.append(f"{row.label}: no tag for {_count(row.empty, 'image')}: scored 0.")
+    return lines
+
+
+def short_label(label: str) -> str:
     """``label`` on one line, without its beginning if it is long: file names differ in their ends."""
     label = one_line(label)
     return label if len(label) <= 40 else "..." + label[-37:]
@@ -112,19 +128,14 @@ def _examples(ids: Sequence[str]) -> str:
     return ", ".join(f"'{i}'" for i in ids[:3]) + (", ..." if len(ids) > 3 else "")
 
 
-def _fixed(number: float, sign: str = "") -> str:
-    return "-" if math.isnan(number) else f"{number:{sign}.3f}"
+def fixed(number: float, digits: int = 3, sign: str = "", unknown: str = "-") -> str:
+    """A number with so many digits after the point; ``unknown`` for nan. sign: '+' also shows that of positive ones."""
+    return unknown if math.isnan(number) else f"{number:{sign}.{digits}f}"
 
 
-def _with_interval(estimate: Estimate | Change, sign: str = "") -> str:
-    value = _fixed(estimate.value, sign)
-    return (
-        value if math.isnan(estimate.low) else f"{value} [{_fixed(estimate.low, sign)}, {_fixed(estimate.high, sign)}]"
-    )
-
-
-def _with_p(change: Change) -> tuple[str, str]:
-    return _with_interval(change, "+"), _fixed(change.p)
+def _with_interval(estimate: Estimate | Change, digits: int, sign: str = "") -> str:
+    value, low, high = (fixed(number, digits, sign) for number in (estimate.value, estimate.low, estimate.high))
+    return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> str:

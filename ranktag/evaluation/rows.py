@@ -1,0 +1,141 @@
+"""What one entry of a comparison scores: its row, without intervals, and how it does with every tag."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ranktag.errors import RanktagError
+from ranktag.evaluation.expected import Entry, Expected
+from ranktag.evaluation.matches import Floats, Mask, match
+from ranktag.evaluation.results import Estimate, Row, TagRow
+from ranktag.evaluation.scores import MetricTable
+from ranktag.tags.lists import TagList
+
+PEOPLE = "people (each against the others)"
+
+
+def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: str) -> Row:
+    """The row of an entry. Raises RanktagError if it has none of the expected images that have tags."""
+    image_ids = expected.image_ids
+    there = np.array([all(i in read for read in entry.predictions) for i in image_ids], bool)
+    scored = there & expected.tagged
+    if not scored.any():
+        raise RanktagError(
+            f"{entry.files[0]}: no image to score: of the {len(image_ids)} expected, "
+            "it has none that has tags; name another split or tag file"
+        )
+    ids = list(itertools.compress(image_ids, scored))
+    lists = [expected.lists[i] for i in ids]
+    ranked = [[[tag for tag, _ in read[i]] for i in ids] for read in entry.predictions]
+    per_file = np.stack([metrics.per_image(match(lists, tags, gain)) for tags in ranked])
+    per_image = np.full((len(image_ids), len(metrics.values)), np.nan)
+    per_image[scored] = per_file.mean(axis=0)
+    unnamed = _never_predicted(entry, lists)
+    return Row(
+        label=entry.label,
+        files=entry.files,
+        scores=_scores(per_image, scored, metrics, _spread(per_file, metrics)),
+        counts=_counts(per_image, scored, metrics),
+        values=per_image,
+        missing=tuple(itertools.compress(image_ids, ~there)),
+        unknown=tuple(dict.fromkeys(i for read in entry.predictions for i in read if i not in expected.known)),
+        not_expected=len(
+            {i for read in entry.predictions for i in read if i in expected.known} - expected.lists.keys()
+        ),
+        empty=sum(any(not tags[n] for tags in ranked) for n in range(len(ids))),
+        unnamed_tags=len(unnamed),
+        unnamed=sum(unnamed.values()),
+    )
+
+
+def score_people(lists: Mapping[str, Sequence[TagList]], metrics: MetricTable, gain: str) -> Row | None:
+    """Each person's list scored against each other person's list of the image: the mean over ordered pairs of people.
+
+    Only images with two or more lists that are not empty count; None if there are none.
+    """
+    numbers, others, own = [], [], []
+    for number, several in enumerate(lists.values()):
+        people = [person for person in several if person]
+        for i, person in enumerate(people if len(people) > 1 else []):
+            numbers.append(number)
+            others.append(people[:i] + people[i + 1 :])
+            own.append(person)
+    if not numbers:
+        return None
+    per_person = metrics.per_image(match(others, own, gain))
+    image = np.array(numbers)
+    count = np.bincount(image, minlength=len(lists))
+    sums = np.stack([np.bincount(image, column, minlength=len(lists)) for column in per_person.T], axis=1)
+    values = np.divide(sums, count[:, None], out=np.full_like(sums, np.nan), where=count[:, None] > 0)
+    scored = count > 0
+    return Row(PEOPLE, (), _scores(values, scored, metrics, {}), _counts(values, scored, metrics), values)
+
+
+def _scores(values: Floats, scored: Mask, metrics: MetricTable, seed_std: Mapping[str, float]) -> dict[str, Estimate]:
+    """The means over the scored images of the values (N, C)."""
+    means = metrics.from_means(values[scored].mean(axis=0))
+    return {name: Estimate(float(mean), seed_std=seed_std.get(name, math.nan)) for name, mean in means.items()}
+
+
+def _counts(values: Floats, scored: Mask, metrics: MetricTable) -> dict[str, float]:
+    """The sums over the scored images of the values (N, C) that are denominators."""
+    return {name: float(values[scored, metrics.values.index(name)].sum()) for name in metrics.counts}
+
+
+def _spread(per_file: Floats, metrics: MetricTable) -> dict[str, float]:
+    """The standard deviation of the files' scores, from their values (files, N, C); none of a single file."""
+    if len(per_file) < 2:
+        return {}
+    of_files = metrics.from_means(per_file.mean(axis=1))
+    return {name: float(np.std(scores, ddof=1)) for name, scores in of_files.items()}
+
+
+def _never_predicted(entry: Entry, lists: Sequence[Sequence[TagList]]) -> Counter[str]:
+    """Tags of the scored lists that the entry predicts for no image, and how often they stand there."""
+    predicted = {tag for read in entry.predictions for tags in read.values() for tag, _ in tags}
+    return Counter(tag for people in lists for person in people for tag in person if tag not in predicted)
+
+
+def score_tags(row: Row, entry: Entry, expected: Expected) -> list[TagRow]:
+    """How a row did with each tag, the most frequent in the truth first, then in alphabetical order."""
+    support: Counter[str] = Counter()
+    predicted: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    error: Counter[str] = Counter()
+    for image_id in itertools.compress(expected.image_ids, row.scored):
+        people = [person for person in expected.lists[image_id] if person]
+        for person in people:
+            support.update(person)
+        for read in entry.predictions:
+            places: dict[str, int] = {}
+            for place, (tag, _) in enumerate(read[image_id], 1):
+                places.setdefault(tag, place)
+            for tag in places:
+                predicted[tag] += len(people)
+            for person in people:
+                for rank, tag in enumerate(person, 1):
+                    if tag in places:
+                        hits[tag] += 1
+                        error[tag] += abs(places[tag] - rank)
+    files = len(entry.predictions)
+    return [
+        TagRow(
+            label=row.label,
+            tag=tag,
+            support=support[tag],
+            predicted=predicted[tag] / files,
+            precision=_ratio(hits[tag], predicted[tag]),
+            recall=_ratio(hits[tag], files * support[tag]),
+            rank_error=_ratio(error[tag], hits[tag]),
+        )
+        for tag in sorted(support.keys() | predicted.keys(), key=lambda tag: (-support[tag], tag))
+    ]
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,49 @@
+"""Files in, files out: what ``decode`` writes and gives back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import features_of, make_cache, make_data, tiny
+
+from ranktag.config import DecodingConfig
+from ranktag.decoding.decode import decode
+from ranktag.errors import RanktagError
+from ranktag.tags.predictions import read_predictions
+from ranktag.training.train import train
+
+CONFIG = DecodingConfig(precision="fp32", device="cpu", num_tags=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cache.h5, tags.csv and the run folder 'run'."""
+    folder = tmp_path_factory.mktemp("trained")
+    cache, tags = make_data(folder)
+    train(cache, tags, folder / "run", tiny(epochs=1))
+    return folder
+
+
+def test_paths_may_be_text_and_what_is_written_is_given_back(trained: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "predictions.csv")
+    report = decode(str(trained / "cache.h5"), str(trained / "run"), output, CONFIG, split="test")
+    assert (report.output, report.images, report.tags, report.without_feature) == (Path(output), 3, 9, 0)
+    written = read_predictions(Path(output))
+    assert list(report.predictions) == list(written) == ["009.jpg", "019.jpg", "029.jpg"]
+    for image_id, tags in written.items():
+        assert [tag for tag, _ in report.predictions[image_id]] == [tag for tag, _ in tags]
+        assert [p for _, p in report.predictions[image_id]] == pytest.approx([p for _, p in tags], rel=1e-5)
+    several = decode(str(trained / "cache.h5"), [str(trained / "run")] * 2, tmp_path / "several.csv", CONFIG)
+    assert several.images == 30
+
+
+def test_a_row_that_is_not_finite_is_named(trained: Path, tmp_path: Path) -> None:
+    features = features_of(3)
+    cache = make_cache(tmp_path / "new.h5", ["a", "b", "c"], features)
+    content, at = cache.read_bytes(), features.astype(np.float16)[1].tobytes()
+    assert content.count(at) == 1
+    cache.write_bytes(content.replace(at, np.full(4096, np.inf, np.float16).tobytes()))
+    with pytest.raises(RanktagError, match="'b' is not finite"):
+        decode(cache, trained / "run", tmp_path / "predictions.csv", CONFIG, force=True)
