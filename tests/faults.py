@@ -197,7 +197,15 @@ def rewritten(path: Path, store: FeatureStore, attributes: Mapping[str, Any] | N
     """A copy of a cache, written anew."""
     features = np.array(store.features)
     write_features(
-        path, store.image_id, [features], store.valid, store.error, store.provenance, features.dtype.name, attributes
+        path,
+        store.image_id,
+        [features],
+        store.valid,
+        store.error,
+        store.provenance,
+        features.dtype.name,
+        store.width,
+        attributes,
     )
     return path
 
