@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def alternate(contestants: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round. Every other round goes backwards, so that none always follows the same one."""
+    """Seconds of each contestant in each round.
+
+    Every other round goes backwards, so that none always follows the same one.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
         names = list(contestants)
