@@ -31,7 +31,7 @@ def command() -> None:
 @click.argument("images", type=FilePath, required=False)
 @click.option("--count", type=click.IntRange(1), default=256, show_default="256 images", help="Images a round.")
 @rounds_option
-@config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "overwrite"))
+@config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "executor", "overwrite"))
 @json_option
 def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig, as_json: bool) -> None:
     """Stage one, with random weights, on IMAGES (a folder or CSV; default: drawn ones)."""
