@@ -57,8 +57,7 @@ def decode(
     for one, other in zip(runs, checkpoints):
         if other.vocabulary != checkpoint.vocabulary:
             raise RanktagError(f"{one}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        if not force:
-            other.refuse_other_features(store, one)
+        other.refuse_other_features(store, one, force=force)
     rows = np.flatnonzero(store.valid)
     if split is not None:
         chosen = set(checkpoint.split.get(split, ()))
