@@ -29,13 +29,10 @@ B_T = torch.tensor(
 
 G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
 
-
 A_T = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1.0]])
-
 
 # The only number of a tile that every output takes once (A^T's column of ones, twice): a bias belongs there.
 EVERY_OUTPUT = 1 * 6 + 1
-
 
 # Tiles worked on together: what they take stays in the processor's caches.
 TILES = 256

@@ -115,7 +115,7 @@ def _read_file(file: Path, backbone: Backbone, expected: Mapping[str, Tensor]) -
             f"--weights {file}: cannot be read ({error.strerror or one_line(str(error))}); "
             "name a file that torch.load can read"
         ) from None
-    except Exception:  # noqa: BLE001 (what is not torch's, or holds objects, fails in as many ways as there are files)
+    except Exception:  # noqa: BLE001 (what is not of torch, or holds objects, fails with anything)
         raise RanktagError(
             f"--weights {file}: damaged, or not a file of plain tensors saved by torch; "
             f"expected torchvision's state dict of {backbone.name}"

@@ -25,10 +25,8 @@ from ranktag.images.pixels import ImageError, Preprocessing, read_pixels
 
 Pixels = npt.NDArray[np.uint8]
 
-
 # Images a task: small enough that the processes share a batch, large enough that handing it over costs nothing.
 TASK = 16
-
 
 LOWEST_PRIORITY = 19
 
