@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from tiny_backbone import tiny_network
 from torch import nn
 from torchvision.models import VGG16_Weights
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -17,6 +18,7 @@ from ranktag.features.backbone import find_backbone
 from ranktag.features.backbones import vgg16
 from ranktag.features.network import Network, load_network
 from ranktag.features.read_weights import random_weights
+from ranktag.images.batches import Batch
 from ranktag.images.pixels import read_pixels
 
 
@@ -113,3 +115,31 @@ def test_features_do_not_depend_on_the_number_of_threads(network: Network) -> No
 def test_dropout_is_off_and_nothing_is_trained(network: Network) -> None:
     assert not any(isinstance(m, nn.Dropout) for m in network.modules())
     assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_on_a_gpu_a_batch_is_fetched_once_the_next_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network()
+    happened: list[str] = []
+
+    class Copied:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def synchronize(self) -> None:
+            happened.append(f"{self.name} is waited for")
+
+    def start(batch: Batch) -> tuple[torch.Tensor, Copied]:
+        happened.append(f"{batch.start} starts")
+        with torch.inference_mode():
+            return network(torch.from_numpy(batch.pixels)), Copied(str(batch.start))
+
+    monkeypatch.setattr(network, "device", torch.device("cuda"))
+    monkeypatch.setattr(network, "_start", start)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 224, 224, 3), np.uint8)
+    batches = [Batch(2 * number, 2 * number + 2, pixels[number], {}) for number in range(3)]
+    found = list(network.features_of(batches))
+    order = ["0 starts", "2 starts", "0 is waited for", "4 starts", "2 is waited for", "4 is waited for"]
+    assert happened == order
+    for batch, (returned, features) in zip(batches, found, strict=True):
+        assert returned is batch
+        np.testing.assert_array_equal(features, network(torch.from_numpy(batch.pixels)).numpy())
