@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ranktag import registry
 from ranktag.config import ExtractionConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
 
 if TYPE_CHECKING:
-    from ranktag.features.extract import ExtractionReport, Progress
+    from ranktag.features.progress import ExtractionReport, Plan, Progress
 
 SHOWN_FAILURES = 3
+# An option with a single choice would be no choice.
+HIDDEN = ("executor",) if len(registry.names("ranktag.features.executors")) == 1 else ()
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +28,7 @@ SHOWN_FAILURES = 3
 @click.option(
     "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
 )
-@config_options(ExtractionConfig)
+@config_options(ExtractionConfig, without=HIDDEN)
 @click.option(
     "--failures",
     type=FilePath,
@@ -45,7 +48,8 @@ def command(
     Killed at any moment, the same command goes on where it was. Images that cannot be
     read become failed rows; the exit code is then 1.
     """
-    from ranktag.features.extract import Progress, extract_features
+    from ranktag.features.extract import extract_features
+    from ranktag.features.progress import Progress
     from ranktag.files.tables import write_table
 
     report = extract_features(images, output, config, Progress() if quiet else progress_printer())
@@ -112,8 +116,11 @@ def duration(seconds: float) -> str:
 
 
 def progress_printer() -> Progress:
-    """Prints what an extraction is doing on stderr: one line kept up to date on a terminal, else a line every half minute."""
-    from ranktag.features.extract import Plan, Progress
+    """Prints what an extraction is doing on stderr.
+
+    On a terminal one line is kept up to date, elsewhere there is a line every half minute.
+    """
+    from ranktag.features.progress import Progress
 
     class Printer(Progress):
         every = 0.2 if sys.stderr.isatty() else 30.0
@@ -123,21 +130,7 @@ def progress_printer() -> Progress:
             click.echo(one_line(text), err=True)
 
         def start(self, plan: Plan) -> None:
-            share = (
-                f" for worker {plan.worker[0]} of {plan.worker[1]}, of {plan.total:,} in all"
-                if plan.worker[1] > 1
-                else ""
-            )
-            decoders = (
-                f"{plan.workers} process{'es' if plan.workers != 1 else ''} decoding"
-                if plan.workers
-                else "decoding in between"
-            )
-            click.echo(
-                f"{plan.images:,} images{share}, {plan.done:,} done already. Computing on {plan.device} in {plan.compute_dtype}, "
-                f"{plan.batch_size} images a batch, {decoders}.",
-                err=True,
-            )
+            click.echo(_announcement(plan), err=True)
             self.plan, self.done, self.failed = plan, 0, plan.failed
             self.began = self.shown = time.monotonic()
             self.sampled: float | None = None
@@ -156,7 +149,10 @@ def progress_printer() -> Progress:
                 self.sampled = None
             if now - self.shown >= self.every and left:
                 self.shown = now
-                line = f"{self.plan.done + self.done:,} of {self.plan.images:,} images, {rate:.1f} images/s, {duration(left / rate)} left, {self.failed:,} failed"
+                line = (
+                    f"{self.plan.done + self.done:,} of {self.plan.images:,} images, {rate:.1f} images/s, "
+                    f"{duration(left / rate)} left, {self.failed:,} failed"
+                )
                 click.echo(f"{line:<78}" if self.end == "\r" else line, err=True, nl=False)
                 click.echo(self.end, err=True, nl=False)
 
@@ -165,3 +161,15 @@ def progress_printer() -> Progress:
                 click.echo(" " * 78 + "\r", err=True, nl=False)
 
     return Printer()
+
+
+def _announcement(plan: Plan) -> str:
+    """What is about to be done, in a line."""
+    index, count = plan.worker
+    share = f" for worker {index} of {count}, of {plan.total:,} in all" if count > 1 else ""
+    processes = f"{plan.workers} process{'es' if plan.workers != 1 else ''} decoding"
+    return (
+        f"{plan.images:,} images{share}, {plan.done:,} done already. "
+        f"Computing on {plan.device} in {plan.compute_dtype}, {plan.batch_size} images a batch, "
+        f"{processes if plan.workers else 'decoding in between'}."
+    )

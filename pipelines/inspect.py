@@ -52,9 +52,11 @@ def _say(found: Inspection) -> None:
         click.echo(f"{'stored':<19} {found.dtype}, {found.size:,} bytes; rows with NaN: {found.nan_rows:,}")
     if found.statistics is not None:
         of = found.statistics.summary()
+        zeros = found.statistics.zeros
         click.echo(
-            f"{'features':<19} {of['zeros']:.1%} zeros (a feature: {found.statistics.zeros.min():.1%} to {found.statistics.zeros.max():.1%}), "
-            f"mean {of['mean']:.4g}, range {of['minimum']:.4g} to {of['maximum']:.4g}; {of['features_always_zero']:,} of {len(found.statistics.zeros):,} always 0"
+            f"{'features':<19} {of['zeros']:.1%} zeros (a feature: {zeros.min():.1%} to {zeros.max():.1%}), "
+            f"mean {of['mean']:.4g}, range {of['minimum']:.4g} to {of['maximum']:.4g}; "
+            f"{of['features_always_zero']:,} of {len(zeros):,} always 0"
         )
     for image_id, error in found.failures[:SHOWN_FAILURES]:
         click.echo(f"failed: {one_line(image_id)}: {one_line(error)}")

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from ranktag import registry
 from ranktag.errors import RanktagError
 
 C = TypeVar("C", bound="Config")
@@ -81,8 +82,10 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 class ExtractionConfig(Config):
     """Settings of stage one."""
 
-    backbone: str = setting("vgg16", "the network", choices=("vgg16", "vgg19"))
-    layer: str = setting("fc7", "the layer whose activations, after ReLU, are kept", choices=("fc7", "fc6"))
+    backbone: str = setting("vgg16", "the network", choices=registry.names("ranktag.features.backbones"))
+    layer: str | None = setting(
+        None, "the network's layer whose activations are kept; VGG has fc7 and fc6, after ReLU", when_none="fc7 of VGG"
+    )
     weights: str = setting(
         "imagenet",
         "the network's weights: imagenet (torchvision's, downloaded once), random or random:SEED, "
@@ -121,6 +124,7 @@ class ExtractionConfig(Config):
         low=1,
         when_none="from torchrun's or Slurm's variables, else 1",
     )
+    executor: str = setting("local", "what computes the shards", choices=registry.names("ranktag.features.executors"))
     overwrite: bool = setting(False, "replace an existing cache or another run's shards")
 
 

@@ -13,7 +13,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, ExtractionConfig
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
-from ranktag.features.extract import features_like
+from ranktag.features.in_memory import features_like
 from ranktag.images.listing import list_images
 from ranktag.models.checkpoint import load_checkpoint
 

@@ -1,4 +1,4 @@
-"""``ranktag tag``: the same tags as extract-features and export-tags give, in every format; broken photos are listed."""
+"""``ranktag tag``: the tags that extract-features and export-tags give, in every format; broken photos are listed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_backbone import tiny_backbone
+from tiny_backbone import tiny_network
 
 from ranktag.config import DemoConfig, ExtractionConfig, TrainingConfig
 from ranktag.features.backbone import Backbone
 from ranktag.features.extract import extract_features
+from ranktag.features.network import Network
 from ranktag.recipes.demo_scenes import draw_scenes
 from ranktag.tags.predictions import read_predictions
 from ranktag.training.train import train
@@ -66,11 +67,11 @@ def test_the_network_is_the_models_own_and_loaded_once(
 ) -> None:
     loaded: list[tuple[object, ...]] = []
 
-    def load(*arguments: object, **named: object) -> Backbone:
-        loaded.append(arguments)
-        return tiny_backbone()
+    def load(backbone: Backbone, *arguments: object, **named: object) -> Network:
+        loaded.append((backbone.name, *arguments))
+        return tiny_network()
 
-    monkeypatch.setattr("ranktag.features.backbone.load_backbone", load)
+    monkeypatch.setattr("ranktag.features.network.load_network", load)
     extract_features(
         made / "photos",
         tmp_path / "f.h5",

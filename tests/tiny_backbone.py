@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-import ranktag.features.backbone
-from ranktag.features.backbone import Backbone
+import ranktag.features.network
+from ranktag.features.backbones import vgg16
+from ranktag.features.network import Network
 from ranktag.pipelines import cli
 from ranktag.pipelines.shared.running import run
 
@@ -26,21 +27,21 @@ class Slow(nn.Module):
         return x
 
 
-def tiny_backbone(scale: float = 1.0, bias: float = 0.0) -> Backbone:
+def tiny_network(scale: float = 1.0, bias: float = 0.0) -> Network:
     """Features of about ``scale``, plus ``bias``; float32 on the processor."""
     linear = nn.Linear(3 * 64, 4096)
     with torch.no_grad():
         linear.weight.copy_(torch.randn(4096, 3 * 64, generator=torch.Generator().manual_seed(0)).mul_(scale * 0.1))
         linear.bias.fill_(bias)
-    network = nn.Sequential(nn.AvgPool2d(28), Slow())
-    return Backbone(network, nn.Sequential(linear, nn.ReLU()), "0" * 64, torch.device("cpu"), torch.float32)
+    layers = nn.Sequential(nn.AvgPool2d(28), Slow(), nn.Flatten(), linear, nn.ReLU())
+    return Network(layers, vgg16.BACKBONE.preprocessing, "0" * 64, torch.device("cpu"), torch.float32)
 
 
-def load_tiny(*arguments: Any, **named: Any) -> Backbone:
-    """In place of ``ranktag.features.backbone.load_backbone``."""
-    return tiny_backbone()
+def load_tiny(*arguments: Any, **named: Any) -> Network:
+    """In place of ``ranktag.features.network.load_network``."""
+    return tiny_network()
 
 
 if __name__ == "__main__":
-    ranktag.features.backbone.load_backbone = load_tiny
+    ranktag.features.network.load_network = load_tiny
     sys.exit(run(cli.group, "ranktag", sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from torchvision import transforms
 from ranktag.benchmarks.timing import alternate, rate
 from ranktag.compute.allocator import kept_memory
 from ranktag.config import ExtractionConfig
-from ranktag.features.backbone import LAYERS, MODELS, load_backbone
-from ranktag.features.extract import choose_batch_size, choose_workers, extract_features
+from ranktag.features.backbone import find_backbone
+from ranktag.features.extract import extract_features
+from ranktag.features.machine import choose_batch_size, choose_workers
+from ranktag.features.network import Network, load_network
 from ranktag.files.tables import write_table
 from ranktag.images.batches import read_batches
 from ranktag.images.listing import ImageList, list_images
-from ranktag.images.pixels import CROP, MEAN, RESIZE, STD
+from ranktag.images.pixels import Preprocessing
 
 TEXTBOOK_BATCH = 32
 # A PASCAL VOC photo's size.
@@ -70,45 +73,51 @@ def benchmark_extraction(
     images: Path | None, config: ExtractionConfig, *, count: int = 256, rounds: int = 3
 ) -> ExtractionBenchmark:
     """Measure on the first ``count`` of ``images``, or on as many drawn ones, in so many alternating rounds."""
-    backbone = load_backbone(
-        config.backbone, config.layer, config.weights, device=config.device, precision=config.precision
-    )
-    textbook = _textbook_network(config, backbone.device)
+    backbone = find_backbone(config.backbone)
+    layer = backbone.choose_layer(config.layer)
+    network = load_network(backbone, layer, config.weights, device=config.device, precision=config.precision)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = _first(list_images(images if images is not None else _draw(folder / "images", count)), count)
         _write_list(folder / "list.csv", photos)
-        batch_size, workers = choose_batch_size(config, backbone.device), choose_workers(config, backbone.device)
+        batch_size, workers = choose_batch_size(config, network.device), choose_workers(config, network.device)
         rows = [(a, min(a + batch_size, len(photos))) for a in range(0, len(photos), batch_size)]
-        random = torch.randn(batch_size, 3, CROP, CROP).to(
-            backbone.device, backbone.dtype, memory_format=torch.channels_last
-        )
-
-        @kept_memory()
-        def bare() -> None:
-            with torch.inference_mode():
-                for _ in rows:
-                    backbone.activations(random)
-            _wait(backbone.device)
+        # Its weights make it neither faster nor slower.
+        textbook = backbone.cut(backbone.build(), layer).eval().to(network.device)
 
         def end_to_end() -> None:
-            extract_features(
-                folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), backbone=backbone
-            )
+            extract_features(folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), network=network)
 
         def decoding() -> None:
-            with read_batches(photos, rows, batch_size, workers) as batches:
+            with read_batches(photos, rows, batch_size, workers, backbone.preprocessing) as batches:
                 for _ in batches:
                     pass
 
         def loop() -> None:
-            _textbook(photos, textbook, backbone.device, folder / "features.npy")
+            _textbook(photos, textbook, backbone.preprocessing, network.device, folder / "features.npy")
 
+        bare = _bare(network, backbone.preprocessing.crop, batch_size, len(rows))
         bare()
         seconds = alternate({"bare": bare, "end_to_end": end_to_end, "textbook": loop, "decoding": decoding}, rounds)
     return ExtractionBenchmark(
-        len(photos), str(backbone.device), str(backbone.dtype).removeprefix("torch."), batch_size, workers, seconds
+        len(photos), str(network.device), str(network.dtype).removeprefix("torch."), batch_size, workers, seconds
     )
+
+
+def _bare(network: Network, crop: int, batch_size: int, batches: int) -> Callable[[], None]:
+    """The forward pass alone, on so many batches; memory is kept as it is in an extraction."""
+    random = torch.randn(batch_size, 3, crop, crop)
+    there = random.to(network.device, network.dtype, memory_format=torch.channels_last)
+
+    @kept_memory()
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(batches):
+                network.activations(there)
+        if network.device.type == "cuda":
+            torch.cuda.synchronize(network.device)
+
+    return bare
 
 
 def _first(images: ImageList, count: int) -> ImageList:
@@ -131,16 +140,16 @@ def _draw(folder: Path, count: int) -> Path:
     return folder
 
 
-def _textbook_network(config: ExtractionConfig, device: torch.device) -> nn.Module:
-    # Its weights make it neither faster nor slower.
-    network = MODELS[config.backbone][0](weights=None)
-    network.classifier = network.classifier[: LAYERS[config.layer]]
-    return network.eval().to(device)
-
-
-def _textbook(images: ImageList, network: nn.Module, device: torch.device, output: Path) -> None:
+def _textbook(
+    images: ImageList, network: nn.Module, preprocessing: Preprocessing, device: torch.device, output: Path
+) -> None:
     transform = transforms.Compose(
-        [transforms.Resize(RESIZE), transforms.CenterCrop(CROP), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        [
+            transforms.Resize(preprocessing.resize, transforms.InterpolationMode(preprocessing.interpolation)),
+            transforms.CenterCrop(preprocessing.crop),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocessing.mean, preprocessing.std),
+        ]
     )
     features = []
     with torch.no_grad():
@@ -149,8 +158,3 @@ def _textbook(images: ImageList, network: nn.Module, device: torch.device, outpu
             batch = torch.stack([transform(Image.open(images.path(number)).convert("RGB")) for number in numbers])
             features.append(network(batch.to(device)).cpu())
     np.save(output, torch.cat(features).numpy())
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader, Dataset
 from ranktag.benchmarks.timing import alternate, rate
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
-from ranktag.feature_cache.store import FEATURE_DIM
 from ranktag.feature_cache.write import cache_features
 from ranktag.tags.lists import TagLists, write_tag_lists
 from ranktag.training.loop import Trainer
 from ranktag.training_data.load import load_training_data
 
 LONGEST = 8
+FEATURE_DIM = 4096  # as VGG's
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ from ranktag.errors import RanktagError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
 # How many times as fast bfloat16 must be on a processor: below, float32 with its Winograd convolutions is as fast.
 FASTER = 1.5
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of that name; None: the first GPU if there is one, else the processor. Raises RanktagError if it is not there."""
+    """The device of that name; None: the first GPU if there is one, else the processor.
+
+    Raises RanktagError if it is not there.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

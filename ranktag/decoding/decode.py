@@ -88,8 +88,7 @@ def decode(
     for path, checkpoint in zip(runs, checkpoints):
         if checkpoint.vocabulary != first.vocabulary:
             raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        if not force:
-            checkpoint.refuse_other_features(store, path)
+        checkpoint.refuse_other_features(store, path, force=force)
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
     if split is not None and not len(rows):
         raise RanktagError(

@@ -27,9 +27,11 @@ class ContentDigest:
         self._digest = hashlib.sha256()
 
     def features(self, block: npt.NDArray[Any]) -> None:
+        """Take the next rows of features, (rows, D) in the stored type."""
         self._digest.update(np.ascontiguousarray(block).data)
 
     def finish(self, image_ids: Iterable[str], valid: npt.NDArray[np.bool_], error: Iterable[str]) -> str:
+        """The hexadecimal digest, once all features are taken; the N ids, marks and reasons come last."""
         for texts in (image_ids, error):
             self._digest.update(image_list_sha256(texts).encode())
         self._digest.update(np.asarray(valid, np.uint8).tobytes())
@@ -37,7 +39,10 @@ class ContentDigest:
 
 
 def content_sha256(store: FeatureStore, block: int = 1024) -> str:
-    """What the attribute ``content_sha256`` should be, from the data as they are on disk now; ``block`` rows are read at once."""
+    """What the attribute ``content_sha256`` should be, from the data as they are on disk now.
+
+    block: rows read at once.
+    """
     digest = ContentDigest()
     for features in store.blocks(block):
         digest.features(features)

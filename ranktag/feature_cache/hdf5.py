@@ -18,6 +18,11 @@ def open_hdf5(path: Path, mode: str = "r") -> Iterator[h5py.File]:
         yield file
 
 
+def reason_of(error: BaseException) -> str:
+    """What an exception says, for a message: its first line, at most 120 characters."""
+    return (str(error) or type(error).__name__).split("\n")[0][:120]
+
+
 class KeepsFailure(io.FileIO):
     """A file whose first failed write is kept in ``failure``; what is written from then on is held in memory.
 
@@ -31,6 +36,7 @@ class KeepsFailure(io.FileIO):
         self._held: list[tuple[int, bytes]] = []
 
     def write(self, data: Any) -> int:
+        """Write to the disk, or hold in memory what it does not take; always all of ``data``."""
         view = memoryview(data).cast("B")
         start, written = self.tell(), 0
         try:
@@ -47,6 +53,7 @@ class KeepsFailure(io.FileIO):
         return super().write(view)
 
     def readinto(self, buffer: Any) -> int:
+        """Read from the disk and from what is held in memory."""
         if self.failure is None:
             return super().readinto(buffer)
         view = memoryview(buffer).cast("B")
@@ -61,6 +68,7 @@ class KeepsFailure(io.FileIO):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
+        """Change the file's size, or keep the failure to."""
         try:
             return super().truncate(size)
         except OSError as error:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.provenance import Provenance
-from ranktag.feature_cache.store import FEATURE_DIM, FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore, open_features
 
 BLOCK = 1024  # rows read at once
 
@@ -126,8 +126,8 @@ def _disagreements(store: FeatureStore) -> list[str]:
 
 def _read_rows(store: FeatureStore) -> tuple[Statistics | None, int, list[str]]:
     """Statistics of the valid rows, the number of rows that hold a NaN, and what is wrong with the numbers."""
-    zeros, total = np.zeros(FEATURE_DIM), np.zeros(FEATURE_DIM)
-    low, high = np.full(FEATURE_DIM, np.inf), np.full(FEATURE_DIM, -np.inf)
+    zeros, total = np.zeros(store.width), np.zeros(store.width)
+    low, high = np.full(store.width, np.inf), np.full(store.width, -np.inf)
     nan_rows = 0
     infinite: list[int] = []
     filled: list[int] = []

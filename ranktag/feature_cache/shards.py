@@ -24,19 +24,18 @@ import numpy.typing as npt
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import content_sha256
 from ranktag.feature_cache.provenance import Provenance, utc_now
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.feature_cache.write import write_features
 from ranktag.files.atomic import atomic_path, refuse_existing, sync
 from ranktag.files.lock import FileLock
 
 # What must be alike for two runs to give the same file, beside the major versions of the libraries.
 ALIKE = (*Provenance.MEANING, "compute_dtype", "image_list_sha256")
-
-
 VERSIONS = ("ranktag_version", "torch_version", "torchvision_version")
 
-
 BLOCK = 1024  # rows copied at once
+
+READS_BACK_DIFFERENTLY = "what was written reads back differently; check the disk, then run the same command again"
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,9 @@ class Shard:
     count: int
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ def lock_of(output: Path) -> FileLock:
 
 
 def differences(ours: Provenance, theirs: Provenance, names: Sequence[str] = ALIKE) -> list[str]:
-    """'name: ours / theirs' for whatever makes two runs unlike; a value that is not known yet ('') is like any other."""
+    """'name: ours / theirs' for whatever makes two runs unlike; a value not known yet ('') is like any other."""
     unlike = ours.differences(theirs, [name for name in names if getattr(ours, name)])
     for name in VERSIONS:
         our, their = getattr(ours, name), getattr(theirs, name)
@@ -109,19 +111,18 @@ def write_shard(
             errors,
             replace(provenance, created=utc_now()),
             features.dtype.name,
+            features.shape[1],
             {"row_start": shard.start, "row_count": total},
         )
         sync(temporary)
-        written = open_features(temporary)
+        written = open_own(temporary)
         if not (
             np.array_equal(written.features.view(np.uint8), features.view(np.uint8))
             and np.array_equal(written.valid, valid)
             and list(written.image_id) == list(image_ids)
             and list(written.error) == list(errors)
         ):
-            raise RanktagError(
-                f"{folder / shard.name}: what was written reads back differently; check the disk, then run the same command again"
-            )
+            raise RanktagError(f"{folder / shard.name}: {READS_BACK_DIFFERENTLY}")
 
 
 def read_shard(path: Path) -> FeatureStore:
@@ -156,7 +157,7 @@ def join_shards(output: Path, *, overwrite: bool = False) -> FeatureStore:
         if not all(lock.acquire(part) for part in range(count)):
             raise RanktagError(f"{folder}: is still being worked on; join when every worker has finished")
         join_locked(output)
-    return open_features(output)
+    return open_own(output)
 
 
 def join_locked(output: Path) -> None:
@@ -173,13 +174,12 @@ def join_locked(output: Path) -> None:
             [error for shard in shards for error in shard.error],
             replace(first.provenance, created=utc_now()),
             first.features.dtype.name,
+            first.width,
         )
         sync(temporary)
-        joined = open_features(temporary)
+        joined = open_own(temporary)
         if content_sha256(joined) != joined.attributes.get("content_sha256"):
-            raise RanktagError(
-                f"{output}: what was written reads back differently; check the disk, then run the same command again"
-            )
+            raise RanktagError(f"{output}: {READS_BACK_DIFFERENTLY}")
     remove(output)
 
 
@@ -200,14 +200,16 @@ def whole_set(folder: Path) -> list[FeatureStore]:
     for shard in shards:
         if unlike := _unlike(usual, shard):
             raise RanktagError(
-                f"{shard.path}: is of another run than {usual.path.name} ({'; '.join(unlike)}); remove it and run extract-features again for its rows"
+                f"{shard.path}: is of another run than {usual.path.name} ({'; '.join(unlike)}); "
+                "remove it and run extract-features again for its rows"
             )
     shards.sort(key=lambda shard: (_start(shard), shard.path.name))
     row, total = 0, int(usual.attributes["row_count"])
     for before, shard in zip([None, *shards], shards):
         if _start(shard) < row:
             raise RanktagError(
-                f"{folder}: {before.path.name if before else ''} and {shard.path.name} hold the same images; remove one of them"
+                f"{folder}: {before.path.name if before else ''} and {shard.path.name} hold the same images; "
+                "remove one of them"
             )
         if _start(shard) > row:
             break
@@ -225,6 +227,7 @@ def _start(shard: FeatureStore) -> int:
 def _kind(shard: FeatureStore) -> tuple[str, ...]:
     return (
         shard.features.dtype.name,
+        str(shard.width),
         str(shard.attributes["row_count"]),
         *(getattr(shard.provenance, name) for name in ALIKE),
     )
@@ -234,6 +237,8 @@ def _unlike(ours: FeatureStore, theirs: FeatureStore) -> list[str]:
     unlike = differences(ours.provenance, theirs.provenance)
     if ours.features.dtype != theirs.features.dtype:
         unlike.append(f"dtype: '{ours.features.dtype}' / '{theirs.features.dtype}'")
+    if ours.width != theirs.width:
+        unlike.append(f"width: {ours.width} / {theirs.width}")
     if ours.attributes["row_count"] != theirs.attributes["row_count"]:
         unlike.append(f"images in the list: {ours.attributes['row_count']} / {theirs.attributes['row_count']}")
     return unlike
@@ -249,7 +254,8 @@ def _missing(folder: Path, total: int, row: int) -> str:
     names = _shard_names(folder)
     counts = {count for _, count in names}
     if len(counts) > 1:
-        return f"shards of several cuts lie together ({', '.join(f'{count} shards' for count in sorted(counts))}), and row {row:,} of {total:,} is missing"
+        cuts = ", ".join(f"{count} shards" for count in sorted(counts))
+        return f"shards of several cuts lie together ({cuts}), and row {row:,} of {total:,} is missing"
     missing = sorted(set(range(counts.pop())) - {number for number, _ in names}) if counts else []
     if not missing:
         return f"the images from row {row:,} of {total:,} on are missing"

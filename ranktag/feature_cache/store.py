@@ -3,7 +3,7 @@
 Format 1. Datasets:
 
 ==========  ======================================  ====================================
-features    (N, 4096) float16 or float32, contiguous  activations; NaN in rows that failed
+features    (N, D) float16 or float32, contiguous   activations; NaN in rows that failed
 image_id    (N,) UTF-8                              unique
 valid       (N,) bool                               the row holds a feature
 error       (N,) UTF-8                              why a row failed, else empty
@@ -11,8 +11,8 @@ error       (N,) UTF-8                              why a row failed, else empty
 
 Root attributes: ``format`` = "ranktag-features", ``format_version``, the fields of
 ``Provenance`` and ``content_sha256`` (of features, ids, valid and errors, in that
-order). The features are contiguous so that they can be memory-mapped:
-a random row costs microseconds and no HDF5 lock.
+order). D is the network's: every cache states its own. The features are contiguous so
+that they can be memory-mapped: a random row costs microseconds and no HDF5 lock.
 """
 
 from __future__ import annotations
@@ -23,32 +23,25 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.hdf5 import open_hdf5
+from ranktag.feature_cache.hdf5 import open_hdf5, reason_of
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.files.isolation import ends_badly
 from ranktag.version import __version__
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FORMAT = "ranktag-features"
-
-
 FORMAT_VERSION = 1
-
-
-FEATURE_DIM = 4096
-
-
 DATASETS = ("features", "image_id", "valid", "error")
-
-
 MAKE_AGAIN = "make it again with 'extract-features'"
-
 
 # What h5py raises on damaged files depends on which byte is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -74,8 +67,22 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    @property
+    def width(self) -> int:
+        """D, the numbers of a feature."""
+        return int(self.features.shape[1])
+
+    def to_frame(self) -> pd.DataFrame:
+        """The ids and errors as a DataFrame, a row an image: image_id, valid, error."""
+        import pandas as pd
+
+        return pd.DataFrame({"image_id": list(self.image_id), "valid": self.valid, "error": list(self.error)})
+
     def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
-        """The features, (<= rows, D) at a time; memory is given back behind it, or pages of the whole file would stay with the process."""
+        """The features, (<= rows, D) at a time.
+
+        Memory is given back behind it, or pages of the whole file would stay with the process.
+        """
         for start in range(0, len(self), rows):
             yield self.features[start : start + rows]
             if isinstance(self.features.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -88,7 +95,8 @@ class FeatureStore:
     def not_finite(self, row: int) -> RanktagError:
         """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
         return RanktagError(
-            f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; see 'ranktag inspect' and make the cache again"
+            f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; "
+            "see 'ranktag inspect' and make the cache again"
         )
 
 
@@ -108,6 +116,11 @@ def open_features(path: Path) -> FeatureStore:
         raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
     if how := ends_badly(lambda: _open(path)):
         raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
+    return open_own(path)
+
+
+def open_own(path: Path) -> FeatureStore:
+    """``open_features`` for a file that this process has just written: HDF5 is not tried on it in a fork first."""
     try:
         while True:
             before, store = _identity(path), _open(path)
@@ -117,7 +130,7 @@ def open_features(path: Path) -> FeatureStore:
     except RanktagError:
         raise
     except DAMAGE as error:
-        raise RanktagError(f"{path}: damaged or not a feature cache ({short_reason(error)}); {MAKE_AGAIN}") from None
+        raise RanktagError(f"{path}: damaged or not a feature cache ({reason_of(error)}); {MAKE_AGAIN}") from None
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
@@ -130,14 +143,36 @@ def _open(path: Path) -> FeatureStore:
         return _read(path, file)
 
 
-def short_reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).split("\n")[0][:120]
-
-
 def _read(path: Path, file: h5py.File) -> FeatureStore:
+    _refuse_other_formats(path, file)
+    names = [f.name for f in dataclasses.fields(Provenance)]
+    for name in names:
+        if name not in file.attrs:
+            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
+    provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
+    datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
+    features = _mapped(path, datasets["features"])
+    for name in DATASETS[1:]:
+        if datasets[name].shape != (len(features),):
+            raise RanktagError(
+                f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {len(features)} rows; "
+                f"{MAKE_AGAIN}"
+            )
+    valid = datasets["valid"][:]
+    if valid.dtype != np.bool_:
+        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
+    image_id = list(datasets["image_id"].asstr()[:])
+    if (repeated := first_repeated(image_id)) is not None:
+        raise RanktagError(f"{path}: damaged: image id '{repeated}' stands there twice; {MAKE_AGAIN}")
+    attributes = {name: value for name, value in file.attrs.items() if name not in names}
+    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), features, attributes)
+
+
+def _refuse_other_formats(path: Path, file: h5py.File) -> None:
     if _text(file.attrs.get("format", "")) != FORMAT:
         raise RanktagError(
-            f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}'); make one with 'extract-features' or ranktag.cache_features"
+            f"{path}: is HDF5, but not a feature cache of ranktag (no format='{FORMAT}'); "
+            "make one with 'extract-features' or ranktag.cache_features"
         )
     version = int(file.attrs["format_version"])
     if version != FORMAT_VERSION:
@@ -145,51 +180,36 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
             f"{path}: is of cache format {version}, this ranktag ({__version__}) reads format {FORMAT_VERSION}; "
             + ("install a newer ranktag" if version > FORMAT_VERSION else MAKE_AGAIN)
         )
-    names = [f.name for f in dataclasses.fields(Provenance)]
-    for name in names:
-        if name not in file.attrs:
-            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
-    provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
-    datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
-    features = datasets["features"]
+
+
+def _mapped(path: Path, features: h5py.Dataset) -> npt.NDArray[Any]:
+    """The features, (N, D), mapped from the file; refused unless all of them are in it."""
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
         raise RanktagError(
-            f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, expected (N, {FEATURE_DIM}) float16 or float32; {MAKE_AGAIN}"
+            f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, "
+            f"expected (N, D) float16 or float32; {MAKE_AGAIN}"
         )
-    n, dim = features.shape
-    if dim != FEATURE_DIM:
-        raise RanktagError(
-            f"{path}: holds {dim}-dimensional features, the model takes {FEATURE_DIM}; extract the layer fc7 or fc6 of a VGG"
-        )
+    n, width = features.shape
+    if width == 0:
+        raise RanktagError(f"{path}: damaged: holds 0-dimensional features, expected at least 1; {MAKE_AGAIN}")
     if features.chunks is not None:
         raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; {MAKE_AGAIN}")
-    for name in DATASETS[1:]:
-        if datasets[name].shape != (n,):
-            raise RanktagError(
-                f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {n} rows; {MAKE_AGAIN}"
-            )
-    offset = features.id.get_offset() if n else None
-    if n and (offset is None or offset + n * dim * features.dtype.itemsize > path.stat().st_size):
+    if not n:
+        return np.empty((0, width), features.dtype)
+    offset = features.id.get_offset()
+    if offset is None or offset + n * width * features.dtype.itemsize > path.stat().st_size:
         raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
-    valid = datasets["valid"][:]
-    if valid.dtype != np.bool_:
-        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
-    image_id = list(datasets["image_id"].asstr()[:])
-    if len(set(image_id)) != n:
-        twice = next(i for i, seen in with_seen(image_id) if seen)
-        raise RanktagError(f"{path}: damaged: image id '{twice}' stands there twice; {MAKE_AGAIN}")
-    mapped: npt.NDArray[Any] = (
-        np.memmap(path, features.dtype, "r", offset, (n, dim)) if n else np.empty((0, dim), features.dtype)
-    )
-    attributes = {name: value for name, value in file.attrs.items() if name not in names}
-    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), mapped, attributes)
+    return np.memmap(path, np.dtype(features.dtype), "r", int(offset), (n, width))
 
 
-def with_seen(ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def first_repeated(ids: Iterable[str]) -> str | None:
+    """The first id that stood there before; None if they are unique."""
     seen: set[str] = set()
     for image_id in ids:
-        yield image_id, image_id in seen
+        if image_id in seen:
+            return image_id
         seen.add(image_id)
+    return None
 
 
 def _text(value: Any) -> str:
@@ -197,7 +217,7 @@ def _text(value: Any) -> str:
 
 
 def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset whose bytes are in this very file: a link or a virtual source may point anywhere, or nowhere (zeros)."""
+    """A dataset whose bytes are in this very file; links and virtual sources may point anywhere, or nowhere (zeros)."""
     if file.get(name, getlink=True) is None:
         raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; {MAKE_AGAIN}")
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import ContentDigest, image_list_sha256
-from ranktag.feature_cache.hdf5 import created_hdf5
+from ranktag.feature_cache.hdf5 import created_hdf5, reason_of
 from ranktag.feature_cache.provenance import Provenance, utc_now
-from ranktag.feature_cache.store import FEATURE_DIM, FORMAT, FORMAT_VERSION, short_reason, with_seen
+from ranktag.feature_cache.store import FORMAT, FORMAT_VERSION, first_repeated
 from ranktag.files.atomic import atomic_path, refuse_existing
 from ranktag.version import __version__
 
@@ -29,12 +29,13 @@ def write_features(
     error: Sequence[str],
     provenance: Provenance,
     dtype: str,
+    width: int,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a cache file at ``path``, which the caller makes atomic.
 
     blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
-    dtype: 'float16' or 'float32'. attributes: more root attributes.
+    dtype: 'float16' or 'float32'. width: D. attributes: more root attributes.
     """
     n = len(image_ids)
     digest = ContentDigest()
@@ -43,7 +44,7 @@ def write_features(
         file.attrs.update(
             {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance), **(attributes or {})}
         )
-        features = file.create_dataset("features", (n, FEATURE_DIM), dtype)
+        features = file.create_dataset("features", (n, width), dtype)
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
         file.create_dataset("valid", data=np.asarray(valid, bool))
         file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
@@ -62,8 +63,8 @@ def write_features(
 
 def cache_features(
     features: Any,
-    image_ids: Iterable[str],
-    path: Path,
+    image_ids: Iterable[str] | None = None,
+    path: str | Path | None = None,
     *,
     source: str = "bring-your-own",
     dtype: str = "float16",
@@ -71,36 +72,42 @@ def cache_features(
 ) -> Path:
     """Write features you have computed yourself as a cache that stage two takes.
 
-    features: (N, 4096) array or DataFrame; rows that are not finite become failed rows.
-    image_ids: N unique ids. source: what made the features; models trained on one
-    source refuse caches of another. dtype: what is stored. Returns ``path``.
+    features: (N, D) array or DataFrame, D at least 1; rows that are not finite become
+    failed rows. image_ids: N unique ids; left out, they are the index of the DataFrame:
+    ``cache_features(frame, path="features.h5")``. source: what made the features; models
+    trained on one source refuse caches of another. dtype: what is stored. Returns ``path``.
 
     Raises RanktagError for what is no array of numbers, a wrong shape, ids that are
     empty, repeated or no text, and an existing file.
     """
+    if path is None:
+        raise RanktagError("no path is given for the cache; name the .h5 file to write")
     path = Path(path)
     refuse_existing(path, overwrite)
     array = _numbers(features)
-    ids = [str(i) for i in image_ids]
-    if array.ndim != 2 or array.shape[1] != FEATURE_DIM:
-        raise RanktagError(f"features have shape {array.shape}, expected (N, {FEATURE_DIM}); one row an image")
+    ids = [str(i) for i in (_index(features) if image_ids is None else image_ids)]
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise RanktagError(
+            f"features have shape {array.shape}, expected (N, D), D at least 1; one row an image, one column a number"
+        )
     if len(ids) != len(array):
         raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features; each row has one")
-    repeated = next((i for i, seen in with_seen(ids) if seen), None)
-    if repeated is not None:
-        raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
-    bad = next((i for i in ids if not i or "\0" in i or any("\ud800" <= c <= "\udfff" for c in i)), None)
-    if bad is not None:
-        raise RanktagError(
-            f"image id {bad!r} is empty or holds a NUL byte or what is no text; give the image another id"
-        )
+    _refuse_bad_ids(ids)
     if dtype not in ("float16", "float32"):
         raise RanktagError(f"dtype '{dtype}' is not one of float16, float32; choose one of them")
     with np.errstate(over="ignore"):
         stored = array.astype(dtype)
     valid = np.isfinite(stored).all(axis=1)
     stored[~valid] = np.nan
-    provenance = Provenance(
+    errors = ["" if v else "the feature is not finite" for v in valid]
+    with atomic_path(path) as temporary:
+        write_features(temporary, ids, [stored], valid, errors, _brought(source, ids), dtype, stored.shape[1])
+    return path
+
+
+def _brought(source: str, ids: Sequence[str]) -> Provenance:
+    """The provenance of features that ranktag has not computed."""
+    return Provenance(
         backbone=source,
         layer="",
         weights="",
@@ -111,17 +118,27 @@ def cache_features(
         ranktag_version=__version__,
         created=utc_now(),
     )
-    with atomic_path(path) as temporary:
-        write_features(
-            temporary,
-            ids,
-            [stored],
-            valid,
-            ["" if v else "the feature is not finite" for v in valid],
-            provenance,
-            dtype,
+
+
+def _index(features: Any) -> Iterable[Any]:
+    """The ids in the index of a DataFrame. Raises RanktagError for anything else."""
+    import pandas as pd
+
+    if not isinstance(features, pd.DataFrame):
+        raise RanktagError("the features have no image ids; give image_ids, or a DataFrame whose index they are")
+    index: Iterable[Any] = features.index
+    return index
+
+
+def _refuse_bad_ids(ids: Sequence[str]) -> None:
+    repeated = first_repeated(ids)
+    if repeated is not None:
+        raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
+    bad = next((i for i in ids if not i or "\0" in i or any("\ud800" <= c <= "\udfff" for c in i)), None)
+    if bad is not None:
+        raise RanktagError(
+            f"image id {bad!r} is empty or holds a NUL byte or what is no text; give the image another id"
         )
-    return path
 
 
 def _numbers(features: Any) -> npt.NDArray[np.float32]:
@@ -135,5 +152,5 @@ def _numbers(features: Any) -> npt.NDArray[np.float32]:
     # RuntimeError: what a tensor of torch raises that is still part of a graph.
     except (TypeError, ValueError, RuntimeError) as error:
         raise RanktagError(
-            f"features are not numbers ({short_reason(error)}); give a numeric array or DataFrame"
+            f"features are not numbers ({reason_of(error)}); give a numeric array or DataFrame"
         ) from None

@@ -1,6 +1,6 @@
-"""Which weights a network has: torchvision's ImageNet weights, seeded random ones, or a file's.
+"""Which weights a network has: its published ones, seeded random ones, or a file's.
 
-Nothing here loads them (``ranktag.features.backbone`` does), so that a finished cache can be
+Nothing here loads them (``ranktag.features.read_weights`` does), so that a finished cache can be
 compared with what is asked for without importing torch.
 """
 
@@ -12,34 +12,48 @@ from pathlib import Path
 
 from ranktag.errors import RanktagError
 
-# Torchvision's names of the weights it trained.
-IMAGENET = {"vgg16": "VGG16_Weights.IMAGENET1K_V1", "vgg19": "VGG19_Weights.IMAGENET1K_V1"}
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that can be downloaded. name: what a cache records. url: of a torch file with its digest in the name."""
+
+    name: str
+    url: str
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A choice of weights. ``name`` is what the cache records; of ``seed`` and ``file`` at most one is set (ImageNet: neither)."""
+    """A choice of weights. name: what a cache records. Of the others one is set."""
 
     name: str
+    published: PublishedWeights | None = None
     seed: int | None = None
     file: Path | None = None
 
 
-def choose_weights(weights: str, backbone: str) -> Weights:
+def choose_weights(weights: str, published: PublishedWeights | None) -> Weights:
     """``imagenet``, ``random``, ``random:SEED``, a recorded name of either, or a file.
 
-    Raises RanktagError for a seed that is no whole number and a file that is not there.
+    published: of the network, what ``imagenet`` stands for.
+
+    Raises RanktagError for a seed that is no whole number, a file that is not there, and
+    ``imagenet`` for a network that has no published weights.
     """
-    if weights in ("imagenet", IMAGENET[backbone]):
-        return Weights(IMAGENET[backbone])
+    if published is not None and weights in ("imagenet", published.name):
+        return Weights(published.name, published=published)
     if weights == "random" or weights.startswith("random:"):
         seed = weights.partition(":")[2] or "0"
         if not re.fullmatch(r"[0-9]{1,18}", seed):
             raise RanktagError(f"--weights {weights}: '{seed}' is not a whole number; write random:0, say")
         return Weights(f"random:{int(seed)}", seed=int(seed))
     file = Path(weights)
-    if not file.is_file():
+    if file.is_file():
+        return Weights(file.name, file=file)
+    if weights == "imagenet":
         raise RanktagError(
-            f"--weights {weights}: no such file; choose imagenet, random, random:SEED or a file holding a torchvision state dict"
+            "--weights imagenet: this network has no published weights; choose random, random:SEED or a file"
         )
-    return Weights(file.name, file=file)
+    raise RanktagError(
+        f"--weights {weights}: no such file; "
+        "choose imagenet, random, random:SEED or a file holding a torchvision state dict"
+    )

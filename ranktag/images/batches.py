@@ -21,14 +21,12 @@ import numpy.typing as npt
 
 from ranktag.errors import RanktagError
 from ranktag.images.listing import ImageList
-from ranktag.images.pixels import CROP, ImageError, read_pixels
+from ranktag.images.pixels import ImageError, Preprocessing, read_pixels
 
 Pixels = npt.NDArray[np.uint8]
 
-
 # Images a task: small enough that the processes share a batch, large enough that handing it over costs nothing.
 TASK = 16
-
 
 LOWEST_PRIORITY = 19
 
@@ -37,7 +35,7 @@ LOWEST_PRIORITY = 19
 class Batch:
     """Images start..stop of the list.
 
-    pixels: (B, 224, 224, 3), always of the full batch size: places without an image,
+    pixels: (B, crop, crop, 3), always of the full batch size: places without an image,
     and images that cannot be read, are zeros. It is overwritten when the next batch
     is asked for. errors: number in the list -> reason.
     """
@@ -50,26 +48,32 @@ class Batch:
 
 @contextmanager
 def read_batches(
-    images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, workers: int, *, yielding: bool = False
+    images: ImageList,
+    rows: Sequence[tuple[int, int]],
+    batch_size: int,
+    workers: int,
+    preprocessing: Preprocessing,
+    *,
+    low_priority: bool = False,
 ) -> Iterator[Iterator[Batch]]:
     """Each (start, stop) of ``rows``, at most ``batch_size`` images, as a Batch, in order; decoding begins at once.
 
     workers: processes that decode; 0 decodes here. They are forked and write into
     memory shared with this process, so neither the list nor the pixels are copied.
-    yielding: they take processor time only where nothing else wants it.
+    low_priority: they take processor time only where nothing else wants it.
 
     Iterating raises RanktagError if a process dies (killed for want of memory, say).
     """
     if workers == 0:
-        yield _read_here(images, rows, batch_size)
+        yield _read_here(images, rows, batch_size, preprocessing)
         return
     # Enough slots that every process has a task while the network has a batch.
     slots = 2 + -(-2 * workers * TASK // batch_size)
-    shape = (slots, batch_size, CROP, CROP, 3)
+    shape = (slots, batch_size, preprocessing.crop, preprocessing.crop, 3)
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
     executor = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("fork"), _start, (images, shared, os.getpid(), yielding)
+        workers, multiprocessing.get_context("fork"), _start, (images, preprocessing, shared, os.getpid(), low_priority)
     )
     try:
         yield _Ahead(executor, rows, shared)
@@ -77,10 +81,12 @@ def read_batches(
         executor.shutdown(cancel_futures=True)
 
 
-def _read_here(images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int) -> Iterator[Batch]:
-    pixels = np.zeros((batch_size, CROP, CROP, 3), np.uint8)
+def _read_here(
+    images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, preprocessing: Preprocessing
+) -> Iterator[Batch]:
+    pixels = np.zeros((batch_size, preprocessing.crop, preprocessing.crop, 3), np.uint8)
     for start, stop in rows:
-        yield Batch(start, stop, pixels, _decode(images, start, stop, pixels))
+        yield Batch(start, stop, pixels, _decode(images, start, stop, preprocessing, pixels))
 
 
 class _Ahead(Iterator[Batch]):
@@ -122,12 +128,12 @@ class _Ahead(Iterator[Batch]):
         return Batch(start, stop, self._shared[slot], errors)
 
 
-def _decode(images: ImageList, start: int, stop: int, pixels: Pixels) -> dict[int, str]:
+def _decode(images: ImageList, start: int, stop: int, preprocessing: Preprocessing, pixels: Pixels) -> dict[int, str]:
     """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere."""
     errors = {}
     for place, number in enumerate(range(start, stop)):
         try:
-            pixels[place] = read_pixels(images.path(number))
+            pixels[place] = read_pixels(images.path(number), preprocessing)
         except ImageError as error:
             pixels[place] = 0
             errors[number] = str(error)
@@ -137,18 +143,17 @@ def _decode(images: ImageList, start: int, stop: int, pixels: Pixels) -> dict[in
 
 # In the processes that decode.
 _images: ImageList
-
-
+_preprocessing: Preprocessing
 _shared: Pixels
 
 
-def _start(images: ImageList, shared: Pixels, parent: int, yielding: bool) -> None:
-    global _images, _shared
-    _images, _shared = images, shared
+def _start(images: ImageList, preprocessing: Preprocessing, shared: Pixels, parent: int, low_priority: bool) -> None:
+    global _images, _preprocessing, _shared
+    _images, _preprocessing, _shared = images, preprocessing, shared
     # Whoever stops the run stops the main process, which lets the batch be finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if yielding:
+    if low_priority:
         os.nice(LOWEST_PRIORITY)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -161,4 +166,4 @@ def _end_with(parent: int) -> None:
 
 
 def _fill(slot: int, start: int, first: int, last: int) -> dict[int, str]:
-    return _decode(_images, first, last, _shared[slot, first - start : last - start])
+    return _decode(_images, first, last, _preprocessing, _shared[slot, first - start : last - start])

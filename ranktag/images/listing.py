@@ -14,9 +14,12 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.files.tables import read_table
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2 .jpx .ppm .pgm .pbm .pnm .tga .ico".split()
-)
+# fmt: off
+EXTENSIONS = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
+    ".heic", ".heif", ".avif", ".jp2", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
+))
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,15 @@ class ImageList:
 
     @classmethod
     def of(cls, folder: Path, ids: Sequence[str], paths: Sequence[bytes]) -> ImageList:
-        """The list of ``ids`` with their ``paths``, in the order given. Raises RanktagError for an id that is there twice."""
+        """The list of ``ids`` with their ``paths``, in the order given.
+
+        Raises RanktagError for an id that is there twice.
+        """
         place: dict[str, int] = {}
         for number, image_id in enumerate(ids):
             if place.setdefault(image_id, number) != number:
-                raise RanktagError(
-                    f"'{os.fsdecode(paths[place[image_id]])}' and '{os.fsdecode(paths[number])}' would both have the id '{image_id}'; rename one"
-                )
+                one, other = (os.fsdecode(paths[n]) for n in (place[image_id], number))
+                raise RanktagError(f"'{one}' and '{other}' would both have the id '{image_id}'; rename one")
         starts = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(p) for p in paths], out=starts[1:])
         return cls(folder, ids, np.frombuffer(b"".join(paths), np.uint8), starts)
@@ -93,13 +98,17 @@ def _list_folder(folder: Path) -> ImageList:
     )
     if not found:
         raise RanktagError(
-            f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}); name the folder of the photos"
+            f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}); "
+            "name the folder of the photos"
         )
     return ImageList.of(folder, [i for i, _ in found], [os.path.join(root, p) for _, p in found])
 
 
 def _walk(root: bytes) -> Iterator[bytes]:
-    """Paths below ``root``, relative to it, of everything that carries an image's name. Real folders come before links to them."""
+    """Paths below ``root``, relative to it, of everything that carries an image's name.
+
+    Real folders come before links to them.
+    """
     searched: set[tuple[int, int]] = set()
     pending: list[bytes] = [b""]
     linked: list[bytes] = []
@@ -138,7 +147,8 @@ def _list_table(table: Path) -> ImageList:
             raise RanktagError(f"{table}: line {line} has no image_id; fill it in or remove the line")
         if image_id in line_of:
             raise RanktagError(
-                f"{table}: image id '{image_id}' is on line {line_of[image_id]} and again on line {line}; ids must be unique"
+                f"{table}: image id '{image_id}' is on line {line_of[image_id]} and again on line {line}; "
+                "ids must be unique"
             )
         line_of[image_id] = line
         ids.append(image_id)

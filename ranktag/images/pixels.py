@@ -1,20 +1,22 @@
-"""The images of a run: which there are, and the pixels the network sees of each.
+"""The pixels a network sees of an image, and the rules they are made by (``Preprocessing``).
 
-The pixels are those of torchvision's evaluation recipe for VGG (shorter side to 256,
-bilinear with antialiasing, centre crop of 224), computed with Pillow. Only the crop
-is computed, straight from the decoded image, so that a 20,000 x 10 banner costs no
-more than a photo. Before that an image is turned upright (EXIF) and afterwards its
-colours become sRGB and what is transparent white. ``PREPROCESSING`` states the rules.
+The pixels are those of torchvision's evaluation recipes (shorter side resized with
+antialiasing, centre crop), computed with Pillow. Only the crop is computed, straight
+from the decoded image, so that a 20,000 x 10 banner costs no more than a photo. Before
+that an image is turned upright (EXIF) and afterwards its colours become sRGB and what
+is transparent white.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import json
 import math
 import os
 import stat
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,40 +25,55 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ranktag.errors import one_line
 
-RESIZE = 256
-
-
-CROP = 224
-
-
-# ImageNet's, as torchvision states them for pixels in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-
-
-STD = (0.229, 0.224, 0.225)
-
-
 # A 100-megapixel camera's photo is read; a decompression bomb is not. Decoding takes some 8 bytes a pixel.
 MAX_PIXELS = 2**27
 
+EXIF_RULE = "turned upright"
+COLOUR_RULE = "ICC profile to sRGB where it is another, transparency on white, 16 bits to 8, first frame"
 
-PREPROCESSING = {
-    "resize": RESIZE,
-    "crop": CROP,
-    "interpolation": "bilinear, antialiased, Pillow",
-    "mean": MEAN,
-    "std": STD,
-    "exif": "turned upright",
-    "colour": "ICC profile to sRGB where it is another, transparency on white, 16 bits to 8, first frame",
-}
+# The brands of the HEIF family, to which HEIC and AVIF belong.
+HEIF_BRANDS = frozenset(b"heic heix hevc hevx heim heis mif1 msf1 avif avis".split())
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a network wants its images.
+
+    resize: pixels of the shorter side. crop: pixels of the square that is cut from the
+    middle, at most ``resize``. interpolation: 'bilinear' or 'bicubic'. mean, std: of red,
+    green and blue, for pixels in 0..1.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.resize:
+            raise ValueError(f"a crop of {self.crop} pixels does not fit a shorter side of {self.resize}")
+
+    def to_json(self) -> str:
+        """All the rules as a cache records them; caches with another text hold other features."""
+        rules = {
+            "resize": self.resize,
+            "crop": self.crop,
+            "interpolation": f"{self.interpolation}, antialiased, Pillow",
+            "mean": self.mean,
+            "std": self.std,
+            "exif": EXIF_RULE,
+            "colour": COLOUR_RULE,
+        }
+        return json.dumps(rules)
 
 
 class ImageError(Exception):
     """Why an image gives no feature; one line."""
 
 
-def read_pixels(path: bytes | str | Path) -> npt.NDArray[np.uint8]:
-    """The (224, 224, 3) sRGB pixels the network sees of an image file, not yet normalised.
+def read_pixels(path: bytes | str | Path, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """The (crop, crop, 3) uint8 sRGB pixels a network sees of an image file, not yet normalised.
 
     Raises ImageError, with the reason, for whatever cannot be read as an image.
     """
@@ -64,13 +81,12 @@ def read_pixels(path: bytes | str | Path) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             # Pillow warns of odd but readable files; a run over 100,000 photos cannot stop for each.
             warnings.simplefilter("ignore")
-            return _read_pixels(os.fsencode(path))
+            return _read_pixels(os.fsencode(path), preprocessing)
     except ImageError:
         raise
     except MemoryError:
         raise ImageError("not enough memory to decode it") from None
-    # Decoders of some forty formats raise whatever they like on damaged files; none of it may stop a run.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (decoders of forty formats raise anything; no image may stop a run)
         raise ImageError(_reason(os.fsencode(path), error)) from None
 
 
@@ -91,23 +107,44 @@ def _reason(path: bytes, error: Exception) -> str:
 def _unidentified(path: bytes) -> str:
     with open(path, "rb") as file:
         head = file.read(32)
-    if head[4:8] == b"ftyp" and head[8:12] in (
-        b"heic",
-        b"heix",
-        b"hevc",
-        b"hevx",
-        b"heim",
-        b"heis",
-        b"mif1",
-        b"msf1",
-        b"avif",
-        b"avis",
-    ):
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         return "a HEIC or AVIF image, for which there is no decoder here; convert it to JPEG or PNG"
     return "not an image, or of an unknown format"
 
 
-def _read_pixels(path: bytes) -> npt.NDArray[np.uint8]:
+def _read_pixels(path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    _refuse_no_file(path)
+    with open(path, "rb") as file, Image.open(file) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are read")
+        _draft(image, preprocessing.resize)
+        image.load()
+        swap, flip_x, flip_y = _orientation(image)
+        # Pillow itself turns some kinds upright while loading, so the size is asked for again; draft rounds it up.
+        scale = max(1, round(max(width, height) / max(image.size)))
+        if scale == 1:
+            width, height = image.size
+        upright_width, upright_height = (height, width) if swap else (width, height)
+        x0, y0, x1, y1 = crop_box(upright_width, upright_height, preprocessing)
+        if flip_x:
+            x0, x1 = upright_width - x1, upright_width - x0
+        if flip_y:
+            y0, y1 = upright_height - y1, upright_height - y0
+        if swap:
+            x0, y0, x1, y1 = y0, x0, y1, x1
+        box = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
+        profile = image.info.get("icc_profile")
+        size = (preprocessing.crop, preprocessing.crop)
+        crop = _resizable(image).resize(size, Image.Resampling[preprocessing.interpolation.upper()], box)
+    pixels = np.asarray(_to_srgb(crop, profile))
+    if swap:
+        pixels = pixels.transpose(1, 0, 2)
+    return np.ascontiguousarray(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+
+def _refuse_no_file(path: bytes) -> None:
+    """Raise ImageError for what is not a regular file that holds something."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         # A name that ends in .jpg may be a folder's; one that may not be searched is a failure of its own.
@@ -120,50 +157,25 @@ def _read_pixels(path: bytes) -> npt.NDArray[np.uint8]:
         raise ImageError("not a regular file")
     if status.st_size == 0:
         raise ImageError("empty (0 bytes)")
-    with open(path, "rb") as file, Image.open(file) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are read")
-        _draft(image)
-        image.load()
-        swap, flip_x, flip_y = _orientation(image)
-        # Pillow itself turns some kinds upright while loading, so the size is asked for again; draft rounds it up.
-        scale = max(1, round(max(width, height) / max(image.size)))
-        if scale == 1:
-            width, height = image.size
-        x0, y0, x1, y1 = crop_box(*((height, width) if swap else (width, height)))
-        upright_width, upright_height = (height, width) if swap else (width, height)
-        if flip_x:
-            x0, x1 = upright_width - x1, upright_width - x0
-        if flip_y:
-            y0, y1 = upright_height - y1, upright_height - y0
-        if swap:
-            x0, y0, x1, y1 = y0, x0, y1, x1
-        box = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
-        profile = image.info.get("icc_profile")
-        crop = _resizable(image).resize((CROP, CROP), Image.Resampling.BILINEAR, box)
-    pixels = np.asarray(_to_srgb(crop, profile))
-    if swap:
-        pixels = pixels.transpose(1, 0, 2)
-    return np.ascontiguousarray(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
 
-def crop_box(width: int, height: int) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom), in source pixels, of what torchvision's Resize(256) and CenterCrop(224) leave of an image."""
+def crop_box(width: int, height: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom), in source pixels, of what torchvision's Resize and CenterCrop leave of an image."""
+    resize, crop = preprocessing.resize, preprocessing.crop
     short = min(width, height)
-    new_width, new_height = int(RESIZE * width / short), int(RESIZE * height / short)
-    left, top = round((new_width - CROP) / 2), round((new_height - CROP) / 2)
+    new_width, new_height = int(resize * width / short), int(resize * height / short)
+    left, top = round((new_width - crop) / 2), round((new_height - crop) / 2)
     x, y = width / new_width, height / new_height
-    return left * x, top * y, (left + CROP) * x, (top + CROP) * y
+    return left * x, top * y, (left + crop) * x, (top + crop) * y
 
 
-def _draft(image: Image.Image) -> None:
+def _draft(image: Image.Image, resize: int) -> None:
     """Let a large JPEG be decoded at 1/2, 1/4 or 1/8 of its size, as long as twice the size needed is left.
 
     Three times as fast for a 12-megapixel photo. The pixels stay within 1 level of 255
     on average, and 8 at worst, of those of the whole image (tested).
     """
-    reduce = min(image.size) // (2 * RESIZE)
+    reduce = min(image.size) // (2 * resize)
     if reduce > 1:
         image.draft(image.mode, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
 
@@ -183,8 +195,7 @@ _ORIENTATIONS = {
 def _orientation(image: Image.Image) -> tuple[bool, bool, bool]:
     try:
         number = image.getexif().get(0x0112)
-    except Exception:
-        # Damaged EXIF data does not make the picture worse.
+    except Exception:  # noqa: BLE001 (Pillow raises anything on damaged EXIF data; the picture is sound)
         number = None
     return _ORIENTATIONS.get(number if isinstance(number, int) else 1, (False, False, False))
 
@@ -195,9 +206,8 @@ def _resizable(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ImageError(
-            f"{'whole' if image.mode == 'I' else 'floating-point'} numbers of 32 bits a pixel have no set range; convert it to 8 or 16 bits"
-        )
+        kind = "whole" if image.mode == "I" else "floating-point"
+        raise ImageError(f"{kind} numbers of 32 bits a pixel have no set range; convert it to 8 or 16 bits")
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("L", "RGB", "CMYK"):

@@ -56,13 +56,21 @@ class Checkpoint:
     training: Mapping[str, Any]
     validation: Mapping[str, float]
 
-    def refuse_other_features(self, store: FeatureStore, run: Path) -> None:
-        """Raise RanktagError if the cache's features are not what the model was trained on."""
-        differences = self.provenance.differences(store.provenance)
+    def refuse_other_features(self, store: FeatureStore, run: Path, *, force: bool = False) -> None:
+        """Raise RanktagError if the cache's features are not what the model was trained on.
+
+        force: only those of another width, with which nothing can be computed.
+        """
+        differences = [] if force else self.provenance.differences(store.provenance)
+        remedy = "use a cache of the same making, or pass --force"
+        width = self.model.config.features  # type: ignore[union-attr]  # every model has a config
+        if store.width != width:
+            differences.append(f"width: {width} / {store.width}")
+            remedy = "use a cache of the same making"
         if differences:
             raise RanktagError(
                 f"{store.path}: its features are not those that {run} was trained on ({'; '.join(differences)}); "
-                "use a cache of the same making, or pass --force"
+                f"{remedy}"
             )
 
 

@@ -29,8 +29,10 @@ from ranktag.decoding.decode import decode
 from ranktag.errors import RanktagError
 from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport
-from ranktag.features.backbone import imagenet_path
-from ranktag.features.extract import Plan, Progress, extract_features
+from ranktag.features.backbones import vgg16
+from ranktag.features.extract import extract_features
+from ranktag.features.progress import Plan, Progress
+from ranktag.features.read_weights import published_path
 from ranktag.files.atomic import atomic_path
 from ranktag.recipes.demo_scenes import SETTINGS, draw_scenes
 from ranktag.tags.lists import TagList
@@ -114,7 +116,7 @@ def run_demo(
     folder = Path(folder)
     _clear(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = "imagenet" if imagenet_path("vgg16").is_file() else f"random:{config.seed}"
+    weights = "imagenet" if published_path(vgg16.PUBLISHED).is_file() else f"random:{config.seed}"
     with atomic_path(folder / MARK) as temporary:
         settings = json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2)
         temporary.write_text(settings + "\n", encoding="utf-8")

@@ -8,9 +8,11 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
+from ranktag.compute import allocator as memory
 from ranktag.compute.allocator import kept_memory
 
 MIB = 2**20
@@ -18,7 +20,7 @@ PAGES = 64 * MIB // resource.getpagesize()
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
 
-# In a process of its own: where a block stands hangs on all that was allocated before.
+# In a process of its own: where a block stands depends on all that was allocated before.
 SCRIPT = """
     import ctypes, json, resource
     from ranktag.compute.allocator import give_back_memory, kept_memory
@@ -72,9 +74,31 @@ def test_a_freed_block_is_used_again_and_given_back_at_the_end() -> None:
     assert found["afterwards"] >= 9 * PAGES, found
 
 
-def test_an_error_within_ends_it() -> None:
-    from ranktag.compute import allocator as memory
+def test_several_threads_enter_and_leave_in_any_order() -> None:
+    before = memory._within
+    inside, leave = threading.Barrier(9), threading.Barrier(9)
+    seen: list[int] = []
 
+    def work() -> None:
+        for _ in range(200):
+            with kept_memory():
+                pass
+        with kept_memory():
+            inside.wait()
+            seen.append(memory._within)
+            leave.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    leave.wait()
+    for thread in threads:
+        thread.join()
+    assert seen == [before + 8] * 8 and memory._within == before
+
+
+def test_an_error_within_ends_it() -> None:
     before = memory._within
     with pytest.raises(ZeroDivisionError), kept_memory():
         assert memory._within == before + 1

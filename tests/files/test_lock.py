@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,17 @@ def test_another_error_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with FileLock(tmp_path / "lock") as lock, pytest.raises(OSError, match="Input/output error"):
         lock.acquire()
+
+
+def test_locks_conflict_only_where_shards_do(tmp_path: Path) -> None:
+    held = FileLock(tmp_path / "lock")
+    assert held.acquire(0) and held.acquire(2)
+    code = (
+        "import sys; from pathlib import Path; from ranktag.files.lock import FileLock\n"
+        f"lock = FileLock(Path({str(tmp_path / 'lock')!r})); print([lock.acquire(k) for k in range(4)])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[False, True, False, True]\n"
+    )
+    held.close()

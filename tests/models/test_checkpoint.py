@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from making import make_cache
@@ -243,14 +244,26 @@ def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
 
 def test_features_of_another_making_are_refused_naming_both_sides(tmp_path: Path) -> None:
     checkpoint = make()
-    store = open_features(make_cache(tmp_path / "c.h5", ["a"], source="my-backbone"))
+    store = open_features(make_cache(tmp_path / "c.h5", ["a"], np.ones((1, 6)), source="my-backbone"))
     with pytest.raises(RanktagError, match="backbone: 'vgg16' / 'my-backbone'; layer: 'fc7' / ''.*--force") as error:
         checkpoint.refuse_other_features(store, tmp_path / "run")
     assert str(tmp_path / "run") in str(error.value) and str(store.path) in str(error.value)
 
 
+@pytest.mark.parametrize("kind", [*FORMS, "popularity", "knn", "linear"])
+@pytest.mark.parametrize("force", [False, True])
+def test_features_of_another_width_are_refused_whatever_is_forced(tmp_path: Path, kind: str, force: bool) -> None:
+    checkpoint = dataclasses.replace(make(kind), provenance=Provenance("x", "", "", "", "{}", "float32", ""))
+    store = open_features(make_cache(tmp_path / "c.h5", ["a"], np.ones((1, 7)), source="x"))
+    with pytest.raises(RanktagError, match=r"\(width: 6 / 7\); use a cache of the same making$") as error:
+        checkpoint.refuse_other_features(store, tmp_path / "run", force=force)
+    assert str(tmp_path / "run") in str(error.value) and str(store.path) in str(error.value)
+    same = open_features(make_cache(tmp_path / "d.h5", ["a"], np.ones((1, 6)), source="x"))
+    checkpoint.refuse_other_features(same, tmp_path / "run", force=force)
+
+
 def test_when_and_in_what_features_were_computed_makes_no_difference(tmp_path: Path) -> None:
-    store = open_features(make_cache(tmp_path / "c.h5", ["a"]))
+    store = open_features(make_cache(tmp_path / "c.h5", ["a"], np.ones((1, 6))))
     theirs = Provenance(
         **{
             **vars(store.provenance),

@@ -16,7 +16,8 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate
 from ranktag.feature_cache.store import open_features
-from ranktag.features.backbone import imagenet_path
+from ranktag.features.backbones import vgg16
+from ranktag.features.read_weights import published_path
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.recipes.demo import DemoReport, Example, run_demo, summary
 from ranktag.tags.lists import read_tag_lists
@@ -133,7 +134,7 @@ def test_imagenet_weights_are_taken_where_torch_has_them(
     ranktag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    file = imagenet_path("vgg16")
+    file = published_path(vgg16.PUBLISHED)
     file.parent.mkdir(parents=True)
     file.write_bytes(b"not the weights")
     outcome = ranktag("demo", "-o", tmp_path / "demo", "--scenes", "20")

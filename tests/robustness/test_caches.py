@@ -27,6 +27,17 @@ def test_fault(place: Place, fault: Fault, command: str) -> None:
         assert len({line.split(",")[0] for line in written.read_text().splitlines()[1:]}) == store.valid.sum()
 
 
+def test_another_width_is_refused_by_name(place: Place) -> None:
+    fault = next(fault for fault in CACHE_FAULTS if fault.name == "D = 1000")
+    fault.make(place.cache)
+    place.does("export-tags", REFUSED, place.cache, "width: 4096 / 1000", str(place.model))
+    place.refuses((*place.command("export-tags"), "--force"), REFUSED, place.cache, "width: 4096 / 1000")
+    place.does("resume", REFUSED, place.model)
+    place.does("inspect", DAMAGED, place.cache, "its content is not what was written")
+    fault.make(place.shard)
+    place.does("join-features", REFUSED, place.shard, "damaged: its content is not what was written")
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_flipped_bytes_of_the_metadata(place: Place, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """HDF5 crashes on some and runs for ever on others: a command ends with a line, or as if nothing were."""

@@ -184,7 +184,7 @@ WRITERS = [
 
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranktag.features.backbone.load_backbone", load_tiny)
+    monkeypatch.setattr("ranktag.features.network.load_network", load_tiny)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The networks of stage one, one module each: the choices of ``--backbone``."""

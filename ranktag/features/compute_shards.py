@@ -1,0 +1,224 @@
+"""Computing shards here: images decoded ahead, the network, and every shard written as soon as it is full."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.provenance import Provenance
+from ranktag.feature_cache.shards import Shard, folder_of, write_shard
+from ranktag.features.job import Done, Job
+from ranktag.features.machine import choose_batch_size, choose_workers, device_of
+from ranktag.features.progress import Plan, Progress, Stopped
+from ranktag.images.batches import Batch, read_batches
+
+if TYPE_CHECKING:
+    import torch
+
+    from ranktag.features.network import Network
+
+# Batches between which freed memory is kept: to ask for it again takes a fifth of a second, once a minute on two cores.
+BATCHES_KEPT = 64
+
+
+def compute_shards(job: Job, shards: Sequence[Shard], progress: Progress) -> Done:
+    """Compute and write ``shards``, some of the job's.
+
+    Raises RanktagError for weights that cannot be had or are not those of shards that are
+    there, and where images or the output have vanished; Stopped after SIGINT or SIGTERM.
+    """
+    device = device_of(job.config)
+    batch_size, workers = choose_batch_size(job.config, device), choose_workers(job.config, device)
+    rows = batch_rows(shards, batch_size)
+    preprocessing, on_cpu = job.backbone.preprocessing, device.type == "cpu"
+    # Decoding starts, in processes forked while this one is small, before the network is loaded.
+    with read_batches(job.listed, rows, batch_size, workers, preprocessing, low_priority=on_cpu) as batches:
+        network = job.network or _load(job, device)
+        _refuse_other_weights(job, network)
+        progress.start(_plan(job, shards, device, batch_size, workers))
+        began = time.monotonic()
+        writer = ShardWriter(job, shards, replace(job.wanted, weights_sha256=network.weights_sha256))
+        try:
+            _compute(job, network, batches, writer, progress)
+        finally:
+            progress.finish()
+    return Done(writer.images, writer.failures, network.weights_sha256, time.monotonic() - began)
+
+
+def batch_rows(shards: Sequence[Shard], batch_size: int) -> list[tuple[int, int]]:
+    """(start, stop) of every batch: shards are cut at fixed rows, so what is computed together is always the same."""
+    return [
+        (start, min(start + batch_size, shard.stop))
+        for shard in shards
+        for start in range(shard.start, shard.stop, batch_size)
+    ]
+
+
+def _load(job: Job, device: torch.device) -> Network:
+    from ranktag.features.network import load_network
+
+    config = job.config
+    return load_network(job.backbone, job.wanted.layer, config.weights, device=device, precision=config.precision)
+
+
+def _refuse_other_weights(job: Job, network: Network) -> None:
+    ours, theirs = network.weights_sha256, job.kept.weights_sha256
+    if theirs and theirs != ours:
+        raise RanktagError(
+            f"{folder_of(job.output)}: its shards were made otherwise (weights_sha256: '{ours}' / '{theirs}'); "
+            "choose another output, ask for the same weights, or pass --overwrite"
+        )
+
+
+def _plan(job: Job, shards: Sequence[Shard], device: torch.device, batch_size: int, workers: int) -> Plan:
+    return Plan(
+        output=job.output,
+        total=len(job.listed),
+        images=job.images,
+        done=job.kept.images,
+        failed=len(job.kept.failures),
+        shards=len(shards),
+        device=str(device),
+        compute_dtype=job.wanted.compute_dtype,
+        batch_size=batch_size,
+        workers=workers,
+        worker=job.worker,
+    )
+
+
+def _compute(job: Job, network: Network, batches: Iterator[Batch], writer: ShardWriter, progress: Progress) -> None:
+    from ranktag.compute.allocator import give_back_memory, kept_memory
+
+    with kept_memory(), signals_received() as received:
+        for number, (batch, features) in enumerate(network.features_of(batches), 1):
+            failures = failures_of(job, batch, features)
+            progress.batch(batch.stop - batch.start, len(failures))
+            writer.add(batch, features, failures)
+            if received and not writer.complete:
+                raise Stopped(
+                    received[0],
+                    f"stopped by {signal.Signals(received[0]).name}: {job.kept.images + writer.images:,} of "
+                    f"{job.images:,} images are done and kept in {folder_of(job.output)}; "
+                    "the same command goes on from there",
+                )
+            if number % BATCHES_KEPT == 0:
+                give_back_memory()
+
+
+class ShardWriter:
+    """Collects features batch by batch and writes each shard once it is full.
+
+    images: how many are written. failures: row in the image list -> reason, of them.
+    """
+
+    def __init__(self, job: Job, shards: Sequence[Shard], provenance: Provenance) -> None:
+        self.images = 0
+        self.failures: dict[int, str] = {}
+        self._job, self._provenance = job, provenance
+        self._pending = list(reversed(shards))
+        self._begin()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is written."""
+        return not self._pending
+
+    def _begin(self) -> None:
+        """An empty place for the next shard."""
+        rows = len(self._pending[-1]) if self._pending else 0
+        self._features: npt.NDArray[Any] = np.empty((rows, self._job.width), self._job.config.dtype)
+        self._errors = [""] * rows
+
+    def add(self, batch: Batch, features: npt.NDArray[np.float32], failures: Mapping[int, str]) -> None:
+        """Take the batch's (B, D) features. failures: row in the image list -> reason."""
+        shard = self._pending[-1]
+        with np.errstate(over="ignore"):
+            self._features[batch.start - shard.start : batch.stop - shard.start] = features[: batch.stop - batch.start]
+        for row, reason in failures.items():
+            self._features[row - shard.start] = np.nan
+            self._errors[row - shard.start] = reason
+        if batch.stop == shard.stop:
+            self._write(shard)
+            self._pending.pop()
+            self._begin()
+
+    def _write(self, shard: Shard) -> None:
+        job = self._job
+        ids = job.listed.ids[shard.start : shard.stop]
+        write_shard(job.output, shard, ids, self._features, self._errors, self._provenance, len(job.listed))
+        self.images += len(shard)
+        self.failures.update((shard.start + row, error) for row, error in enumerate(self._errors) if error)
+
+
+def failures_of(job: Job, batch: Batch, features: npt.NDArray[np.float32]) -> dict[int, str]:
+    """Row in the image list -> reason, of the batch's images that have no feature.
+
+    Raises RanktagError if the images have vanished.
+    """
+    failures = dict(batch.errors)
+    if len(failures) == batch.stop - batch.start and not _is_there(job.listed.folder):
+        raise RanktagError(
+            f"{job.listed.folder}: has vanished while its images were read; what is done is kept: "
+            "bring it back and run the same command again"
+        )
+    dtype = job.config.dtype
+    largest = np.abs(features).max(axis=1)
+    for place in np.flatnonzero(~(largest <= np.finfo(dtype).max)):
+        row = batch.start + int(place)
+        if row >= batch.stop or row in failures:
+            continue
+        if np.isfinite(largest[place]):
+            failures[row] = (
+                f"its largest activation, {largest[place]:.6g}, does not fit {dtype}; store float32 (--dtype float32)"
+            )
+        else:
+            failures[row] = (
+                f"the network, computed in {job.wanted.compute_dtype}, gave numbers that are not finite; "
+                "try --precision fp32"
+            )
+    return failures
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether a folder exists and holds anything: the place where a disk was mounted is an empty one."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+@contextmanager
+def signals_received() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are put into the list instead of ending the process; a second one acts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()

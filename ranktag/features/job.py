@@ -1,0 +1,61 @@
+"""One worker's part of an extraction: what is asked for, what is there already, and what an engine did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ranktag.config import ExtractionConfig
+from ranktag.feature_cache.provenance import Provenance
+from ranktag.feature_cache.shards import Shard
+from ranktag.features.backbone import Backbone
+from ranktag.images.listing import ImageList
+
+if TYPE_CHECKING:
+    from ranktag.features.network import Network
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was computed, now or by an earlier run.
+
+    images: how many. failures: row in the image list -> reason. weights_sha256: of the
+    network, '' if nothing was computed. seconds: of computing.
+    """
+
+    images: int = 0
+    failures: Mapping[int, str] = field(default_factory=dict)
+    weights_sha256: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One worker's part of an extraction.
+
+    listed: all images, the other workers' too. worker: (index, count). shards: this
+    worker's. wanted: the provenance that is asked for; '' where it is not known yet. kept:
+    what earlier runs have done of it. network: ``backbone`` loaded, if it is already.
+    """
+
+    listed: ImageList
+    output: Path
+    config: ExtractionConfig
+    backbone: Backbone
+    worker: tuple[int, int]
+    shards: Sequence[Shard]
+    wanted: Provenance
+    kept: Done = Done()
+    network: Network | None = None
+
+    @property
+    def images(self) -> int:
+        """How many images this worker has to do, done or not."""
+        return sum(map(len, self.shards))
+
+    @property
+    def width(self) -> int:
+        """D, the numbers of a feature."""
+        return self.backbone.layers[self.wanted.layer]

@@ -1,0 +1,145 @@
+"""A network that is loaded: pixels to features, on one device and in one type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ranktag.compute.cpu_layers import arrange
+from ranktag.compute.device import choose_device, choose_dtype
+from ranktag.errors import RanktagError
+from ranktag.features.backbone import Backbone
+from ranktag.features.read_weights import read_weights
+from ranktag.features.weights import choose_weights
+from ranktag.images.batches import Batch
+from ranktag.images.pixels import Preprocessing
+
+
+class Network(nn.Module):
+    """Pixels to the features of one layer, with dropout off.
+
+    layers: the normalised pixels (B, 3, crop, crop) to (B, D). weights_sha256: of the
+    weights' file (for random weights of the numbers). device, dtype: where and in what it
+    computes; channels_last, which is how the pixels lie in memory anyway and what both
+    oneDNN and cuDNN are fastest in.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        layers: nn.Sequential,
+        preprocessing: Preprocessing,
+        weights_sha256: str,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.weights_sha256 = weights_sha256
+        self.device = device
+        self.dtype = dtype
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+        self.to(device)
+        layers.to(dtype=dtype).to(memory_format=torch.channels_last)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, crop, crop, 3) uint8 to the network's input (B, 3, crop, crop), channels last."""
+        x = pixels.permute(0, 3, 1, 2).float().div_(255).sub_(self.mean).div_(self.std)
+        return x.to(self.dtype)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, crop, crop, 3) uint8 on the network's device to (B, D) float32."""
+        return self.activations(self.normalise(pixels)).float()
+
+    def activations(self, x: Tensor) -> Tensor:
+        """The network's input (B, 3, crop, crop) to (B, D), both of ``dtype``."""
+        activations: Tensor = self.layers(x)
+        return activations
+
+    def features_of(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
+        """Each batch with its (B, D) float32 features, in order. Rows without an image hold what zeros give.
+
+        Both are overwritten when the next batch is asked for.
+        """
+        return self._on_gpu(batches) if self.device.type == "cuda" else self._in_turn(batches)
+
+    def _in_turn(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
+        features = np.empty((0, 0), np.float32)
+        for batch in batches:
+            with torch.inference_mode():
+                computed = self(torch.from_numpy(batch.pixels).to(self.device))
+                # Always in the same place: what outlives its batch would break up the memory that is kept.
+                if features.shape != computed.shape:
+                    features = np.empty(computed.shape, np.float32)
+                torch.from_numpy(features).copy_(computed)
+                del computed
+            yield batch, features
+
+    def _on_gpu(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
+        """Copies run beside the computing: a batch's features are fetched once the next batch is on its way."""
+        before: tuple[Batch, Tensor, torch.cuda.Event] | None = None
+        for batch in batches:
+            started = batch, *self._start(batch)
+            if before is not None:
+                yield _fetched(before)
+            before = started
+        if before is not None:
+            yield _fetched(before)
+
+    def _start(self, batch: Batch) -> tuple[Tensor, torch.cuda.Event]:
+        """Where a batch's features will be, and what tells when they are there."""
+        with torch.inference_mode(), torch.cuda.device(self.device):
+            pinned = torch.from_numpy(batch.pixels).pin_memory()
+            there = self(pinned.to(self.device, non_blocking=True))
+            here = torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
+            here.copy_(there, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        return here, copied
+
+
+def _fetched(started: tuple[Batch, Tensor, torch.cuda.Event]) -> tuple[Batch, npt.NDArray[np.float32]]:
+    batch, features, copied = started
+    copied.synchronize()
+    array: npt.NDArray[np.float32] = features.numpy()
+    return batch, array
+
+
+def load_network(
+    backbone: Backbone,
+    layer: str,
+    weights: str,
+    *,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    expected_sha256: str | None = None,
+) -> Network:
+    """The network ``backbone`` describes, up to ``layer``.
+
+    weights: see ``ranktag.features.weights``. precision: 'auto', 'fp32', 'bf16' or 'fp16'.
+    expected_sha256: refuse weights that have another digest.
+
+    Raises RanktagError: weights that cannot be had, read, or are another network's.
+    """
+    device = device if isinstance(device, torch.device) else choose_device(device)
+    # On the meta device a module has shapes and no numbers: nothing is drawn or copied that the weights replace anyway.
+    with torch.device("meta"):
+        whole = backbone.build()
+    state, sha256 = read_weights(choose_weights(weights, backbone.published), backbone, whole.state_dict())
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise RanktagError(
+            f"--weights {weights}: its SHA-256 is {sha256}, expected {expected_sha256}; "
+            "give the weights the features were made with"
+        )
+    whole.load_state_dict(state, assign=True)
+    dtype = choose_dtype(precision, device)
+    layers = arrange(backbone.cut(whole, layer), device, dtype)
+    return Network(layers, backbone.preprocessing, sha256, device, dtype)
