@@ -129,11 +129,12 @@ class ExtractionConfig(Config):
 
 
 def first_line(folder: str, name: str) -> str:
-    """The first line of a module's docstring, without its full stop; the module is read, not imported."""
+    """The first line of a module's docstring, as part of a sentence; the module is read, not imported."""
     spec = importlib.util.find_spec(f"{folder}.{name.replace('-', '_')}")
     assert spec is not None and spec.origin is not None
     with open(spec.origin, encoding="utf-8") as file:
-        return file.readline().strip().strip('"').rstrip(".")
+        line = file.readline().strip().strip('"').rstrip(".")
+    return line[:1].lower() + line[1:]
 
 
 BASELINES = {name: first_line(BASELINE_FOLDER, name) for name in registry.names(BASELINE_FOLDER)}
@@ -146,7 +147,7 @@ class TrainingConfig(Config):
     model: str = setting(
         "every-step",
         "every-step: the LSTM sees the image at every step; initial-state: only at the start, as in captioning; "
-        "baselines, to compare with, are " + "; ".join(f"{name}: {line}" for name, line in BASELINES.items()),
+        "baselines to compare with: " + ", ".join(f"{name} ({line})" for name, line in BASELINES.items()),
         choices=("every-step", "initial-state", *BASELINES),
     )
     members: int = setting(
