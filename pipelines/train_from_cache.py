@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SETTING=VALUES",
     show_default="none",
-    help="Train every combination of settings, such as --grid lr=3e-4,1e-3 --grid hidden=256,512; on and off for switches.",
+    help="Train every combination of settings, such as --grid lr=3e-4,1e-3 --grid hidden=256,512; "
+    "on and off for switches.",
 )
 @click.option(
     "--resume",

@@ -6,6 +6,7 @@ Nothing heavy is imported, so that ``--help`` is instant.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -73,6 +74,8 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
+# The package whose modules are the models without an LSTM.
+BASELINE_FOLDER = "ranktag.models.baselines"
 DEVICE_HELP = "where to compute: cpu, cuda, cuda:1, mps"
 DEVICE_DEFAULT = "the first GPU if there is one, else the processor"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -128,6 +131,18 @@ class ExtractionConfig(Config):
     overwrite: bool = setting(False, "replace an existing cache or another run's shards")
 
 
+def first_line(folder: str, name: str) -> str:
+    """The first line of a module's docstring, as part of a sentence; the module is read, not imported."""
+    spec = importlib.util.find_spec(f"{folder}.{name.replace('-', '_')}")
+    assert spec is not None and spec.origin is not None
+    with open(spec.origin, encoding="utf-8") as file:
+        line = file.readline().strip().strip('"').rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+BASELINES = {name: first_line(BASELINE_FOLDER, name) for name in registry.names(BASELINE_FOLDER)}
+
+
 @dataclass(frozen=True)
 class TrainingConfig(Config):
     """Settings of stage two: the model and how it is trained."""
@@ -135,11 +150,11 @@ class TrainingConfig(Config):
     model: str = setting(
         "every-step",
         "every-step: the LSTM sees the image at every step; initial-state: only at the start, as in captioning; "
-        "linear, knn and popularity are baselines",
-        choices=("every-step", "initial-state", "linear", "knn", "popularity"),
+        "baselines to compare with: " + ", ".join(f"{name} ({line})" for name, line in BASELINES.items()),
+        choices=("every-step", "initial-state", *BASELINES),
     )
     members: int = setting(
-        3, "LSTMs that are trained from starts of their own and decide together", unit="LSTMs", low=1, high=64
+        3, "LSTMs trained from different random weights; their probabilities are averaged", unit="LSTMs", low=1, high=64
     )
     projection: int = setting(256, "the size d of the projected image feature", unit="numbers", low=1, high=65536)
     hidden: int = setting(256, "the size H of an LSTM's state", unit="numbers", low=1, high=65536)
@@ -148,8 +163,8 @@ class TrainingConfig(Config):
     epochs: int = setting(60, "the longest training", unit="epochs", low=1)
     batch_size: int = setting(128, "lists a step", unit="lists", low=1)
     lr: float = setting(1e-3, "the highest learning rate of AdamW", low=1e-12, high=10.0)
-    warmup: float = setting(1.0, "the learning rate rises linearly for so long; 0 is off", unit="epochs", low=0.0)
-    cosine: bool = setting(True, "let the learning rate fall to zero along a cosine")
+    warmup: float = setting(1.0, "epochs in which the learning rate rises linearly; 0 is off", unit="epochs", low=0.0)
+    cosine: bool = setting(True, "after that, let the learning rate fall to zero along a cosine")
     weight_decay: float = setting(0.1, "AdamW's decay of weight matrices; 0 is off", low=0.0)
     clip: float = setting(5.0, "the gradient's largest norm; 0 is off", low=0.0)
     dropout_features: float = setting(0.8, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
@@ -164,7 +179,7 @@ class TrainingConfig(Config):
     )
     window: int = setting(
         5,
-        "the best epoch is that with the highest mean of its NDCG@5 and those of the epochs before it, so many together; 1 looks at each alone",
+        "epochs over which NDCG@5 is averaged to choose the best one: it and those before it; 1 compares single epochs",
         unit="epochs",
         low=1,
     )

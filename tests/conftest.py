@@ -51,6 +51,6 @@ def place(sound: Path, tmp_path: Path, ranktag: Callable[..., Outcome], monkeypa
     from faults import Place
 
     # Drawing the curves takes longer than all else.
-    monkeypatch.setattr("ranktag.training.train.plot_history", lambda path, epochs, kept: None)
+    monkeypatch.setattr("ranktag.training.run.plot_history", lambda path, epochs, kept: None)
     shutil.copytree(sound, tmp_path / "place")
     return Place(tmp_path / "place", ranktag)

@@ -46,7 +46,7 @@ class PackedLSTM(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Back-propagation through time; ``grad`` (S, H)."""
         activated, outputs, cells, tanh_cells, h0, c0, weight = ctx.saved_tensors
         sizes, hidden = ctx.sizes, weight.shape[1]

@@ -1,10 +1,9 @@
-"""Files and folders that appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,35 +50,6 @@ def atomic_text(path: str | Path) -> Iterator[TextIO]:
     """A UTF-8 text file, line ends as written, that appears at ``path`` once the block ends without an error."""
     with atomic_path(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         yield file
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path``; on success its files are synced to disk and it takes ``path``'s place.
-
-    A folder that stands there is moved aside first and removed last: whatever
-    happens, no file of the new one is seen before all of them are whole.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with blaming(path):
-        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp"))
-        temporary, old = holder / "new", holder / "old"
-        try:
-            temporary.mkdir()
-            yield temporary
-            for file in temporary.rglob("*"):
-                sync(file)
-            sync(temporary)
-            if path.is_dir():
-                os.replace(path, old)
-            os.replace(temporary, path)
-        finally:
-            # Should putting the old one back fail too, it is left where it is.
-            if old.is_dir() and not os.path.lexists(path):
-                os.replace(old, path)
-            shutil.rmtree(holder, ignore_errors=True)
-        sync(path.parent)
 
 
 @contextmanager

@@ -17,24 +17,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ranktag import registry
+from ranktag.config import BASELINE_FOLDER
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_path
-from ranktag.models.baselines import BASELINES, BaselineConfig
 from ranktag.models.lstm import FORMS, ModelConfig, build_model
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.version import __version__
 
-FORMAT = "ranktag-model"
-
-
-FORMAT_VERSION = 1
-
-
+FORMAT, FORMAT_VERSION = "ranktag-model", 1
 MODEL_FILE = "model.pt"
-
-
 ARCHIVE = b"PK\x03\x04"  # how a zip file begins
 
 
@@ -121,11 +115,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
         kind = content["model"]
         # On the meta device nothing is allocated: sizes come from the weights in the file, not from the numbers beside them.
         with torch.device("meta"):
-            model: nn.Module = (
-                build_model(ModelConfig(**content["model_config"]))
-                if kind in FORMS
-                else BASELINES[kind](BaselineConfig(**content["model_config"]))
-            )
+            model = _build(kind, content["model_config"])
         model.load_state_dict(content["weights"], assign=True)
         if model.config.vocabulary != len(vocabulary):  # type: ignore[union-attr]
             raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")  # type: ignore[union-attr]
@@ -144,6 +134,15 @@ def load_checkpoint(run: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RanktagError) as error:
         raise RanktagError(f"{path}: damaged: {str(error)[:160]}; train it again") from None
+
+
+def _build(kind: str, config: Mapping[str, Any]) -> nn.Module:
+    """A model of a kind, to load weights into. Raises TypeError for a config of other names, RanktagError for another kind."""
+    if kind in FORMS:
+        return build_model(ModelConfig(**config))
+    baseline = registry.load(BASELINE_FOLDER, kind).Model
+    model: nn.Module = baseline(baseline.Config.read(config))
+    return model
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ HELD_OUT = 0.1
 
 
 class Row(NamedTuple):
-    """A row of the table: a model and how its tags are decoded. seeded: its training hangs on a seed."""
+    """A row of the table: a model and how its tags are decoded. seeded: its training depends on a seed."""
 
     label: str
     model: str
@@ -47,7 +47,10 @@ ROWS = (
 
 
 def split_for_table(lists: TagLists, table: str) -> TagLists:
-    """The same lists, with the images of the split ``table`` as 'test' and others to stop by as 'val' (see the module)."""
+    """The same lists, with the images of the split ``table`` as 'test', and others as 'val' (see the module).
+
+    Raises RanktagError for lists without a split, or without one that is needed.
+    """
     if lists.split is None:
         raise RanktagError(
             "the tag lists have no splits; give them a column split, or leave it to train-from-cache and export-tags"
@@ -75,26 +78,18 @@ def run_recipe(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
-    """Train, decode and evaluate every row of the table in the folder ``output``, and the seeds of the last row together.
+    """Train, decode and evaluate every row of the table in the folder ``output``, and the last row's seeds as one model.
 
     images: the photos, for the report's gallery. Trainings that an earlier call
     finished are not done again. say: is given a line a training.
 
     Raises RanktagError as the stages do.
     """
-    tags = output / "tags.csv"
-    report = output / "report"
+    tags, report = output / "tags.csv", output / "report"
     if report.exists() and not overwrite:
         raise RanktagError(f"{report}: exists already; choose another folder or pass --overwrite")
     output.mkdir(parents=True, exist_ok=True)
-    chosen = split_for_table(lists, config.table)
-    # Images that nobody extracted are no model's fault: the table is of those that have a feature.
-    featured = open_features(cache).row_of()
-    left_out = [i for i in chosen.lists if i not in featured]
-    if left_out:
-        say(f"{len(left_out)} tagged images have no feature and are left out, {left_out[0]} among them")
-        chosen = replace(chosen, lists={i: people for i, people in chosen.lists.items() if i in featured})
-    write_tag_lists(tags, chosen)
+    write_tag_lists(tags, _with_features(split_for_table(lists, config.table), cache, say))
     settings = TrainingConfig(device=config.device)
     data = load_training_data(cache, tags, settings, choose_device(config.device))
     decoding = DecodingConfig(num_tags=min(config.num_tags, len(data.vocabulary)), device=config.device)
@@ -102,7 +97,7 @@ def run_recipe(
     for row in ROWS:
         predictions[row.label] = []
         for seed in range(config.seeds if row.seeded else 1):
-            run = output / "runs" / f"{row.model}-{seed}"
+            run = _run_folder(output, row, seed)
             trained = train(cache, tags, run, settings.replace(model=row.model, seed=seed), resume=True, data=data)
             file = output / "predictions" / row.label.replace(" ", "-") / f"seed-{seed}.csv"
             decode(cache, run, file, decoding.replace(decode=row.decode), split="test", overwrite=True)
@@ -111,7 +106,21 @@ def run_recipe(
     if config.seeds > 1:
         last = ROWS[-1]
         together = output / "predictions" / "every-step-mbr-together.csv"
-        runs = [output / "runs" / f"{last.model}-{seed}" for seed in range(config.seeds)]
+        runs = [_run_folder(output, last, seed) for seed in range(config.seeds)]
         decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
         predictions[f"{last.label}, {config.seeds} seeds together"] = [together]
     return evaluate(dict(predictions), tags, report, images=images, overwrite=overwrite)
+
+
+def _run_folder(output: Path, row: Row, seed: int) -> Path:
+    return output / "runs" / f"{row.model}-{seed}"
+
+
+def _with_features(lists: TagLists, cache: Path, say: Callable[[str], None]) -> TagLists:
+    """Only the images that have a feature in the cache: those that nobody extracted are no model's fault."""
+    featured = open_features(cache).row_of()
+    left_out = [i for i in lists.lists if i not in featured]
+    if not left_out:
+        return lists
+    say(f"{len(left_out)} tagged images have no feature and are left out, {left_out[0]} among them")
+    return replace(lists, lists={i: people for i, people in lists.lists.items() if i in featured})

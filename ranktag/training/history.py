@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ranktag.errors import RanktagError
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
 from ranktag.training.loop import Epoch
+from ranktag.training.run_folder import HISTORY_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
@@ -19,8 +25,25 @@ def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
     )
 
 
+def read_history(run: Path | str) -> pd.DataFrame:
+    """``history.csv`` of a run folder: a row an epoch, with the columns of ``Epoch``; of a baseline, a row a setting
+    tried, with the columns ``setting`` and ``ndcg5``.
+
+    Raises RanktagError if there is none.
+    """
+    import pandas as pd
+
+    path = Path(run) / HISTORY_FILE
+    if not path.is_file():
+        raise RanktagError(f"{path}: no such file; name a run folder of 'train-from-cache'")
+    return pd.read_csv(path)
+
+
 def plot_history(path: Path, epochs: Sequence[Epoch], kept: int) -> bool:
-    """Curves of the losses and of NDCG@5 as PNG, with a dot at the epoch whose weights are kept; False, and no file, where matplotlib is not installed."""
+    """Curves of the losses and of NDCG@5 as PNG, with a dot at the epoch whose weights are kept.
+
+    Returns False, and writes no file, where matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

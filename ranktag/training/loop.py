@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ranktag.compute.adamw import AdamW
-from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout
 from ranktag.config import TrainingConfig
@@ -26,24 +25,22 @@ from ranktag.training.schedule import learning_rate
 from ranktag.training.validation import ndcg5
 from ranktag.training_data.load import TrainingData
 
-# Early stopping ranks the validation images with fewer drawn lists than an export: the first tag's gain is exact with any
-# number, and the images, not the lists, are what epochs differ by chance in.
+# Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the
+# noise between epochs comes from the images, not from the lists.
 VALIDATION_DRAW = Draw(lists=4, offset=0.5)
+VALIDATION_BLOCK = 1024
 
-
-BLOCK = 1024
-
-
-# The moving average takes a step in one with the next few: it moves slowly, and a pass over all weights is not free.
-AVERAGED_STEPS = 4
-
-
-YOUNG = 64
+# After its first steps the moving average is updated once in several: it moves slowly, and a pass over all weights costs.
+AVERAGE_EVERY = 4
+AVERAGE_AT_EACH_OF_THE_FIRST = 64
 
 
 class Epoch(NamedTuple):
-    """A row of the history. loss, validation_loss: mean cross-entropy a tag, in nats; ndcg5: of the validation images'
-    free-running decodes; lr: at the end; images_per_second: of training alone; seconds: of training and validation."""
+    """A row of the history.
+
+    loss, validation_loss: mean cross-entropy a tag, in nats. ndcg5: of the validation images' free-running decodes.
+    lr: at the end. images_per_second: of training alone. seconds: of training and validation.
+    """
 
     epoch: int
     loss: float
@@ -57,8 +54,8 @@ class Epoch(NamedTuple):
 class Member:
     """One LSTM in training: its weights, their moving average and its optimiser.
 
-    Everything random in an epoch follows from the member's seed and the epoch's number, so
-    nothing random needs to be saved between epochs.
+    Everything random in an epoch follows from the member's seed and the epoch's number, so no state of a random
+    generator needs to be saved between epochs.
     """
 
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int) -> None:
@@ -77,7 +74,10 @@ class Member:
         self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
 
     def train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Train for one epoch, the ``epoch``-th from 0. Returns each batch's mean loss a tag, its number of tags, and its lists."""
+        """Train for one epoch, the ``epoch``-th from 0.
+
+        Returns each batch's mean loss a tag, its number of tags (both (batches,)), and its lists' numbers.
+        """
         config, training = self.config, self.data.training
         seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
         order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
@@ -94,16 +94,16 @@ class Member:
         values = torch.stack([loss for loss, _ in losses])
         return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
 
-    def _step(self, chosen: Tensor, step: int, an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
+    def _step(self, chosen: Tensor, step: int, steps_an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
         features, lists = self.data.training.pack(chosen)
         logits = self.model(features.to(self.device), lists, self.dtype, dropout)
         loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
         loss.backward()
-        self.optimiser.step(rate(self.config, step, an_epoch), self.config.clip)
-        together = AVERAGED_STEPS if step >= YOUNG else 1
-        if self.average is not self.model and (step + 1) % together == 0:
-            # A young average follows fast, or it would remember the untrained weights.
-            decay = min(self.config.average, (1 + step) / (10 + step)) ** together
+        self.optimiser.step(rate(self.config, step, steps_an_epoch), self.config.clip)
+        every = AVERAGE_EVERY if step >= AVERAGE_AT_EACH_OF_THE_FIRST else 1
+        if self.average is not self.model and (step + 1) % every == 0:
+            # It follows fast at first, or it would remember the untrained weights.
+            decay = min(self.config.average, (1 + step) / (10 + step)) ** every
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
         return loss.detach(), len(lists.target)
@@ -121,9 +121,10 @@ class Member:
             self.average.load_state_dict(state["average"])
 
 
-def rate(config: TrainingConfig, step: int, an_epoch: int) -> float:
-    """The learning rate of a step, from 0, of so many an epoch."""
-    return learning_rate(step, config.epochs * an_epoch, round(config.warmup * an_epoch), config.lr, config.cosine)
+def rate(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
+    """The learning rate of a step, from 0."""
+    total, warmup = config.epochs * steps_an_epoch, round(config.warmup * steps_an_epoch)
+    return learning_rate(step, total, warmup, config.lr, config.cosine)
 
 
 class Trainer:
@@ -150,7 +151,6 @@ class Trainer:
         images = len(self.data.training.image)
         return Epoch(self.epoch, loss, validation_loss, ndcg5, lr, images / (trained - begin), time.monotonic() - begin)
 
-    @kept_memory()
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
         losses = []
@@ -173,7 +173,6 @@ class Trainer:
         ids = [self.data.joined.store.image_id[row] for row in rows.unique().tolist()[: self.config.batch_size]]
         return RanktagError(f"{what} is not finite; lower --lr or look at these images: {', '.join(ids)}")
 
-    @kept_memory()
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
         """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
@@ -181,11 +180,11 @@ class Trainer:
         stepper = Stepper(self.average, self.dtype)
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
-        for start, block in validation.blocks(BLOCK):
+        for start, block in validation.blocks(VALIDATION_BLOCK):
             gain = expected_gains(stepper, stepper.initial_state(block), limits, VALIDATION_DRAW, "log").gain
             bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
             if len(bad):
-                # Weights that the last batch broke have shown in no loss yet.
+                # The last batch's update is in no loss yet.
                 raise self._not_finite(
                     f"what the model says after epoch {self.epoch} of validation images", validation.row[start + bad]
                 )

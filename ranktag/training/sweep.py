@@ -12,18 +12,22 @@ import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.files.atomic import atomic_path
-from ranktag.files.replacement import SetAside
 from ranktag.files.tables import write_table
-from ranktag.training.train import LOCK_FILE, REPLACED, RUN_FILES, TrainingReport, locked, refuse_folder, train
+from ranktag.training.run_folder import LOCK_FILE, RUN_FILES, RunFolder
+from ranktag.training.train import TrainingReport, train
+from ranktag.training_data.join import Tags
 from ranktag.training_data.load import TrainingData, load_training_data
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POINTS_FOLDER, TABLE_FILE = "points", "sweep.csv"
 
@@ -49,9 +53,9 @@ class Combination:
 
 
 def sweep(
-    cache: Path,
-    tags: Path,
-    run: Path,
+    cache: Path | str,
+    tags: Tags,
+    run: Path | str,
     config: TrainingConfig,
     grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
@@ -63,41 +67,63 @@ def sweep(
 ) -> list[Combination]:
     """Train every combination of ``grid`` (setting -> values) with every seed; the rest is as in ``config``.
 
-    The best training of the best combination becomes the run folder ``run``. resume:
-    trainings that are finished are not done again. overwrite: replace a sweep or a run;
-    it is put back if this one fails before its first training is finished. Returns the
-    combinations, the best first.
+    The best training of the best combination becomes the run folder ``run``. resume: trainings that are finished are
+    not done again. overwrite: replace a sweep or a run, which stays as it is if this one fails before its first
+    training is finished. Returns the combinations, the best first.
 
     Raises RanktagError for an unknown setting and whatever ``ranktag.training.train.train`` raises.
     """
-    old = SetAside(run, (*REPLACED, TABLE_FILE, POINTS_FOLDER))
-    _refuse_sweep(old, resume, overwrite)
+    folder = RunFolder(Path(run), (TABLE_FILE, POINTS_FOLDER))
+    _refuse_sweep(folder, resume, overwrite)
     points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     configs = [[config.replace(**point, seed=seed) for seed in seeds] for point in points]
-    loaded: dict[tuple[int, int], TrainingData] = {}
-
-    def data_for(one: TrainingConfig) -> TrainingData:
-        # The vocabulary and the split follow from these two; all else is shared.
-        key = (one.min_count, one.split_seed)
-        if key not in loaded:
-            loaded[key] = load_training_data(cache, tags, one, choose_device(one.device))
-            started(loaded[key])
-        return loaded[key]
+    data = _Data(cache, tags, started)
 
     def train_point(point: Mapping[str, Any], one: TrainingConfig) -> TrainingReport:
         name = ",".join(f"{key}={value}" for key, value in {**point, "seed": one.seed}.items())
-        trained = train(cache, tags, run / POINTS_FOLDER / name, one, resume=True, data=data_for(one))
-        old.discard()
+        trained = train(cache, tags, folder.file(POINTS_FOLDER) / name, one, resume=True, data=data.load(one))
+        folder.commit()
+        trained = replace(trained, run=folder.path / POINTS_FOLDER / name)
         report(name, trained)
         return trained
 
     # Before the folder is made: a call that fails on its files leaves all as it is.
-    data_for(configs[0][0])
-    with locked(old):
-        _refuse_sweep(old, resume, overwrite)
-        with nullcontext() if resume else old.replacing(put_back=True):
+    data.load(configs[0][0])
+    with folder.locked():
+        _refuse_sweep(folder, resume, overwrite)
+        with nullcontext() if resume else folder.new_run(resume=False):
             reports = [[train_point(point, one) for one in of_seeds] for point, of_seeds in zip(points, configs)]
-        return _keep_best(run, points, reports)
+        return _keep_best(folder.path, points, reports)
+
+
+class _Data:
+    """What a sweep trains on, loaded once."""
+
+    def __init__(self, cache: Path | str, tags: Tags, started: Callable[[TrainingData], None]) -> None:
+        self._cache, self._tags, self._started = cache, tags, started
+        self._loaded: dict[tuple[int, int], TrainingData] = {}
+
+    def load(self, config: TrainingConfig) -> TrainingData:
+        # The vocabulary and the split follow from these two settings; all else is shared.
+        key = (config.min_count, config.split_seed)
+        if key not in self._loaded:
+            self._loaded[key] = load_training_data(self._cache, self._tags, config, choose_device(config.device))
+            self._started(self._loaded[key])
+        return self._loaded[key]
+
+
+def read_sweep(run: Path | str) -> pd.DataFrame:
+    """``sweep.csv`` of a sweep's folder: a row a combination, the best first.
+
+    Columns: the settings of the grid, ``seeds`` (their number), ``ndcg5_mean``, ``ndcg5_std`` (0 for one seed), and
+    ``epochs``, text: those of each seed's training. Raises RanktagError if there is none.
+    """
+    import pandas as pd
+
+    path = Path(run) / TABLE_FILE
+    if not path.is_file():
+        raise RanktagError(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
+    return pd.read_csv(path, dtype={"epochs": str})
 
 
 def _keep_best(
@@ -126,10 +152,10 @@ def _keep_best(
     return [combination for combination, _ in ranked]
 
 
-def _refuse_sweep(old: SetAside, resume: bool, overwrite: bool) -> None:
+def _refuse_sweep(folder: RunFolder, resume: bool, overwrite: bool) -> None:
     # A folder "points" may be anybody's: one of trainings holds their locks.
-    points = (POINTS_FOLDER,) if any((old.folder / POINTS_FOLDER).glob(f"*/{LOCK_FILE}")) else ()
-    refuse_folder(old, (*RUN_FILES, TABLE_FILE, *points), resume=resume, overwrite=overwrite)
+    points = (POINTS_FOLDER,) if any((folder.path / POINTS_FOLDER).glob(f"*/{LOCK_FILE}")) else ()
+    folder.refuse((*RUN_FILES, TABLE_FILE, *points), resume=resume, overwrite=overwrite)
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -143,9 +169,8 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         name, equals, values = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in kinds or name == "seed":
-            raise RanktagError(
-                f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {', '.join(k for k in kinds if k != 'seed')}"
-            )
+            settings = ", ".join(kind for kind in kinds if kind != "seed")
+            raise RanktagError(f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {settings}")
         try:
             parsed = [_value(kinds[name], value.strip()) for value in values.split(",")]
         except ValueError:

@@ -10,18 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranktag.compute.allocator import kept_memory
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.examples import Examples, examples, standardisation
-from ranktag.training_data.join import Joined, join
+from ranktag.training_data.join import Joined, Tags, join
 
 
 def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
-    """All rows of a cache, (N, D) as stored: in the device's memory, or mapped from disk if larger than ``max_memory`` GiB."""
+    """All rows of a cache, (N, D) as stored: in the device's memory, or mapped from disk.
+
+    max_memory: GiB from which on they are mapped; so are those larger than half of a GPU's free memory.
+    """
     features, offset = store.features, store.features.offset  # type: ignore[attr-defined]
     gibibytes = features.nbytes / 2**30
     if gibibytes <= max_memory and (
@@ -55,15 +57,14 @@ class TrainingData:
         return self.training.longest
 
     def identity(self) -> dict[str, str]:
-        """Digests of what is trained on: of a cache, the one it holds of its data (and, should it hold none, of the statistics)."""
+        """Digests of what is trained on: of a cache, of the digest that it holds of its data and of the statistics."""
         content = str(self.joined.store.attributes.get("content_sha256", "")).encode()
         statistics = self.mean.cpu().numpy().tobytes() + self.scale.cpu().numpy().tobytes()
         return {"cache": hashlib.sha256(content + statistics).hexdigest(), "tags": self.joined.tags_sha256}
 
 
-@kept_memory()
-def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: torch.device) -> TrainingData:
-    """Join a cache and a tag file and load the features.
+def load_training_data(cache: Path | str, tags: Tags, config: TrainingConfig, device: torch.device) -> TrainingData:
+    """Join a cache and tag lists and load the features.
 
     Raises RanktagError for files that cannot be read, features that are not finite, and
     if nothing is left to train or validate on.
@@ -73,8 +74,8 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
     for split, purpose in (("train", "train on"), ("val", "stop early by")):
         if not counts[split]:
             raise RanktagError(
-                f"{tags}: no tagged image with a feature in {cache} is in split '{split}', so there is nothing to {purpose}; "
-                f"the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
+                f"{joined.tags_name}: no tagged image with a feature in {cache} is in split '{split}', "
+                f"so there is nothing to {purpose}; the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
             )
     lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
     vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
@@ -82,17 +83,21 @@ def load_training_data(cache: Path, tags: Path, config: TrainingConfig, device: 
     training = examples(joined, joined.parts["train"], vocabulary, features)
     validation = examples(joined, _for_validation(joined), vocabulary, features)
     mean, scale = standardisation(training)
-    # A number that is not finite shows in the mean, and only then is looked for.
+    # A training feature that is not finite shows in the mean, and only then is looked for.
     for part in (validation,) if bool(mean.isfinite().all()) else (training, validation):
-        for start, block in part.blocks():
-            bad = (~block.sum(1).isfinite()).nonzero().flatten()
-            if len(bad):
-                raise joined.store.not_finite(int(part.row[start + int(bad[0])]))
+        _refuse_not_finite(joined.store, part)
     return TrainingData(joined, vocabulary, training, validation, mean, scale)
 
 
+def _refuse_not_finite(store: FeatureStore, part: Examples) -> None:
+    for start, block in part.blocks():
+        bad = (~block.sum(1).isfinite()).nonzero().flatten()
+        if len(bad):
+            raise store.not_finite(int(part.row[start + int(bad[0])]))
+
+
 def _for_validation(joined: Joined) -> list[int]:
-    """The images of the split val; of very many, a fixed part, so that validating stays cheap beside an epoch."""
+    """The images of the split val; of a large one, a fixed part, so that validating stays cheap beside an epoch."""
     numbers = {joined.image_ids[n]: n for n in joined.parts["val"]}
     most = max(500, len(joined.parts["train"]) // 5)
     return sorted(numbers[image_id] for image_id in shuffled(numbers, 0)[:most])

@@ -1,15 +1,12 @@
-"""AdamW, held to torch.optim.AdamW, and the learning rate by hand."""
+"""AdamW, held to torch.optim.AdamW."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from torch import nn
 
 from ranktag.compute.adamw import AdamW
-from ranktag.training.schedule import learning_rate
 
 
 def make() -> list[nn.Parameter]:
@@ -94,20 +91,3 @@ def test_goes_on_exactly_from_its_state() -> None:
 def test_a_state_of_other_parameters_is_refused() -> None:
     with pytest.raises((ValueError, RuntimeError)):
         AdamW(make()[:2], 0.0).load_state_dict(AdamW(make(), 0.0).state_dict())
-
-
-def test_the_learning_rate_rises_and_falls() -> None:
-    rates = [learning_rate(step, 10, 2, 0.8, True) for step in range(10)]
-    assert rates[:3] == pytest.approx([0.4, 0.8, 0.8])
-    # A quarter, half and three quarters of the way down from step 2 to step 10.
-    assert rates[4] == pytest.approx(0.4 * (1 + math.sqrt(0.5)))
-    assert rates[6] == pytest.approx(0.4)
-    assert rates[8] == pytest.approx(0.4 * (1 - math.sqrt(0.5)))
-    assert rates[9] > 0 and learning_rate(10, 10, 2, 0.8, True) == pytest.approx(0.0)
-
-
-def test_without_warm_up_and_cosine_the_learning_rate_is_flat() -> None:
-    assert {learning_rate(step, 10, 0, 0.3, False) for step in range(10)} == {0.3}
-    assert learning_rate(0, 1, 0, 0.3, True) == 0.3
-    # A warm-up longer than the training never reaches the top, and divides by nothing.
-    assert learning_rate(9, 10, 20, 1.0, True) == pytest.approx(0.5)

@@ -17,7 +17,6 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.evaluate import evaluate, unique_labels
 from ranktag.evaluation.report import folder as reports
 from ranktag.evaluation.report.folder import FILES
-from ranktag.files.atomic import atomic_folder
 from ranktag.tags.lists import TagLists, read_tag_lists, write_tag_lists
 from ranktag.tags.predictions import predictions_to_frame, read_predictions, write_predictions
 
@@ -176,23 +175,35 @@ def test_a_report_that_fails_midway_leaves_what_was_there(
     assert not (tmp_path / "fresh").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_an_old_folder_is_put_back_if_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_old_report_stays_if_the_new_one_cannot_take_its_place(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "old").write_text("old")
-    replace = os.replace
+    output = tmp_path / "report"
+    evaluate([files["good"]], files["tags"], output)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    rename = Path.rename
 
-    def only_aside(source: Path, target: Path) -> None:
-        if Path(source).name == "new":
+    def fails(source: Path, target: Path) -> Path:
+        if source.name == ".new":
             raise OSError(5, "Input/output error")
-        replace(source, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(os, "replace", only_aside)
-    with pytest.raises(OSError, match="Input/output"), atomic_folder(folder) as new:
-        (new / "new").write_text("new")
-    assert [path.name for path in folder.iterdir()] == ["old"]
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        evaluate([files["poor"]], files["tags"], output, overwrite=True)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_a_report_that_was_killed_midway_is_no_obstacle(files: dict[str, Path], tmp_path: Path) -> None:
+    # The first, and one that was to take its place.
+    output = tmp_path / "report"
+    for overwrite in (False, True):
+        (output / ".new").mkdir(parents=True)
+        (output / ".new/metrics.csv").write_text("half")
+        evaluate([files["good"]], files["tags"], output, overwrite=overwrite)
+        assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
+    with pytest.raises(RanktagError, match="exists already"):
+        evaluate([files["good"]], files["tags"], output)
 
 
 def test_the_python_function_refuses_as_the_command_does(files: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ranktag.errors import RanktagError, one_line
-from ranktag.files.atomic import atomic_folder, atomic_path, refuse_existing
+from ranktag.files.atomic import atomic_path, refuse_existing
 from ranktag.files.digest import sha256_file
 from ranktag.files.lock import FileLock
 
@@ -82,18 +82,6 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
-
-
-def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "report"
-    for content in ("first", "second"):
-        with atomic_folder(path) as temporary:
-            (temporary / f"{content}.txt").write_text(content)
-        assert names(path) == [f"{content}.txt"] and names(tmp_path) == ["report"]
-    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
-        (temporary / "third.txt").write_text("half")
-        raise RuntimeError
-    assert names(path) == ["second.txt"] and names(tmp_path) == ["report"]
 
 
 def test_an_existing_output_is_refused_unless_it_may_be_replaced(tmp_path: Path) -> None:

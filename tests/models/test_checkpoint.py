@@ -15,10 +15,13 @@ import pytest
 import torch
 from making import make_cache
 
+from ranktag import registry
+from ranktag.config import BASELINE_FOLDER, BASELINES
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import open_features
-from ranktag.models.baselines import BaselineConfig, Neighbours, Popularity, Ridge
+from ranktag.models.baselines import knn, linear
+from ranktag.models.baselines._shared import BaselineConfig
 from ranktag.models.checkpoint import FORMAT, MODEL_FILE, Checkpoint, load_checkpoint, read_tensors, save_checkpoint
 from ranktag.models.lstm import FORMS, Ensemble, ModelConfig, RankTagger
 from ranktag.tags.vocabulary import Vocabulary
@@ -32,10 +35,12 @@ def make(kind: str = "every-step") -> Checkpoint:
     if kind in FORMS:
         model = RankTagger(ModelConfig(kind, 6, 3, 4, 2, len(TAGS)), torch.Generator().manual_seed(0))
     else:
-        made = {"popularity": Popularity, "knn": Neighbours, "linear": Ridge}[kind]
-        model = made(
-            BaselineConfig(6, len(TAGS), images=5 if kind == "knn" else 0, neighbours=2, sharpness=8.0, penalty=0.5)
-        )
+        sizes = {
+            "popularity": BaselineConfig(6, len(TAGS)),
+            "knn": knn.KnnConfig(6, len(TAGS), images=5, neighbours=2, sharpness=8.0),
+            "linear": linear.LinearConfig(6, len(TAGS), penalty=0.5),
+        }[kind]
+        model = registry.load(BASELINE_FOLDER, kind).Model(sizes)
         generator = torch.Generator().manual_seed(0)
         for value in model.buffers():
             value.copy_(torch.rand(value.shape, generator=generator))
@@ -65,7 +70,7 @@ def refused(path: Path, *words: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", [*FORMS, "popularity", "knn", "linear"])
+@pytest.mark.parametrize("kind", [*FORMS, *BASELINES])
 def test_round_trip(tmp_path: Path, kind: str) -> None:
     saved = make(kind)
     save_checkpoint(tmp_path / MODEL_FILE, saved)
@@ -78,6 +83,18 @@ def test_round_trip(tmp_path: Path, kind: str) -> None:
         for name in ("vocabulary", "longest", "split", "provenance", "training", "validation"):
             assert getattr(loaded, name) == getattr(saved, name)
         assert not loaded.model.training and not any(p.requires_grad for p in loaded.model.parameters())
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baseline_of_before_each_had_settings_of_its_own_loads(tmp_path: Path, kind: str) -> None:
+    saved = make(kind)
+    save_checkpoint(tmp_path / MODEL_FILE, saved)
+    content = torch.load(tmp_path / MODEL_FILE, weights_only=True)
+    every: dict[str, Any] = {"images": 0, "neighbours": 0, "sharpness": 0.0, "penalty": 0.0}
+    torch.save(content | {"model_config": every | content["model_config"]}, tmp_path / MODEL_FILE)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.model.config == saved.model.config
+    assert all(torch.equal(value, loaded.model.state_dict()[name]) for name, value in saved.model.state_dict().items())
 
 
 def test_the_file_is_a_plain_dict_that_torch_loads_without_running_anything(run: Path) -> None:

@@ -15,7 +15,7 @@ from outcome import Outcome
 from ranktag.feature_cache.store import open_features
 from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.predictions import read_predictions
-from ranktag.training import train as training
+from ranktag.training import run as training
 from ranktag.training.history import write_history
 from ranktag.training.sweep import sweep
 
@@ -405,13 +405,13 @@ def test_a_sweep_that_fails_in_its_first_training_brings_the_old_one_back(
         return write
 
     for seed in (2, 3):
-        monkeypatch.setattr("ranktag.training.train.write_history", fails(seed))
+        monkeypatch.setattr("ranktag.training.run.write_history", fails(seed))
         with pytest.raises(kind):
             sweep(cache, tags, run, tiny(epochs=1), {"hidden": [4, 8]}, [2, 3], overwrite=True)
         if seed == 2:
             assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     # One training of the new sweep is finished; it goes on.
-    assert not (run / "model.pt").exists() and not (run / ".old").exists()
+    assert not (run / "model.pt").exists() and not (run / ".new").exists()
     monkeypatch.undo()
     trained: list[str] = []
     sweep(

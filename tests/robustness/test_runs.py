@@ -1,4 +1,7 @@
-"""Broken run folders, full and read-only disks, kills and rivals, over every command that is concerned. The tables are in ``faults``."""
+"""Broken run folders, full and read-only disks, kills and rivals, over every command that is concerned.
+
+The tables are in ``faults``.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ from tiny_backbone import load_tiny
 
 from ranktag.config import EvaluationConfig
 from ranktag.evaluation.evaluate import evaluate
+from ranktag.evaluation.report.folder import FILES
 from ranktag.feature_cache.inspection import inspect_cache
 from ranktag.feature_cache.shards import Shard, folder_of, join_shards, read_shard, write_shard
 from ranktag.feature_cache.store import open_features
@@ -42,8 +46,8 @@ from ranktag.feature_cache.write import cache_features
 from ranktag.files.lock import FileLock
 from ranktag.models.checkpoint import load_checkpoint, read_tensors, save_checkpoint
 from ranktag.tags.predictions import read_predictions, write_predictions
-from ranktag.training import train as training
-from ranktag.training.events import EVENT_FILES
+from ranktag.training import run as training
+from ranktag.training.run_folder import EVENT_FILES
 from ranktag.training.sweep import sweep
 from ranktag.training.train import train
 
@@ -454,10 +458,10 @@ def write_run(folder: Path, k: int) -> None:
 
 def check_run(folder: Path) -> None:
     run = folder / "run"
-    # The new one, or the one that it replaces, which is set aside.
-    kept = [place for place in (run, *run.glob(".old*")) if (place / "model.pt").exists()]
+    # The old one stands until the new one is complete, which may be on its way into its place.
+    kept = [place for place in (run, *run.glob(".new-*")) if (place / "model.pt").exists()]
     assert kept, "neither the old run nor the new one is there"
-    for place in kept:
+    for place in (*kept, *(place for place in run.glob(".new") if (place / "model.pt").exists())):
         load_checkpoint(place)
     for path in run.rglob("state.pt"):
         read_tensors(path, "state")
@@ -482,7 +486,7 @@ def write_sweep(folder: Path, k: int) -> None:
 
 def check_sweep(folder: Path) -> None:
     # Its first training is of use before the best of all of them is chosen.
-    if not list((folder / "run/points").glob("*/model.pt")):
+    if not [*folder.glob("run/points/*/model.pt"), *folder.glob("run/.new-*/points/*/model.pt")]:
         check_run(folder)
     for path in (folder / "run").rglob("model.pt"):
         load_checkpoint(path)
@@ -510,15 +514,16 @@ def write_folder(folder: Path, k: int) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    if (folder / "report").exists():
-        assert {path.name for path in (folder / "report").iterdir()} == {
-            "metrics.csv",
-            "metrics.json",
-            "per_image.csv",
-            "per_tag.csv",
-            "report.html",
-        }
-        assert_whole(folder / "report")
+    report = folder / "report"
+    if not report.exists():
+        return
+    found = {path.name for path in report.iterdir() if not path.name.startswith(".new")}
+    if coming := {path.name for step in report.glob(".new-*") for path in step.iterdir()}:
+        # Complete, and killed on its way into its place: the next evaluation goes on.
+        assert (found | coming) == set(FILES)
+    else:
+        assert found in (set(FILES), set())
+    assert_whole(report)
 
 
 VICTIMS = [

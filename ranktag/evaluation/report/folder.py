@@ -21,7 +21,7 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
 from ranktag.evaluation.tables import image_table, metrics_table, tag_table
-from ranktag.files.atomic import atomic_folder
+from ranktag.files.replacement import replaced_together
 from ranktag.files.tables import write_table
 from ranktag.version import __version__
 
@@ -35,17 +35,18 @@ def check_output(output: Path, overwrite: bool) -> None:
         if output.exists() or output.is_symlink():
             raise RanktagError(f"{output}: is a file, the report is a folder; choose another path")
         return
-    others = sorted(entry.name for entry in output.iterdir() if entry.name not in FILES)
+    there = Replacement(output, FILES).names()
+    others = sorted(there - set(FILES))
     if others:
         raise RanktagError(f"{output}: holds '{others[0]}', which is not of a report; choose a new folder")
-    if any(output.iterdir()) and not overwrite:
+    if there and not overwrite:
         raise RanktagError(f"{output}: exists already; choose another path or pass --overwrite")
 
 
 def write_report(output: Path, report: EvaluationReport, images: Path | None = None, overwrite: bool = False) -> None:
     """Write the folder in one piece. images: folder of the photos, for the gallery."""
     check_output(output, overwrite)
-    with atomic_folder(output) as folder:
+    with replaced_together(output, FILES) as folder:
         for name, table_of in TABLES.items():
             table = table_of(report)
             write_table(folder / name, table.header, table.cells())

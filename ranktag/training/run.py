@@ -1,0 +1,134 @@
+"""One training in progress: of an LSTM epoch by epoch to its early stop, of a baseline at once."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from ranktag import registry
+from ranktag.config import BASELINE_FOLDER, TrainingConfig
+from ranktag.errors import RanktagError
+from ranktag.files.tables import write_table
+from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, save_checkpoint
+from ranktag.models.ranking import best_five
+from ranktag.tags.splits import SPLITS
+from ranktag.training.events import EventWriter
+from ranktag.training.history import plot_history, write_history
+from ranktag.training.loop import Epoch, Trainer
+from ranktag.training.run_folder import CURVES_FILE, HISTORY_FILE, RunFolder
+from ranktag.training.state import Progress, StateFile
+from ranktag.training.validation import ndcg5
+from ranktag.training_data.load import TrainingData
+
+# A state is five times the weights, so it is not written after every short epoch.
+SECONDS_BETWEEN_STATES = 10.0
+
+
+class Run:
+    """An LSTM in training: its trainer, how far it is, and the files that are saved."""
+
+    def __init__(self, folder: RunFolder, state: StateFile, trainer: Trainer, progress: Progress) -> None:
+        self.folder, self.state, self.trainer, self.progress = folder, state, trainer, progress
+        self.config = trainer.config
+        if progress.history and not self.stopped:
+            state.restore(trainer, progress)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether all epochs are run, or the best is too long ago."""
+        done = len(self.progress.history)
+        return done >= self.config.epochs or done - self.progress.epoch >= self.config.patience
+
+    def fit(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
+        """Run epochs to the early stop, saving now and then, and draw the curves."""
+        with nullcontext() if events is None else events.begun(self.folder, self.progress.history):
+            self._run_epochs(events, report)
+        plot_history(self.folder.file(CURVES_FILE), self.progress.history, self.progress.epoch)
+
+    def _run_epochs(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
+        saved = time.monotonic()
+        try:
+            while not self.stopped:
+                row = self.trainer.run_epoch()
+                self._take(row)
+                report(row)
+                if events:
+                    events.write([row])
+                if time.monotonic() - saved >= SECONDS_BETWEEN_STATES or self.stopped:
+                    self._save()
+                    saved = time.monotonic()
+        except RanktagError:
+            # The loss went wrong: the weights of the last good epochs are kept.
+            if self.progress.best:
+                self._save_model()
+            raise
+
+    def _take(self, row: Epoch) -> None:
+        progress = self.progress
+        progress.history.append(row)
+        if best_epoch(progress.history, self.config.window) == row.epoch:
+            progress.ndcg5, progress.epoch = row.ndcg5, row.epoch
+            weights = self.trainer.average.state_dict()
+            progress.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+    def _save(self) -> None:
+        self._save_model()
+        write_history(self.folder.file(HISTORY_FILE), self.progress.history)
+        self.progress.weights = {} if self.stopped else self.trainer.state_dict()
+        self.state.save(self.progress)
+        self.folder.commit()
+
+    def _save_model(self) -> None:
+        model = self.trainer.average
+        current = {name: value.clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.progress.best)
+        _save_checkpoint(self.folder, model, self.config, self.trainer.data, self.progress)
+        model.load_state_dict(current)
+
+
+def best_epoch(history: Sequence[Epoch], window: int) -> int:
+    """The epoch of the highest mean of its NDCG@5 and those of the ``window`` - 1 epochs before it; of equal ones the first.
+
+    A few hundred validation images tell neighbouring epochs apart by chance: the best
+    of single numbers is often one of the first that come near, well before the weights are at their best.
+    """
+    means = [statistics.fmean(row.ndcg5 for row in history[max(0, n - window) : n]) for n in range(1, len(history) + 1)]
+    return history[means.index(max(means))].epoch
+
+
+def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) -> Progress:
+    """Fit a baseline, choosing its settings on the validation images, and save it."""
+
+    def score(gain: Tensor) -> float:
+        return ndcg5(data.validation, best_five(gain))
+
+    model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
+    gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
+    progress = Progress(ndcg5=score(torch.cat(gains)))
+    rows = [(attempt.setting, f"{attempt.score:.6g}") for attempt in attempts]
+    write_table(folder.file(HISTORY_FILE), ("setting", "ndcg5"), rows)
+    _save_checkpoint(folder, model, config, data, progress)
+    folder.commit()
+    return progress
+
+
+def _save_checkpoint(
+    folder: RunFolder, model: nn.Module, config: TrainingConfig, data: TrainingData, progress: Progress
+) -> None:
+    joined = data.joined
+    checkpoint = Checkpoint(
+        kind=config.model,
+        model=model,
+        vocabulary=data.vocabulary,
+        longest=data.longest,
+        split={split: [i for i in joined.image_ids if joined.split[i] == split] for split in SPLITS},
+        provenance=joined.store.provenance,
+        training=config.to_dict(),
+        validation={"ndcg5": progress.ndcg5, "epoch": progress.epoch},
+    )
+    save_checkpoint(folder.file(MODEL_FILE), checkpoint)

@@ -1,0 +1,81 @@
+"""The training loop, held to torch's own and to values by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from making import make_data, tiny
+from trainings import NO_DROPOUT
+
+from ranktag.compute.device import choose_device
+from ranktag.models.checkpoint import load_checkpoint
+from ranktag.training.loop import Trainer
+from ranktag.training.train import train
+from ranktag.training_data.load import load_training_data
+
+
+def test_a_step_equals_torchs_own_loop(tmp_path: Path) -> None:
+    # One epoch of two batches without dropout, by torch.optim.AdamW, clip_grad_norm_ and the model's own loss.
+    cache, tags = make_data(tmp_path)
+    config = tiny(average=0.0, clip=0.5, label_smoothing=0.1, batch_size=16, warmup=1.0, epochs=4, **NO_DROPOUT)
+    data = load_training_data(cache, tags, config, choose_device("cpu"))
+    ours = Trainer(data, config, choose_device("cpu"))
+    theirs = Trainer(data, config, choose_device("cpu")).members[0].model
+    groups = [[p for p in theirs.parameters() if p.dim() > 1], [p for p in theirs.parameters() if p.dim() <= 1]]
+    reference = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}]
+    )
+    order = torch.randperm(21, generator=torch.Generator().manual_seed(ours.members[0].seed * 1_000_003))
+    ours.run_epoch()
+    for step, chosen in enumerate(order.split(16)):
+        features, lists = data.training.pack(chosen)
+        loss = torch.nn.functional.cross_entropy(theirs(features, lists), lists.target, label_smoothing=0.1)
+        reference.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        for group in reference.param_groups:
+            group["lr"] = 1e-3 * (step + 1) / 2
+        reference.step()
+    for (name, a), b in zip(ours.members[0].model.named_parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_the_kept_weights_are_a_moving_average(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(average=0.9, batch_size=64)
+    run = Trainer(load_training_data(cache, tags, config, choose_device("cpu")), config, choose_device("cpu"))
+    expected = {name: p.detach().clone() for name, p in run.members[0].model.named_parameters()}
+    for step in range(12):
+        run.run_epoch()
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, p in run.members[0].model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * p.detach()
+    for name, p in run.average.named_parameters():
+        torch.testing.assert_close(p.detach(), expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
+    # The first member of several is the only one of a run of one: nothing of a member hangs on the others.
+    cache, tags = make_data(tmp_path)
+    train(cache, tags, tmp_path / "one", tiny(epochs=1))
+    train(cache, tags, tmp_path / "three", tiny(epochs=1, members=3))
+    one, three = load_checkpoint(tmp_path / "one").model, load_checkpoint(tmp_path / "three").model
+    assert three.config.members == 3  # type: ignore[union-attr]
+    members = list(three.members)  # type: ignore[union-attr, arg-type]
+    assert all(torch.equal(value, members[0].state_dict()[name]) for name, value in one.state_dict().items())
+    starts = [member.recurrent for member in members]
+    assert not any(
+        torch.equal(a, b) for a, b in ((starts[0], starts[1]), (starts[0], starts[2]), (starts[1], starts[2]))
+    )
+
+
+def test_members_of_one_run_are_not_those_of_another(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    data = load_training_data(cache, tags, tiny(), choose_device("cpu"))
+    seeds = [
+        member.seed
+        for seed in (0, 1, 2)
+        for member in Trainer(data, tiny(seed=seed, members=3), choose_device("cpu")).members
+    ]
+    assert len(set(seeds)) == 9

@@ -1,0 +1,132 @@
+"""One training: which weights are kept, when it stops, and what is not finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from making import make_data, tiny
+from trainings import NO_DROPOUT, history, weights
+
+from ranktag.decoding.mbr import expected_gains
+from ranktag.decoding.stepper import Stepper
+from ranktag.errors import RanktagError
+from ranktag.evaluation.metrics.ndcg import ndcg
+from ranktag.feature_cache.store import open_features
+from ranktag.models.checkpoint import load_checkpoint
+from ranktag.models.ranking import Limits, best_five
+from ranktag.tags.lists import read_tag_lists
+from ranktag.training.loop import VALIDATION_DRAW, Epoch, Member
+from ranktag.training.run import best_epoch
+from ranktag.training.train import train
+
+
+def epochs_of(*ndcg5: float) -> list[Epoch]:
+    return [Epoch(n, 0.0, 0.0, value, 0.0, 0.0, 0.0) for n, value in enumerate(ndcg5, start=1)]
+
+
+def test_the_best_epoch_by_hand() -> None:
+    history = epochs_of(0.2, 0.9, 0.4, 0.8, 0.8, 0.6)
+    assert best_epoch(history, 1) == 2
+    # Means of two: 0.2, 0.55, 0.65, 0.6, 0.8, 0.7.
+    assert best_epoch(history, 2) == 5
+    # Of three: 0.2, 0.55, 0.5, 0.7, 0.667, 0.733.
+    assert best_epoch(history, 3) == 6
+    assert best_epoch(epochs_of(0.5, 0.5), 1) == 1
+
+
+def test_the_window_decides_which_weights_are_kept(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path, seed=7)
+    config = tiny(epochs=12, patience=12, lr=0.01, warmup=0.0, cosine=False, average=0.0, seed=7, **NO_DROPOUT)
+    kept = {}
+    for window in (1, 4):
+        report = train(cache, tags, tmp_path / str(window), config.replace(window=window))
+        scores = [float(row["ndcg5"]) for row in history(tmp_path / str(window))]
+        means = [sum(scores[max(0, n - window) : n]) / min(n, window) for n in range(1, 13)]
+        kept[window] = report.epoch
+        assert report.epoch == means.index(max(means)) + 1
+        assert report.ndcg5 == pytest.approx(scores[report.epoch - 1], rel=1e-5)
+    assert kept[1] != kept[4], "the two do not differ here, so nothing is shown"
+
+
+def test_early_stopping_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    # A rate at which the model soon overfits noise, so that the best epoch is not the last.
+    config = tiny(epochs=40, patience=4, window=1, lr=0.01, warmup=0.0, cosine=False, average=0.0)
+    report = train(cache, tags, tmp_path / "run", config)
+    scores = [float(row["ndcg5"]) for row in history(tmp_path / "run")]
+    assert report.epochs == len(scores) == report.epoch + 4 < 40
+    assert report.ndcg5 == pytest.approx(max(scores), rel=1e-5) and scores.index(max(scores)) == report.epoch - 1
+
+    # Recomputed from model.pt alone with the public pieces, joined by id.
+    checkpoint = load_checkpoint(tmp_path / "run")
+    store, truth = open_features(cache), read_tag_lists(tags)
+    ids = checkpoint.split["val"]
+    features = torch.from_numpy(np.array(store.features[[store.row_of()[i] for i in ids]]))
+    stepper = Stepper(checkpoint.model, torch.float32)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        gains = expected_gains(
+            stepper, stepper.initial_state(features), Limits(checkpoint.longest), VALIDATION_DRAW, "log"
+        )
+    predicted = [checkpoint.vocabulary.decode(numbers) for numbers in best_five(gains.gain)]
+    recomputed = float(ndcg([truth.lists[i] for i in ids], predicted, 5).mean())
+    assert checkpoint.validation == {"ndcg5": pytest.approx(recomputed, abs=1e-9), "epoch": report.epoch}
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_last_good_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(epochs=5, **NO_DROPOUT)
+    train(cache, tags, tmp_path / "good", config.replace(epochs=5), report=lambda row: None)
+    step = Member._step
+    poisoned: list[str] = []
+
+    def broken(self: Member, chosen: torch.Tensor, number: int, *rest: Any) -> tuple[torch.Tensor, int]:
+        loss, n = step(self, chosen, number, *rest)
+        # The second batch (of three) of the third epoch.
+        if number == 7:
+            training_set = self.data.training
+            rows = training_set.row[training_set.image[chosen]]
+            poisoned.extend(self.data.joined.store.image_id[row] for row in rows)
+            return loss * float("nan"), n
+        return loss, n
+
+    monkeypatch.setattr(Member, "_step", broken)
+    with pytest.raises(RanktagError, match="loss of epoch 3, batch 2 is not finite") as error:
+        train(cache, tags, tmp_path / "run", config)
+    assert len(poisoned) == 8 and all(i in str(error.value) for i in poisoned)
+    assert sum(f"{n:03}.jpg" in str(error.value) for n in range(30)) == 8
+    assert load_checkpoint(tmp_path / "run").validation["epoch"] in (1, 2)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.99])
+def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path, average: float) -> None:
+    # One batch an epoch: its update breaks the weights after its own loss was still finite.
+    cache, tags = make_data(tmp_path)
+    config = tiny(
+        epochs=60, patience=60, batch_size=64, lr=10.0, weight_decay=1e6, warmup=0.0, average=average, **NO_DROPOUT
+    )
+    with pytest.raises(RanktagError, match="not finite; lower --lr or look at these images: 0"):
+        train(cache, tags, tmp_path / "run", config)
+    assert all(bool(value.isfinite().all()) for value in weights(tmp_path / "run").values())
+
+
+def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    # ``cache_features`` marks such rows as failed; here the file lies about one.
+    cache, tags = make_data(tmp_path)
+    store = open_features(cache)
+    offset = store.features.offset  # type: ignore[attr-defined]
+    row_bytes = store.features.shape[1] * store.features.itemsize
+    # Of a validation image, then of the first image trained on: neither the LSTM nor a baseline may learn from it.
+    for row in (7, 0):
+        with open(cache, "r+b") as file:
+            file.seek(offset + row * row_bytes)
+            file.write(np.float16("inf").tobytes())
+        for model in ("every-step", "linear", "knn", "popularity"):
+            with pytest.raises(RanktagError, match=rf"cache.h5: damaged: the feature of '00{row}.jpg' is not finite"):
+                train(cache, tags, tmp_path / "run", tiny(model=model))
+    assert not (tmp_path / "run").exists()
