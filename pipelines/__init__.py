@@ -1,1 +1,1 @@
-"""The commands: thin, one a file. They read files and settings, call a function of ``ranktag``, and print what it says."""
+"""The commands, one a file: each reads its settings, calls a function of ``ranktag`` and prints what it says."""

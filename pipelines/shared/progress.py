@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -11,15 +11,20 @@ from tqdm import tqdm
 from ranktag.errors import one_line
 from ranktag.progress import Progress
 
+if TYPE_CHECKING:
+    _Tqdm = tqdm[Any]
+else:
+    _Tqdm = tqdm
+
 # Seconds before anything is shown, and between two lines where there is no terminal.
 DELAY, BETWEEN_LINES = 2.0, 30.0
 
 
-class Bar(tqdm):
+class Bar(_Tqdm):
     """``tqdm`` with plain lines where stderr is no terminal."""
 
-    def __init__(self, total: int, what: str, unit: str, **options: Any) -> None:
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, total: int, what: str, unit: str) -> None:
+        self.terminal, self.all = sys.stderr.isatty(), total
         super().__init__(
             total=total,
             desc=what,
@@ -30,22 +35,18 @@ class Bar(tqdm):
             mininterval=0.1 if self.terminal else BETWEEN_LINES,
             miniters=1,
             dynamic_ncols=True,
-            **options,
         )
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar, or print a line."""
         if self.terminal:
-            shown: bool = super().display(msg, pos)
-            return shown
-        if msg is None and self.n:
-            of = self.format_dict
-            rate = of["n"] / of["elapsed"]
-            left = tqdm.format_interval((self.total - self.n) / rate)
+            super().display(msg, pos)
+        elif msg is None and self.n:
+            rate = self.n / self.format_dict["elapsed"]
+            left = self.format_interval((self.all - self.n) / rate)
             click.echo(
-                f"{self.desc}: {self.n:,} of {self.total:,}{self.unit}, {rate:,.1f} a second, {left} left", err=True
+                f"{self.desc}: {self.n:,} of {self.all:,}{self.unit}, {rate:,.1f} a second, {left} left", err=True
             )
-        return True
 
 
 class Shown(Progress):

@@ -28,7 +28,7 @@ def imports() -> Iterator[None]:
 
 
 def share_processors() -> None:
-    """On a busy machine, let torch's threads sleep while they wait for each other; to be called before torch is imported.
+    """On a busy machine, let torch's threads sleep while they wait for each other. Call it before torch is imported.
 
     Threads that spin are half as fast again alone, but stand in each other's way when
     other programs run: measured on two busy cores, training was two to five times slower.

@@ -53,7 +53,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def test_everything_is_where_it_says(demo: Demo) -> None:
     folder = demo.report.folder
     assert sorted(path.name for path in folder.iterdir()) == [
-        "demo.json", "features.h5", "photos", "popularity", "popularity.csv", "predictions.csv", "report", "run", "tags.csv",
+        "demo.json", "features.h5", "photos", "popularity", "popularity.csv",
+        "predictions.csv", "report", "run", "tags.csv",
     ]  # fmt: skip
     assert demo.report.page.is_file()
     said = "\n".join(demo.lines)

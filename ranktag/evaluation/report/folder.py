@@ -21,7 +21,7 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
 from ranktag.evaluation.tables import image_table, metrics_table, tag_table
-from ranktag.files.replacement import replaced_together
+from ranktag.files.replacement import Replacement, replaced_together
 from ranktag.files.tables import write_table
 from ranktag.version import __version__
 
