@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +13,10 @@ from ranktag import registry
 from ranktag.config import ExtractionConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
+from ranktag.pipelines.shared.progress import Bar, duration
 
 if TYPE_CHECKING:
-    from ranktag.features.progress import ExtractionReport, Plan, Progress
+    from ranktag.features.progress import ExtractionProgress, ExtractionReport, Plan
 
 SHOWN_FAILURES = 3
 # An option with a single choice would be no choice.
@@ -49,10 +49,10 @@ def command(
     read become failed rows; the exit code is then 1.
     """
     from ranktag.features.extract import extract_features
-    from ranktag.features.progress import Progress
+    from ranktag.features.progress import ExtractionProgress
     from ranktag.files.tables import write_table
 
-    report = extract_features(images, output, config, Progress() if quiet else progress_printer())
+    report = extract_features(images, output, config, ExtractionProgress() if quiet else progress_printer())
     if failures is not None:
         write_table(failures, ("image_id", "error"), report.failures)
     if as_json:
@@ -107,62 +107,6 @@ def _say(report: ExtractionReport, failures: Path | None) -> None:
         click.echo(f"Worker {index} of {count} has finished. When all have: ranktag join-features {report.output}")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 10:
-        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-    return f"{seconds / 60:.0f} min" if minutes < 60 else f"{seconds / 3600:.1f} h"
-
-
-def progress_printer() -> Progress:
-    """Prints what an extraction is doing on stderr.
-
-    On a terminal one line is kept up to date, elsewhere there is a line every half minute.
-    """
-    from ranktag.features.progress import Progress
-
-    class Printer(Progress):
-        every = 0.2 if sys.stderr.isatty() else 30.0
-        end = "\r" if sys.stderr.isatty() else "\n"
-
-        def note(self, text: str) -> None:
-            click.echo(one_line(text), err=True)
-
-        def start(self, plan: Plan) -> None:
-            click.echo(_announcement(plan), err=True)
-            self.plan, self.done, self.failed = plan, 0, plan.failed
-            self.began = self.shown = time.monotonic()
-            self.sampled: float | None = None
-
-        def batch(self, images: int, failures: int) -> None:
-            self.done += images
-            self.failed += failures
-            now = time.monotonic()
-            left = self.plan.images - self.plan.done - self.done
-            rate = self.done / (now - self.began)
-            # The first batch waits for the first images and for memory; the second is a fair sample.
-            if self.done == images:
-                self.sampled = now
-            elif self.sampled is not None and left:
-                click.echo(f"Expected to take {duration(left * (now - self.sampled) / images)}.", err=True)
-                self.sampled = None
-            if now - self.shown >= self.every and left:
-                self.shown = now
-                line = (
-                    f"{self.plan.done + self.done:,} of {self.plan.images:,} images, {rate:.1f} images/s, "
-                    f"{duration(left / rate)} left, {self.failed:,} failed"
-                )
-                click.echo(f"{line:<78}" if self.end == "\r" else line, err=True, nl=False)
-                click.echo(self.end, err=True, nl=False)
-
-        def finish(self) -> None:
-            if self.end == "\r":
-                click.echo(" " * 78 + "\r", err=True, nl=False)
-
-    return Printer()
-
-
 def _announcement(plan: Plan) -> str:
     """What is about to be done, in a line."""
     index, count = plan.worker
@@ -173,3 +117,42 @@ def _announcement(plan: Plan) -> str:
         f"Computing on {plan.device} in {plan.compute_dtype}, {plan.batch_size} images a batch, "
         f"{processes if plan.workers else 'decoding in between'}."
     )
+
+
+def progress_printer() -> ExtractionProgress:
+    """Shows on stderr what an extraction is about to do, how long it is expected to take, and how far it is."""
+    from ranktag.features.progress import ExtractionProgress
+
+    class Printer(ExtractionProgress):
+        def note(self, text: str) -> None:
+            click.echo(one_line(text), err=True)
+
+        def start(self, plan: Plan) -> None:
+            click.echo(_announcement(plan), err=True)
+            self.left, self.failed = plan.images - plan.done, plan.failed
+            self.bar = Bar("", plan.images, "images", done=plan.done, delay=0.0)
+            self.first: float | None = None
+            self.expecting = True
+
+        def batch(self, images: int, failures: int) -> None:
+            self.left -= images
+            self.failed += failures
+            self._expect(images)
+            self.bar.set_postfix_str(f"{self.failed:,} failed", refresh=False)
+            self.bar.update(images)
+
+        def _expect(self, images: int) -> None:
+            """Say how long it will take: the first batch waits for images and memory, the second is a fair sample."""
+            now = time.monotonic()
+            if self.first is None:
+                self.first = now
+            elif self.expecting:
+                self.expecting = False
+                if self.left:
+                    self.bar.clear()
+                    click.echo(f"Expected to take {duration(self.left * (now - self.first) / images)}.", err=True)
+
+        def finish(self) -> None:
+            self.bar.close()
+
+    return Printer()

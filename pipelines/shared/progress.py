@@ -23,14 +23,16 @@ DELAY, BETWEEN_LINES = 2.0, 30.0
 class Bar(_Tqdm):
     """``tqdm`` with plain lines where stderr is no terminal."""
 
-    def __init__(self, total: int, what: str, unit: str) -> None:
+    def __init__(self, what: str, total: int, unit: str, *, done: int = 0, delay: float = DELAY) -> None:
+        """done: how many of ``total`` are done already. delay: seconds in which nothing is shown."""
         self.terminal, self.all = sys.stderr.isatty(), total
         super().__init__(
             total=total,
+            initial=done,
             desc=what,
             unit=f" {unit}",
             file=sys.stderr,
-            delay=DELAY,
+            delay=delay,
             leave=False,
             mininterval=0.1 if self.terminal else BETWEEN_LINES,
             miniters=1,
@@ -41,12 +43,19 @@ class Bar(_Tqdm):
         """Draw the bar, or print a line."""
         if self.terminal:
             super().display(msg, pos)
-        elif msg is None and self.n:
-            rate = self.n / self.format_dict["elapsed"]
-            left = self.format_interval((self.all - self.n) / rate)
-            click.echo(
-                f"{self.desc}: {self.n:,} of {self.all:,}{self.unit}, {rate:,.1f} a second, {left} left", err=True
-            )
+        elif msg is None and self.initial < self.n < self.all:
+            rate = (self.n - self.initial) / self.format_dict["elapsed"]
+            line = [f"{self.n:,} of {self.all:,}{self.unit}", f"{rate:,.1f}{self.unit}/s"]
+            line += [f"{duration((self.all - self.n) / rate)} left", *filter(None, [self.postfix])]
+            click.echo(f"{self.desc}{', '.join(line)}", err=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{seconds / 60:.0f} min" if minutes < 60 else f"{seconds / 3600:.1f} h"
 
 
 class Shown(Progress):
@@ -64,7 +73,7 @@ class Shown(Progress):
 
     def begin(self, what: str, total: int, unit: str) -> None:
         """Show nothing yet: the work may be short."""
-        self._bar = Bar(total, what, unit)
+        self._bar = Bar(what, total, unit)
 
     def advance(self, count: int = 1) -> None:
         """Move on."""

@@ -20,7 +20,7 @@ from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard, folder_of, write_shard
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
-from ranktag.features.progress import Plan, Progress, Stopped
+from ranktag.features.progress import ExtractionProgress, Plan, Stopped
 from ranktag.images.batches import Batch, read_batches
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BATCHES_KEPT = 64
 
 
-def compute_shards(job: Job, shards: Sequence[Shard], progress: Progress) -> Done:
+def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgress) -> Done:
     """Compute and write ``shards``, some of the job's.
 
     Raises RanktagError for weights that cannot be had or are not those of shards that are
@@ -97,7 +97,9 @@ def _plan(job: Job, shards: Sequence[Shard], device: torch.device, batch_size: i
     )
 
 
-def _compute(job: Job, network: Network, batches: Iterator[Batch], writer: ShardWriter, progress: Progress) -> None:
+def _compute(
+    job: Job, network: Network, batches: Iterator[Batch], writer: ShardWriter, progress: ExtractionProgress
+) -> None:
     from ranktag.compute.allocator import give_back_memory, kept_memory
 
     with kept_memory(), signals_received() as received:

@@ -20,7 +20,7 @@ from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_of, r
 from ranktag.features.backbone import find_backbone
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_worker, compute_dtype_of
-from ranktag.features.progress import ExtractionReport, Progress
+from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.resume import finished_report, split_work, wanted_provenance
 from ranktag.files.lock import FileLock
 from ranktag.images.listing import list_images
@@ -33,7 +33,7 @@ def extract_features(
     images: Path,
     output: Path,
     config: ExtractionConfig | None = None,
-    progress: Progress | None = None,
+    progress: ExtractionProgress | None = None,
     *,
     network: Network | None = None,
 ) -> ExtractionReport:
@@ -57,7 +57,7 @@ def extract_features(
             remove(job.output)
             return report
         try:
-            return _extract(job, progress or Progress())
+            return _extract(job, progress or ExtractionProgress())
         except BaseException:
             # A call that fails before anything is done leaves no trace; other workers may be about to write there.
             if job.worker[1] == 1 and not any(folder_of(job.output).glob("*.h5")):
@@ -88,7 +88,7 @@ def _claim(job: Job, lock: FileLock) -> None:
             )
 
 
-def _extract(job: Job, progress: Progress) -> ExtractionReport:
+def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
     """What is left is computed by the engine; the last step of a worker who is alone is joining."""
     job = replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
     kept, pending = split_work(job, progress)

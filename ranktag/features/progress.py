@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.errors import RanktagError
+from ranktag.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +31,8 @@ class Plan:
     worker: tuple[int, int]
 
 
-class Progress:
+class ExtractionProgress(Progress):
     """Told what a run is doing; does nothing with it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
 
     def start(self, plan: Plan) -> None:
         """Computing begins."""

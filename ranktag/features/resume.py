@@ -16,7 +16,7 @@ from ranktag.feature_cache.shards import Shard, differences, folder_of, read_sha
 from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.features.backbone import Backbone
 from ranktag.features.job import Done, Job
-from ranktag.features.progress import ExtractionReport, Progress
+from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.weights import choose_weights
 from ranktag.files.digest import sha256_file
 from ranktag.images.listing import ImageList
@@ -56,7 +56,7 @@ def finished_report(job: Job) -> ExtractionReport | None:
     return ExtractionReport(job.output, len(store), len(rows), 0, failures, 0.0, job.output, job.worker)
 
 
-def split_work(job: Job, progress: Progress) -> tuple[Done, list[Shard]]:
+def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard]]:
     """What earlier runs have done of the job, and the shards that are left to do.
 
     Raises RanktagError for shards that were made otherwise or cut otherwise, unless they
@@ -90,7 +90,7 @@ def _refuse_other_cut(job: Job) -> None:
             path.unlink()
 
 
-def _whole_shard(job: Job, shard: Shard, progress: Progress) -> FeatureStore | None:
+def _whole_shard(job: Job, shard: Shard, progress: ExtractionProgress) -> FeatureStore | None:
     """The shard, if it is there, whole and made as asked for."""
     path = folder_of(job.output) / shard.name
     if not path.exists():

@@ -31,7 +31,7 @@ from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport
 from ranktag.features.backbones import vgg16
 from ranktag.features.extract import extract_features
-from ranktag.features.progress import Plan, Progress
+from ranktag.features.progress import ExtractionProgress, Plan
 from ranktag.features.read_weights import published_path
 from ranktag.files.atomic import atomic_path
 from ranktag.recipes.demo_scenes import SETTINGS, draw_scenes
@@ -239,7 +239,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _Lines(Progress):
+class _Lines(ExtractionProgress):
     """Says how far the extraction is."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache import shards
 from ranktag.feature_cache.store import open_features
 from ranktag.features.extract import extract_features
-from ranktag.features.progress import Plan, Progress
+from ranktag.features.progress import ExtractionProgress, Plan
 from ranktag.images.batches import Batch
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_line_and_going_on_works(
     assert_same(begun, whole)
 
 
-class Vanishing(Progress):
+class Vanishing(ExtractionProgress):
     """Moves a folder away once a shard is done."""
 
     def __init__(self, folder: Path, elsewhere: Path) -> None:
@@ -155,7 +155,7 @@ def test_numbers_that_are_not_finite_fail(photos: Path, tmp_path: Path) -> None:
 def test_freed_memory_is_kept_while_computing_and_not_while_a_caller_has_the_features(
     photos: Path, tmp_path: Path
 ) -> None:
-    class Looking(Progress):
+    class Looking(ExtractionProgress):
         within: tuple[int, ...] = ()
 
         def start(self, plan: Plan) -> None:
