@@ -52,8 +52,8 @@ def write_predictions(path: str | Path, predictions: Mapping[str, Sequence[Ranke
     """Write predictions in one piece, in their order.
 
     format: a module of ``ranktag.tags.writers``; 'long' and 'wide' can be read again.
-    Raises RanktagError for an unknown format, and for tags that the format cannot hold
-    (wide: a tag with ``|``).
+    Raises ValueError for an unknown format, and RanktagError for tags that the format
+    cannot hold (wide: a tag with ``|``).
     """
     writer = registry.load(WRITERS, format)
     with atomic_text(path) as file:

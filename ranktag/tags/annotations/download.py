@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +34,10 @@ def fetch_voc2007(folder: Path) -> Path:
 
     Raises RanktagError, naming the URL, if an archive cannot be had.
     """
+    import http.client
+    import socket
+    import tarfile
+
     from torchvision.datasets import VOCDetection, voc
 
     known = socket.getdefaulttimeout()

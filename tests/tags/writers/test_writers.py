@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ranktag import registry
-from ranktag.errors import RanktagError
 from ranktag.tags.predictions import WRITERS, PredictedImage, write_predictions
 
 IMAGES = [
@@ -139,6 +138,6 @@ def test_a_file_is_written_whole_or_not_at_all(name: str, tmp_path: Path) -> Non
 
 
 def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RanktagError, match="'xml' is not one of csv, json, lines, long, table, wide"):
+    with pytest.raises(ValueError, match="'xml' is not one of csv, json, lines, long, table, wide"):
         write_predictions(tmp_path / "p", {}, "xml")
     assert not any(tmp_path.iterdir())
