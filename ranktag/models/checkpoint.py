@@ -60,7 +60,7 @@ class Checkpoint:
         """
         differences = [] if force else self.provenance.differences(store.provenance)
         remedy = "use a cache of the same making, or pass --force"
-        width = self.model.config.features  # type: ignore[union-attr]  # every model has a config
+        width = self.model.config.features
         if store.width != width:
             differences.append(f"width: {width} / {store.width}")
             remedy = "use a cache of the same making"

@@ -17,8 +17,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-    """longest: the most tags in a list. exact: lists have exactly that many; STOP is masked. repeats: tags may repeat."""
-    """longest: the most tags in a list. exact: lists have exactly ``longest``; STOP is masked. repeats: tags may repeat."""
+class Limits:
+    """longest: the most tags in a list. exact: lists have exactly that many. repeats: a tag may come twice."""
 
     longest: int
     exact: bool = False
@@ -50,7 +50,7 @@ class ExpectedGains:
     length: Tensor
 
 
-    """Tags by expected gain, as many as a list is expected to have (or the limits say); score: P(tag in the list)."""
+class Sizes(Protocol):
     """What the config of every model tells: features D and vocabulary V."""
 
     @property
@@ -75,7 +75,7 @@ class Predictor(Protocol):
 
 
 def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
-    """Tags by expected gain, as many as a list is expected to have (or as the limits say); score: P(tag in the list)."""
+    """Tags by expected gain, as many as a list is expected to have, or as the limits say; score: P(tag in the list)."""
     v = gains.gain.shape[1]
     longest = min(limits.longest, v)
     order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]
