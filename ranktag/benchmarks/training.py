@@ -48,7 +48,7 @@ class TrainingBenchmark:
 
 
 def make_up_data(folder: Path, images: int, vocabulary: int, seed: int = 0) -> tuple[Path, Path]:
-    """A cache and a tag file of lists of 1 to 8 tags that show in the features, with a tenth more images to validate on.
+    """A cache and a tag file of lists of 1 to 8 tags that show in the features; a tenth more images to validate on.
 
     A feature is the ReLU of the tags' directions, weighted by rank, and noise.
     """

@@ -22,7 +22,10 @@ class PackedLSTM(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, image: Tensor, h0: Tensor | None, c0: Tensor | None, weight: Tensor, sizes: list[int]
     ) -> Tensor:
-        """gates (S, 4H), image (B, 4H), h0 (B, H) and c0 (B, H) float32 (both None: zeros), weight (4H, H) -> h (S, H)."""
+        """h (S, H) of gates (S, 4H), image (B, 4H) and weight (4H, H).
+
+        h0 (B, H), c0 (B, H) float32: where lists begin; both None for zeros. sizes: how many lists reach each step.
+        """
         hidden = weight.shape[1]
         activated = torch.empty_like(gates)
         outputs = gates.new_empty(len(gates), hidden)

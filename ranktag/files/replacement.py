@@ -63,7 +63,7 @@ class Replacement:
 
     @contextmanager
     def making(self, *, keep: bool = False) -> Iterator[None]:
-        """Within, new files are written and ``commit`` is called. An exception before that removes them, unless ``keep``.
+        """Within, new files are written, then ``commit`` is called; an exception before removes them, unless ``keep``.
 
         Errors of the operating system name a file's place to be, as the hidden one says nothing to anybody.
         """

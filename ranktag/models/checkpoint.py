@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ranktag import registry
 from ranktag.config import BASELINE_FOLDER
@@ -23,13 +22,17 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_path
-from ranktag.models.lstm import FORMS, ModelConfig, build_model
+from ranktag.models.baselines._shared import Baseline
+from ranktag.models.lstm import FORMS, ModelConfig, Tagger, build_model
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.version import __version__
 
 FORMAT, FORMAT_VERSION = "ranktag-model", 1
 MODEL_FILE = "model.pt"
 ARCHIVE = b"PK\x03\x04"  # how a zip file begins
+
+
+Model = Tagger | Baseline
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Checkpoint:
     """
 
     kind: str
-    model: nn.Module
+    model: Model
     vocabulary: Vocabulary
     longest: int
     split: Mapping[str, list[str]]
@@ -57,7 +60,7 @@ class Checkpoint:
         """
         differences = [] if force else self.provenance.differences(store.provenance)
         remedy = "use a cache of the same making, or pass --force"
-        width = self.model.config.features  # type: ignore[union-attr]  # every model has a config
+        width = self.model.config.features
         if store.width != width:
             differences.append(f"width: {width} / {store.width}")
             remedy = "use a cache of the same making"
@@ -76,7 +79,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format_version": FORMAT_VERSION,
         "ranktag_version": __version__,
         "model": checkpoint.kind,
-        "model_config": dataclasses.asdict(model.config),  # type: ignore[call-overload]
+        "model_config": dataclasses.asdict(model.config),
         "weights": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
         "vocabulary": list(checkpoint.vocabulary.tags),
         "longest": checkpoint.longest,
@@ -107,18 +110,18 @@ def load_checkpoint(run: Path) -> Checkpoint:
         raise RanktagError(f"{path}: is not a model of ranktag; name a run folder of 'train-from-cache'")
     if content.get("format_version") != FORMAT_VERSION:
         raise RanktagError(
-            f"{path}: is of model format {content.get('format_version')}, this ranktag ({__version__}) reads {FORMAT_VERSION}; "
-            "train it again or install the ranktag that wrote it"
+            f"{path}: is of model format {content.get('format_version')}, "
+            f"this ranktag ({__version__}) reads {FORMAT_VERSION}; train it again or install the ranktag that wrote it"
         )
     try:
         vocabulary = Vocabulary(tuple(_strings(content["vocabulary"])))
         kind = content["model"]
-        # On the meta device nothing is allocated: sizes come from the weights in the file, not from the numbers beside them.
+        # On the meta device nothing is allocated: a config in the file cannot exhaust the memory.
         with torch.device("meta"):
             model = _build(kind, content["model_config"])
         model.load_state_dict(content["weights"], assign=True)
-        if model.config.vocabulary != len(vocabulary):  # type: ignore[union-attr]
-            raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")  # type: ignore[union-attr]
+        if model.config.vocabulary != len(vocabulary):
+            raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")
         longest = int(content["longest"])
         if longest < 1:
             raise ValueError(f"{longest} tags in the longest list")
@@ -136,12 +139,12 @@ def load_checkpoint(run: Path) -> Checkpoint:
         raise RanktagError(f"{path}: damaged: {str(error)[:160]}; train it again") from None
 
 
-def _build(kind: str, config: Mapping[str, Any]) -> nn.Module:
-    """A model of a kind, to load weights into. Raises TypeError for a config of other names, RanktagError for another kind."""
+def _build(kind: str, config: Mapping[str, Any]) -> Model:
+    """A model to load weights into. Raises TypeError for a config of other names, RanktagError for another kind."""
     if kind in FORMS:
         return build_model(ModelConfig(**config))
     baseline = registry.load(BASELINE_FOLDER, kind).Model
-    model: nn.Module = baseline(baseline.Config.read(config))
+    model: Baseline = baseline(baseline.Config.read(config))
     return model
 
 
@@ -156,7 +159,7 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Any]:
-    """The dict in a file written by ``torch.save``, loaded without running anything in it. Raises RanktagError if that fails."""
+    """The dict in a file written by ``torch.save``; nothing in it is run. Raises RanktagError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             # Torch would go on with its old format, which is no archive.
@@ -167,7 +170,7 @@ def read_tensors(path: Path, what: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # What the unpickler raises on damaged bytes has no common base: whatever it is, the file cannot be used.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         raise RanktagError(f"{path}: damaged or not a {what} of ranktag ({reason}); train it again") from None
     if not isinstance(content, dict):

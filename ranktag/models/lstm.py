@@ -18,7 +18,7 @@ D features, d projection, H hidden, E embedding, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,8 +31,6 @@ from ranktag.compute.packed_lstm import PackedLSTM
 from ranktag.training_data.examples import PackedLists
 
 FORMS = ("every-step", "initial-state")
-
-
 # More would be a mistake, or a file made to exhaust the memory.
 MOST_MEMBERS = 64
 
@@ -41,7 +39,7 @@ MOST_MEMBERS = 64
 class ModelConfig:
     """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning.
 
-    members: LSTMs of these sizes that decide together (see ``Ensemble``).
+    members: LSTMs of these sizes (see ``Ensemble``).
     """
 
     form: str
@@ -54,7 +52,7 @@ class ModelConfig:
 
 
 class ImageState(NamedTuple):
-    """What the LSTM knows of B images: gates (B, 4H), added at every step, and its start (h_0, c_0), each (B, H); None stands for zeros."""
+    """What the LSTM knows of B images: gates (B, 4H), added at every step; h_0, c_0 (B, H), or None for zeros."""
 
     gates: Tensor
     start: tuple[Tensor, Tensor] | None
@@ -159,17 +157,12 @@ class RankTagger(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several models of the same sizes, each trained from its own random start, that decide together: p_t is the mean of theirs."""
+    """Several models of the same sizes, trained from different random weights: p_t is the mean of theirs."""
 
-    def __init__(self, members: Iterable[RankTagger]) -> None:
+    def __init__(self, members: Sequence[RankTagger]) -> None:
         super().__init__()
+        self.config = dataclasses.replace(members[0].config, members=len(members))
         self.members = nn.ModuleList(members)
-
-    @property
-    def config(self) -> ModelConfig:
-        """The members' sizes and their number."""
-        one: ModelConfig = self.members[0].config  # type: ignore[assignment]
-        return dataclasses.replace(one, members=len(self.members))
 
 
 Tagger = RankTagger | Ensemble

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Limits:
-    """longest: the most tags in a list. exact: lists have exactly ``longest`` tags, STOP is masked. repeats: a tag may come twice."""
+    """longest: the most tags in a list. exact: lists have exactly that many. repeats: a tag may come twice."""
 
     longest: int
     exact: bool = False
@@ -75,7 +75,7 @@ class Predictor(Protocol):
 
 
 def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
-    """The list of greatest expected gain: tags by expected gain, as many as a list is expected to have; score = P(tag in the list)."""
+    """Tags by expected gain, as many as a list is expected to have, or as the limits say; score: P(tag in the list)."""
     v = gains.gain.shape[1]
     longest = min(limits.longest, v)
     order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]

@@ -78,7 +78,7 @@ def run_recipe(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
-    """Train, decode and evaluate every row of the table in the folder ``output``, and the last row's seeds as one model.
+    """Train, decode and evaluate every row of the table in ``output``, and the last row's seeds as one model.
 
     images: the photos, for the report's gallery. Trainings that an earlier call
     finished are not done again. say: is given a line a training.

@@ -34,6 +34,7 @@ class EventWriter:
                 "--tensorboard: TensorBoard is not installed; install it with pip install 'ranktag[tensorboard]'"
             ) from None
         self._event, self._summary, self._records = event_pb2, summary_pb2.Summary, RecordWriter
+        self._file: IO[bytes]
 
     @contextmanager
     def begun(self, folder: RunFolder, epochs: Sequence[Epoch]) -> Iterator[None]:
@@ -42,18 +43,13 @@ class EventWriter:
         name = EVENT_FILES.replace("*", f"{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}")
         # An error names the file where it will be, should the run take another's place.
         self._path = folder.path / name
-        file: IO[bytes] = open(folder.file(name), "wb")
-        self._file = file
-        try:
+        with open(folder.file(name), "wb") as self._file:
             # TensorBoard is told to forget all that older files say: of a process that was killed they hold epochs that
             # are run again, and lack some that were saved.
             forget = self._event.SessionLog(status=self._event.SessionLog.START)
             self._add(self._event.Event(file_version="brain.Event:2"), self._event.Event(step=0, session_log=forget))
             self.write(epochs)
             yield
-        finally:
-            with blaming(self._path):
-                file.close()
 
     def write(self, epochs: Sequence[Epoch]) -> None:
         """Add epochs. Raises OSError, with the path, where the disk does not take them."""

@@ -1,4 +1,4 @@
-"""The training loop of the LSTM: epochs of AdamW, a moving average of the weights, validation by free-running decodes."""
+"""The LSTM's training loop: epochs of AdamW, a moving average of the weights, validation by free-running decodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ranktag.training_data.load import TrainingData
 VALIDATION_DRAW = Draw(lists=4, offset=0.5)
 VALIDATION_BLOCK = 1024
 
-# After its first steps the moving average is updated once in several: it moves slowly, and a pass over all weights costs.
+# After its first steps the moving average is updated once in several: it moves slowly, and each pass costs time.
 AVERAGE_EVERY = 4
 AVERAGE_AT_EACH_OF_THE_FIRST = 64
 

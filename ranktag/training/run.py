@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ranktag import registry
 from ranktag.config import BASELINE_FOLDER, TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.files.tables import write_table
-from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, save_checkpoint
+from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, save_checkpoint
 from ranktag.models.ranking import best_five
 from ranktag.tags.splits import SPLITS
 from ranktag.training.events import EventWriter
@@ -92,7 +92,7 @@ class Run:
 
 
 def best_epoch(history: Sequence[Epoch], window: int) -> int:
-    """The epoch of the highest mean of its NDCG@5 and those of the ``window`` - 1 epochs before it; of equal ones the first.
+    """The epoch of the highest mean NDCG@5 of it and the ``window`` - 1 epochs before it; of equal ones the first.
 
     A few hundred validation images tell neighbouring epochs apart by chance: the best
     of single numbers is often one of the first that come near, well before the weights are at their best.
@@ -118,7 +118,7 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
 
 
 def _save_checkpoint(
-    folder: RunFolder, model: nn.Module, config: TrainingConfig, data: TrainingData, progress: Progress
+    folder: RunFolder, model: Model, config: TrainingConfig, data: TrainingData, progress: Progress
 ) -> None:
     joined = data.joined
     checkpoint = Checkpoint(

@@ -74,7 +74,7 @@ class StateFile:
         try:
             if not progress.best:
                 raise KeyError("best")
-            trainer.load_state_dict(progress.weights)
+            trainer.load_state_dict(dict(progress.weights))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise self._damaged(error) from None
 

@@ -67,7 +67,7 @@ def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, feat
 
 
 def standardisation(training: Examples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (D,) float32 of the training images' features; a feature that never varies has scale 1."""
+    """Mean and standard deviation (D,) float32 of the training features; one that never varies has scale 1."""
     total = torch.zeros(training.features.shape[1], dtype=torch.float64, device=training.features.device)
     squares = total.clone()
     for _, block in training.blocks():

@@ -24,7 +24,8 @@ def load_features(store: FeatureStore, device: torch.device, max_memory: float) 
 
     max_memory: GiB from which on they are mapped; so are those larger than half of a GPU's free memory.
     """
-    features, offset = store.features, store.features.offset  # type: ignore[attr-defined]
+    features = store.features
+    offset = features.offset  # type: ignore[attr-defined]  # it is a memmap
     gibibytes = features.nbytes / 2**30
     if gibibytes <= max_memory and (
         device.type != "cuda" or gibibytes <= 0.5 * torch.cuda.mem_get_info(device)[0] / 2**30

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,10 +203,8 @@ def test_killed_at_any_moment_either_the_old_files_or_the_new_are_whole(
         old_folder(folder)
         with pytest.MonkeyPatch.context() as patch:
             change_at(patch, moment, done, folder, Killed)
-            try:
+            with suppress(Killed, OSError):
                 way(folder, OSError() if fails else None)
-            except (Killed, OSError):
-                pass
         assert_no_mixture(folder)
         # The next process.
         later = Replacement(folder, PATTERNS)

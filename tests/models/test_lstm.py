@@ -197,7 +197,7 @@ def test_decoding_steps_give_the_logits_of_training(form: str) -> None:
 def test_the_order_of_a_batch_makes_no_difference(lists: list[list[int]], random: object) -> None:
     model = make_model("every-step")
     features = torch.randn(len(lists), D, generator=torch.Generator().manual_seed(6))
-    chosen = torch.tensor(random.sample(range(len(lists)), len(lists)))  # type: ignore[attr-defined]
+    chosen = torch.tensor(random.sample(range(len(lists)), len(lists)))
     losses = []
     for order in (torch.arange(len(lists)), chosen):
         packed_features, packed = examples(lists, features).pack(order)

@@ -234,7 +234,7 @@ def test_a_feature_that_is_not_finite_is_refused(
     shutil.copy(made / "cache.h5", cache)
     features = open_features(cache).features
     with open(cache, "r+b") as file:
-        file.seek(features.offset + (5 * features.shape[1] + 77) * features.itemsize)  # type: ignore[attr-defined]
+        file.seek(features.offset + (5 * features.shape[1] + 77) * features.itemsize)
         file.write(np.float16(number).tobytes())
     outcome = ranktag("export-tags", cache, "--model", made / "run", "-o", tmp_path / "p.csv", "--decode", decode)
     outcome.assert_refused("'005.jpg'", "not finite", "ranktag inspect")
@@ -400,7 +400,7 @@ def test_a_sweep_that_fails_in_its_first_training_brings_the_old_one_back(
         def write(path: Path, rows: object) -> None:
             if f"seed={epoch}" in str(path):
                 raise kind
-            write_history(path, rows)  # type: ignore[arg-type]
+            write_history(path, rows)
 
         return write
 

@@ -75,7 +75,7 @@ def test_fault_of_a_state(place: Place, fault: Fault) -> None:
 
 @dataclass(frozen=True)
 class Writer:
-    """name. arguments: of a call that writes into a folder. finals: what may stand there afterwards. again: arguments to go on with."""
+    """name. arguments: of a call that writes into a folder. final: what stands there then. again: to go on with."""
 
     name: str
     arguments: Callable[[Place, Path], tuple[object, ...]]
@@ -200,7 +200,8 @@ def disk_of(folder: Path, kibibytes: int) -> Iterator[None]:
     )
     if mounted.returncode:
         pytest.skip(
-            "a disk of its own cannot be mounted here (it takes root and the right to mount); the limit on file sizes is tested"
+            "a disk of its own cannot be mounted here (it takes root and the right to mount); "
+            "the limit on file sizes is tested"
         )
     try:
         yield
@@ -220,10 +221,10 @@ def file_size_limit(kibibytes: int) -> Iterator[None]:
 
 
 def assert_failed_cleanly(outcome: Outcome, disk: Path, words: tuple[str, ...]) -> None:
-    """One line on stderr with a remedy, and what stands under a final name is whole: a file cut short is one that was not finished."""
+    """One line on stderr with a remedy, and what stands under a final name is whole."""
     outcome.assert_refused(str(disk), *words)
     assert_whole(disk)
-    assert not [path for path in disk.rglob("*.tmp")], "something temporary was left"
+    assert not list(disk.rglob("*.tmp")), "something temporary was left"
 
 
 def assert_whole(disk: Path) -> None:
@@ -386,7 +387,7 @@ def photos(place: Place) -> None:
 
 @dataclass(frozen=True)
 class Victim:
-    """name. write: its k-th turn in a folder. check: that what stands there under final names is whole; called after every kill."""
+    """name. write: its k-th turn in a folder. check: after a kill, that what stands under final names is whole."""
 
     name: str
     write: Callable[[Path, int], object]
@@ -539,7 +540,7 @@ KILLS = 20
 
 
 def forked(action: Callable[[], object]) -> int:
-    """A child that does something and exits with 0, or with 1 if that raises. The models are so small that torch has no threads."""
+    """A child that does something and exits with 0, or with 1 if that raises. Torch has no threads here."""
     child = os.fork()
     if child == 0:
         try:
@@ -569,7 +570,7 @@ def test_sigkill_at_random_moments(
     victim.write(folder, 1)
     a_turn = (time.monotonic() - begin) / 2
     for kill in range(KILLS):
-        child = forked(lambda kill=kill: turns(victim, folder, 100 * kill))  # type: ignore[misc]
+        child = forked(lambda kill=kill: turns(victim, folder, 100 * kill))
         # Somewhere in the first turns after the child has come up.
         time.sleep(0.01 + moment.uniform(0, min(2.5 * a_turn, 0.25)))
         os.kill(child, signal.SIGKILL)
@@ -590,7 +591,7 @@ def test_sigkill_at_random_moments(
 def test_two_at_once_on_one_file_leave_one_of_both_whole(place: Place, victim: Victim, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    children = [forked(lambda first=first: [victim.write(folder, first + k) for k in range(8)]) for first in (0, 100)]  # type: ignore[misc]
+    children = [forked(lambda first=first: [victim.write(folder, first + k) for k in range(8)]) for first in (0, 100)]
     while children:
         # Whoever reads meanwhile sees the one or the other, whole.
         victim.check(folder)

@@ -61,8 +61,8 @@ def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
     train(cache, tags, tmp_path / "one", tiny(epochs=1))
     train(cache, tags, tmp_path / "three", tiny(epochs=1, members=3))
     one, three = load_checkpoint(tmp_path / "one").model, load_checkpoint(tmp_path / "three").model
-    assert three.config.members == 3  # type: ignore[union-attr]
-    members = list(three.members)  # type: ignore[union-attr, arg-type]
+    assert three.config.members == 3
+    members = list(three.members)
     assert all(torch.equal(value, members[0].state_dict()[name]) for name, value in one.state_dict().items())
     starts = [member.recurrent for member in members]
     assert not any(

@@ -66,7 +66,7 @@ def test_early_stopping_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
     store, truth = open_features(cache), read_tag_lists(tags)
     ids = checkpoint.split["val"]
     features = torch.from_numpy(np.array(store.features[[store.row_of()[i] for i in ids]]))
-    stepper = Stepper(checkpoint.model, torch.float32)  # type: ignore[arg-type]
+    stepper = Stepper(checkpoint.model, torch.float32)
     with torch.inference_mode():
         gains = expected_gains(
             stepper, stepper.initial_state(features), Limits(checkpoint.longest), VALIDATION_DRAW, "log"
@@ -119,7 +119,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
     # ``cache_features`` marks such rows as failed; here the file lies about one.
     cache, tags = make_data(tmp_path)
     store = open_features(cache)
-    offset = store.features.offset  # type: ignore[attr-defined]
+    offset = store.features.offset
     row_bytes = store.features.shape[1] * store.features.itemsize
     # Of a validation image, then of the first image trained on: neither the LSTM nor a baseline may learn from it.
     for row in (7, 0):

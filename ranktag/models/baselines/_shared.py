@@ -44,7 +44,7 @@ class Attempt:
 
 
 class Baseline(nn.Module):
-    """A model without an LSTM. All that it learned stands in buffers, so a checkpoint holds it like an LSTM's weights."""
+    """A model without an LSTM. All that it learned stands in buffers, which a checkpoint holds like weights."""
 
     Config: ClassVar[type[BaselineConfig]] = BaselineConfig
 

@@ -48,7 +48,7 @@ class Model(Baseline):
         self.register_buffer("presence", torch.zeros(config.images, config.vocabulary))
 
     def nearest(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Cosines and numbers (B, k) of the nearest training images, nearest first; never more than B x BLOCK at once."""
+        """Cosines and numbers (B, k) of the nearest training images, nearest first; at most B x BLOCK at once."""
         directions = F.normalize(features.float())
         best = features.new_zeros((len(features), 0), dtype=torch.float32)
         number = torch.zeros((len(features), 0), dtype=torch.int64, device=features.device)

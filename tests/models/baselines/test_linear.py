@@ -24,7 +24,7 @@ def test_ridge_equals_scikit_learns(n: int, dim: int) -> None:
     mean, scale = x.mean(0), x.std(0)
     x, unseen = (x - mean) / scale, (unseen - mean) / scale
     gain, presence = (y.double().numpy() for y in targets(training))
-    # A penalty is given in units of the Gram matrix's mean eigenvalue: of X'X (D, D) or XX' (N, N), whichever is smaller.
+    # A penalty is in units of the Gram matrix's mean eigenvalue: of X'X (D, D) or XX' (N, N), whichever is smaller.
     unit = (x**2).sum() / min(n, dim)
     scores = []
     for attempt, penalty in zip(attempts, linear.PENALTIES):
