@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
-from ranktag.tags.predictions import Predictions, write_predictions
+from ranktag.tags.predictions import Predictions, predictions_to_frame, write_predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class DecodingReport:
     tags: int
     without_feature: int
     predictions: Predictions
+
+    def predictions_frame(self) -> pd.DataFrame:
+        """The predictions, a row a tag: image_id, rank, tag, probability."""
+        return predictions_to_frame(self.predictions)
 
 
 class FeatureRows:

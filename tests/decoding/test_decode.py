@@ -35,6 +35,8 @@ def test_paths_may_be_text_and_what_is_written_is_given_back(trained: Path, tmp_
     for image_id, tags in written.items():
         assert [tag for tag, _ in report.predictions[image_id]] == [tag for tag, _ in tags]
         assert [p for _, p in report.predictions[image_id]] == pytest.approx([p for _, p in tags], rel=1e-5)
+    frame = report.predictions_frame()
+    assert list(frame.columns) == ["image_id", "rank", "tag", "probability"] and frame["rank"].tolist() == [1, 2, 3] * 3
     several = decode(str(trained / "cache.h5"), [str(trained / "run")] * 2, tmp_path / "several.csv", CONFIG)
     assert several.images == 30
 
