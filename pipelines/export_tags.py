@@ -8,6 +8,7 @@ import click
 
 from ranktag.config import DecodingConfig
 from ranktag.pipelines.shared.options import FilePath, config_options, module_option, overwrite_option, quiet_option
+from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.predictions import WRITERS
 
@@ -59,7 +60,17 @@ def command(
     with imports():
         from ranktag.decoding.decode import decode
 
-    report = decode(cache, runs, output, config, split=split, format=format, overwrite=overwrite, force=force)
+    report = decode(
+        cache,
+        runs,
+        output,
+        config,
+        split=split,
+        format=format,
+        overwrite=overwrite,
+        force=force,
+        progress=progress(quiet),
+    )
     if not quiet:
         click.echo(
             f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}"

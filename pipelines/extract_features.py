@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranktag import registry
 from ranktag.config import ExtractionConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
 from ranktag.pipelines.shared.progress import Bar, duration
+from ranktag.pipelines.shared.startup import share_processors
 
 if TYPE_CHECKING:
     from ranktag.features.progress import ExtractionProgress, ExtractionReport, Plan
 
 SHOWN_FAILURES = 3
-# An option with a single choice would be no choice.
-HIDDEN = ("executor",) if len(registry.names("ranktag.features.executors")) == 1 else ()
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,7 +26,7 @@ HIDDEN = ("executor",) if len(registry.names("ranktag.features.executors")) == 1
 @click.option(
     "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
 )
-@config_options(ExtractionConfig, without=HIDDEN)
+@config_options(ExtractionConfig)
 @click.option(
     "--failures",
     type=FilePath,
@@ -48,6 +46,7 @@ def command(
     Killed at any moment, the same command goes on where it was. Images that cannot be
     read become failed rows; the exit code is then 1.
     """
+    share_processors()
     from ranktag.features.extract import extract_features
     from ranktag.features.progress import ExtractionProgress
     from ranktag.files.tables import write_table

@@ -11,6 +11,7 @@ import click
 
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath
+from ranktag.pipelines.shared.progress import progress
 
 if TYPE_CHECKING:
     from ranktag.feature_cache.inspection import Inspection
@@ -35,7 +36,7 @@ def command(cache: Path, as_json: bool) -> int:
     """
     from ranktag.feature_cache.inspection import inspect_cache
 
-    found = inspect_cache(cache)
+    found = inspect_cache(cache, progress(quiet=as_json))
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ranktag.pipelines.shared.options import FilePath, overwrite_option, quiet_option
+from ranktag.pipelines.shared.progress import progress
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,7 +22,7 @@ def command(output: Path, overwrite: bool, quiet: bool) -> int:
     """
     from ranktag.feature_cache.shards import join_shards
 
-    store = join_shards(output, overwrite=overwrite)
+    store = join_shards(output, overwrite=overwrite, progress=progress(quiet))
     failed = int((~store.valid).sum())
     if not quiet:
         click.echo(f"{len(store):,} images, {failed:,} of which failed. Features: {output}")

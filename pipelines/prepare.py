@@ -14,6 +14,8 @@ from ranktag import registry
 from ranktag.errors import RanktagError, one_line
 from ranktag.files.atomic import refuse_existing
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
+from ranktag.pipelines.shared.progress import progress
+from ranktag.tags.annotations.builder import TOLD
 from ranktag.tags.annotations.download import DATA_SETS
 from ranktag.tags.annotations.files import BrokenFile
 
@@ -117,11 +119,16 @@ def _prepare(
 ) -> int:
     """Make the lists, write them, say what was made and left out, and return the exit code."""
     refuse_existing(output, overwrite)
+    shown = progress(quiet)
+    token = TOLD.set(shown)
     try:
-        builder: TagListBuilder = registry.load(READERS, name).read(source, config)
+        with shown.working("Reading", None, "lists"):
+            builder: TagListBuilder = registry.load(READERS, name).read(source, config)
     except BrokenFile as error:
         # A reader of a single file need not catch it.
         raise RanktagError(f"{source}: {error}; mend it there") from None
+    finally:
+        TOLD.reset(token)
     builder.write(output)
     if not quiet:
         first, *others = builder.summary()

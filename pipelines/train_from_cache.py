@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from ranktag.pipelines.shared.options import (
     overwrite_option,
     quiet_option,
 )
-from ranktag.pipelines.shared.startup import imports
+from ranktag.pipelines.shared.progress import progress
+from ranktag.pipelines.shared.startup import imports, share_processors
 
 if TYPE_CHECKING:
     from ranktag.training.loop import Epoch
@@ -86,20 +88,29 @@ def command(
         train_many(cache, tags, run, config, seeds, grid, resume, overwrite, quiet)
         return
 
+    share_processors()
     with imports():
         from ranktag.training.train import train
 
-    report = train(
-        cache,
-        tags,
-        run,
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        tensorboard=tensorboard,
-        started=(lambda data: None) if quiet else (lambda data: say_data(data, config)),
-        report=(lambda row: None) if quiet else (lambda row: say_epoch(row, config)),
-    )
+    # On a terminal there is a bar below the lines; elsewhere the lines are enough.
+    epochs = progress(quiet or not sys.stderr.isatty())
+
+    def say(row: Epoch) -> None:
+        epochs.advance()
+        epochs.print(epoch_line(row, config))
+
+    with epochs.working("Training", config.epochs, "epochs"):
+        report = train(
+            cache,
+            tags,
+            run,
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            started=(lambda data: None) if quiet else (lambda data: say_data(data, config)),
+            report=(lambda row: None) if quiet else say,
+        )
     if not quiet:
         kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
         click.echo(f"validation NDCG@5 {report.ndcg5:.4f}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
@@ -117,6 +128,7 @@ def train_many(
     quiet: bool,
 ) -> None:
     """Train every combination and seed, and print the table."""
+    share_processors()
     with imports():
         from ranktag.training.sweep import TABLE_FILE, parse_grid, sweep
 
@@ -155,10 +167,10 @@ def say_data(data: TrainingData, config: TrainingConfig) -> None:
     )
 
 
-def say_epoch(row: Epoch, config: TrainingConfig) -> None:
-    """A line an epoch."""
+def epoch_line(row: Epoch, config: TrainingConfig) -> str:
+    """What is said of an epoch."""
     left = (config.epochs - row.epoch) * row.seconds
-    click.echo(
+    return (
         f"epoch {row.epoch:3}  loss {row.loss:.4f}  validation loss {row.validation_loss:.4f}  NDCG@5 {row.ndcg5:.4f}  "
         f"{row.images_per_second:,.0f} images/s  at most {left:.0f} s left"
     )

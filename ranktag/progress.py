@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,8 +15,12 @@ class Progress:
     def note(self, text: str) -> None:
         """Tell the user something."""
 
-    def begin(self, what: str, total: int, unit: str) -> None:
-        """Work begins on ``total`` things: ``what`` is done to them, ``unit`` is what they are called."""
+    def print(self, text: str) -> None:
+        """Say something that is a result."""
+        print(text)
+
+    def begin(self, what: str, total: int | None, unit: str) -> None:
+        """Work begins on ``total`` things (None: nobody knows): ``what`` is done to them, ``unit`` is their name."""
 
     def advance(self, count: int = 1) -> None:
         """So many more are done."""
@@ -23,12 +28,18 @@ class Progress:
     def end(self) -> None:
         """The work that was begun has ended, one way or the other."""
 
-    def over(self, items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
-        """The items, one after another, each done when the next is asked for."""
+    @contextmanager
+    def working(self, what: str, total: int | None, unit: str) -> Iterator[None]:
+        """``begin`` and ``end``."""
         self.begin(what, total, unit)
         try:
+            yield
+        finally:
+            self.end()
+
+    def over(self, items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
+        """The items, one after another, each done when the next is asked for."""
+        with self.working(what, total, unit):
             for item in items:
                 yield item
                 self.advance()
-        finally:
-            self.end()

@@ -21,8 +21,11 @@ FilePath = click.Path(path_type=Path)
 def config_options(
     config: type[Config], without: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: adds one option a setting and passes the settings together as the argument ``config``."""
-    shown = [f for f in fields(config) if f.name not in without]
+    """Decorator: adds one option a setting and passes the settings together as the argument ``config``.
+
+    A setting with a single choice is none.
+    """
+    shown = [f for f in fields(config) if f.name not in without and len(f.metadata["choices"]) != 1]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)

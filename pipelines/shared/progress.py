@@ -23,8 +23,8 @@ DELAY, BETWEEN_LINES = 2.0, 30.0
 class Bar(_Tqdm):
     """``tqdm`` with plain lines where stderr is no terminal."""
 
-    def __init__(self, what: str, total: int, unit: str, *, done: int = 0, delay: float = DELAY) -> None:
-        """done: how many of ``total`` are done already. delay: seconds in which nothing is shown."""
+    def __init__(self, what: str, total: int | None, unit: str, *, done: int = 0, delay: float = DELAY) -> None:
+        """total: None where nobody knows. done: how many are done already. delay: seconds in which nothing is shown."""
         self.terminal, self.all = sys.stderr.isatty(), total
         super().__init__(
             total=total,
@@ -43,11 +43,17 @@ class Bar(_Tqdm):
         """Draw the bar, or print a line."""
         if self.terminal:
             super().display(msg, pos)
-        elif msg is None and self.initial < self.n < self.all:
-            rate = (self.n - self.initial) / self.format_dict["elapsed"]
-            line = [f"{self.n:,} of {self.all:,}{self.unit}", f"{rate:,.1f}{self.unit}/s"]
-            line += [f"{duration((self.all - self.n) / rate)} left", *filter(None, [self.postfix])]
-            click.echo(f"{self.desc}{', '.join(line)}", err=True)
+        elif msg is None and self.initial < self.n and self.n != self.all:
+            click.echo(self._line((self.n - self.initial) / self.format_dict["elapsed"]), err=True)
+
+    def _line(self, rate: float) -> str:
+        """How far it is, at so many a second."""
+        facts = [f"{self.n:,}{self.unit}", f"{rate:,.1f}{self.unit}/s"]
+        if self.all is not None:
+            facts = [f"{self.n:,} of {self.all:,}{self.unit}", facts[1], f"{duration((self.all - self.n) / rate)} left"]
+        if self.postfix:
+            facts.append(str(self.postfix))
+        return (f"{self.desc}: " if self.desc else "") + ", ".join(facts)
 
 
 def duration(seconds: float) -> str:
@@ -65,13 +71,19 @@ class Shown(Progress):
         self._bar: Bar | None = None
 
     def note(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
-        if sys.stderr.isatty():
-            Bar.write(one_line(text), file=sys.stderr)
-        else:
-            click.echo(one_line(text), err=True)
+        """Print a line on stderr, above the bar if there is one."""
+        self._above(one_line(text), err=True)
 
-    def begin(self, what: str, total: int, unit: str) -> None:
+    def print(self, text: str) -> None:
+        """Print a line on stdout, above the bar if there is one."""
+        self._above(text, err=False)
+
+    def _above(self, text: str, err: bool) -> None:
+        if self._bar is not None and self._bar.terminal:
+            self._bar.clear()
+        click.echo(text, err=err)
+
+    def begin(self, what: str, total: int | None, unit: str) -> None:
         """Show nothing yet: the work may be short."""
         self._bar = Bar(what, total, unit)
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import click
 
 from ranktag.errors import RanktagError, one_line
-from ranktag.pipelines.shared.startup import share_processors
 
 FREE_SPACE, PERMISSIONS = "free some space and run it again", "check the permissions or choose another place"
 # What to do about an error of the operating system.
@@ -30,7 +29,6 @@ REMEDIES = {
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a user's mistake is one line on stderr."""
-    share_processors()
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()

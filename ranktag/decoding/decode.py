@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ranktag import registry
 from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig
 from ranktag.decoding.rank import rank_tags
@@ -20,7 +21,7 @@ from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
-from ranktag.tags.predictions import Predictions, predictions_to_frame, write_predictions
+from ranktag.tags.predictions import WRITERS, Predictions, predictions_to_frame, write_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,18 +78,20 @@ def decode(
     force: bool = False,
     progress: Progress | None = None,
 ) -> DecodingReport:
-    """Write the ranked tags of a cache's images as CSV, in the cache's order.
+    """Write the ranked tags of a cache's images, in the cache's order.
 
     run: a run folder, or several of one vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
-    format: 'long' or 'wide' (see ``ranktag.tags.predictions``). force: take features that
-    were made otherwise than those trained on. progress: is told how many images are done.
+    format: a module of ``ranktag.tags.writers``. force: take features that were made
+    otherwise than those trained on. progress: is told how many images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
-    of different vocabularies, a split without images, or an output that exists.
+    of different vocabularies, a split without images, or an output that exists; ValueError
+    for an unknown format.
     """
     cache, output = Path(cache), Path(output)
     refuse_existing(output, overwrite)
+    registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
     checkpoints = [load_checkpoint(one) for one in runs]
     first = checkpoints[0]

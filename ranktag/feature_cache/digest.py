@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.feature_cache.store import FeatureStore
+from ranktag.progress import Progress
 
 
 def image_list_sha256(image_ids: Iterable[str]) -> str:
@@ -38,12 +39,13 @@ class ContentDigest:
         return self._digest.hexdigest()
 
 
-def content_sha256(store: FeatureStore, block: int = 1024) -> str:
+def content_sha256(store: FeatureStore, block: int = 1024, progress: Progress | None = None) -> str:
     """What the attribute ``content_sha256`` should be, from the data as they are on disk now.
 
-    block: rows read at once.
+    block: rows read at once. progress: is told how many rows are read.
     """
-    digest = ContentDigest()
+    digest, progress = ContentDigest(), progress or Progress()
     for features in store.blocks(block):
         digest.features(features)
+        progress.advance(len(features))
     return digest.finish(store.image_id, store.valid, store.error)

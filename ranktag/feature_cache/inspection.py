@@ -16,6 +16,7 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.progress import Progress
 
 BLOCK = 1024  # rows read at once
 
@@ -80,13 +81,13 @@ class Inspection:
         }
 
 
-def inspect_cache(path: Path) -> Inspection:
-    """Read all of a cache, a block of rows at a time.
+def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspection:
+    """Read all of a cache, a block of rows at a time. progress: is told how many rows are read.
 
     Raises RanktagError only if there is no file to read; what is wrong with a file
     is in the result's ``problems``.
     """
-    path = Path(path)
+    path, progress = Path(path), progress or Progress()
     readable = path.is_file() and os.access(path, os.R_OK)
     try:
         store = open_features(path)
@@ -94,11 +95,14 @@ def inspect_cache(path: Path) -> Inspection:
         if not readable:
             raise
         return Inspection(path, path.stat().st_size, [str(error)])
-    statistics, nan_rows, problems = _read_rows(store)
+    # Every row is read twice: for the statistics, and for the digest.
+    with progress.working("Reading", 2 * len(store), "rows"):
+        statistics, nan_rows, problems = _read_rows(store, progress)
+        problems += _disagreements(store, progress)
     return Inspection(
         path,
         path.stat().st_size,
-        [f"{path}: damaged: {problem}" for problem in (*problems, *_disagreements(store))],
+        [f"{path}: damaged: {problem}" for problem in problems],
         store.provenance,
         store.features.dtype.name,
         len(store),
@@ -108,7 +112,7 @@ def inspect_cache(path: Path) -> Inspection:
     )
 
 
-def _disagreements(store: FeatureStore) -> list[str]:
+def _disagreements(store: FeatureStore, progress: Progress) -> list[str]:
     problems = []
     without = [
         image_id for image_id, error, valid in zip(store.image_id, store.error, store.valid) if not valid and not error
@@ -119,12 +123,12 @@ def _disagreements(store: FeatureStore) -> list[str]:
     if "row_start" not in store.attributes and image_list_sha256(store.image_id) != store.provenance.image_list_sha256:
         problems.append("the image ids are not those the features were made of (image_list_sha256 differs)")
     recorded = store.attributes.get("content_sha256")
-    if recorded is not None and recorded != content_sha256(store):
+    if recorded is not None and recorded != content_sha256(store, progress=progress):
         problems.append("its content is not what was written (content_sha256 differs)")
     return problems
 
 
-def _read_rows(store: FeatureStore) -> tuple[Statistics | None, int, list[str]]:
+def _read_rows(store: FeatureStore, progress: Progress) -> tuple[Statistics | None, int, list[str]]:
     """Statistics of the valid rows, the number of rows that hold a NaN, and what is wrong with the numbers."""
     zeros, total = np.zeros(store.width), np.zeros(store.width)
     low, high = np.full(store.width, np.inf), np.full(store.width, -np.inf)
@@ -145,6 +149,7 @@ def _read_rows(store: FeatureStore) -> tuple[Statistics | None, int, list[str]]:
             total += good.sum(axis=0, dtype=np.float64)
             np.minimum(low, good.min(axis=0), out=low)
             np.maximum(high, good.max(axis=0), out=high)
+        progress.advance(len(rows))
     problems = []
     if infinite:
         problems.append(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.feature_cache.write import write_features
 from ranktag.files.atomic import atomic_path, refuse_existing, sync
 from ranktag.files.lock import FileLock
+from ranktag.progress import Progress
 
 # What must be alike for two runs to give the same file, beside the major versions of the libraries.
 ALIKE = (*Provenance.MEANING, "compute_dtype", "image_list_sha256")
@@ -139,8 +140,8 @@ def read_shard(path: Path) -> FeatureStore:
     return store
 
 
-def join_shards(output: Path, *, overwrite: bool = False) -> FeatureStore:
-    """Join the shards of ``output``, remove them, and return the cache.
+def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progress | None = None) -> FeatureStore:
+    """Join the shards of ``output``, remove them, and return the cache. progress: is told how many rows are.
 
     Raises RanktagError: the cache exists (unless ``overwrite``), shards are missing,
     doubled, damaged, of another run, or still being worked on.
@@ -156,20 +157,21 @@ def join_shards(output: Path, *, overwrite: bool = False) -> FeatureStore:
         count = max((count for _, count in _shard_names(folder)), default=1)
         if not all(lock.acquire(part) for part in range(count)):
             raise RanktagError(f"{folder}: is still being worked on; join when every worker has finished")
-        join_locked(output)
+        join_locked(output, progress or Progress())
     return open_own(output)
 
 
-def join_locked(output: Path) -> None:
+def join_locked(output: Path, progress: Progress) -> None:
     """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
     folder = folder_of(output)
-    shards = whole_set(folder)
+    shards = whole_set(folder, progress)
     first = shards[0]
-    with atomic_path(output) as temporary:
+    rows = sum(len(shard) for shard in shards)
+    with progress.working("Joining", 2 * rows, "rows"), atomic_path(output) as temporary:
         write_features(
             temporary,
             [image_id for shard in shards for image_id in shard.image_id],
-            (block for shard in shards for block in shard.blocks(BLOCK)),
+            _told(progress, (block for shard in shards for block in shard.blocks(BLOCK))),
             np.concatenate([shard.valid for shard in shards]),
             [error for shard in shards for error in shard.error],
             replace(first.provenance, created=utc_now()),
@@ -178,9 +180,16 @@ def join_locked(output: Path) -> None:
         )
         sync(temporary)
         joined = open_own(temporary)
-        if content_sha256(joined) != joined.attributes.get("content_sha256"):
+        if content_sha256(joined, progress=progress) != joined.attributes.get("content_sha256"):
             raise RanktagError(f"{output}: {READS_BACK_DIFFERENTLY}")
     remove(output)
+
+
+def _told(progress: Progress, blocks: Iterable[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
+    """The blocks, (rows, D) each; ``progress`` is told of their rows."""
+    for block in blocks:
+        yield block
+        progress.advance(len(block))
 
 
 def remove(output: Path) -> None:
@@ -190,9 +199,10 @@ def remove(output: Path) -> None:
     shutil.rmtree(folder_of(output), ignore_errors=True)
 
 
-def whole_set(folder: Path) -> list[FeatureStore]:
+def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     """The shards in ``folder``, in order. Raises RanktagError unless they are one run's and cover its list exactly."""
-    shards = [read_shard(path) for path in sorted(folder.glob("*.h5"))]
+    paths = sorted(folder.glob("*.h5"))
+    shards = [read_shard(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
         raise RanktagError(f"{folder}: holds no finished shard; run extract-features first")
     kinds = Counter(_kind(shard) for shard in shards)

@@ -99,7 +99,7 @@ def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
         done = engine.execute(job, pending, progress)
     cache = None
     if job.worker[1] == 1:
-        join_locked(job.output)
+        join_locked(job.output, progress)
         cache = job.output
     failed = {**kept.failures, **done.failures}
     failures = [(job.listed.ids[row], failed[row]) for row in sorted(failed)]

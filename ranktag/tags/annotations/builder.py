@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ranktag.errors import RanktagError
+from ranktag.progress import Progress
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
 from ranktag.tags.splits import SPLITS
 
 SHOWN = 5  # names that a line of the account gives as examples
 REPEATS = "repeats of a tag in its list"
+# Who is told of every list that is added: a reader need not know.
+TOLD: ContextVar[Progress] = ContextVar("TOLD", default=Progress())  # noqa: B039 - it holds nothing
 
 
 @dataclass
@@ -41,6 +45,7 @@ class TagListBuilder:
         Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
         image in two splits.
         """
+        TOLD.get().advance()
         tags = list(tags)
         for text in (image_id, *tags):
             if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
