@@ -17,7 +17,7 @@ from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.predictions import read_predictions
 from ranktag.training import run as training
 from ranktag.training.history import write_history
-from ranktag.training.sweep import sweep
+from ranktag.training.sweep import read_sweep, sweep
 
 Command = Callable[..., Outcome]
 SMALL = (
@@ -333,17 +333,20 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert {row["lr"] for row in rows} == {"0.001", "0.01"}
     assert float(rows[0]["ndcg5_mean"]) >= float(rows[1]["ndcg5_mean"])
+    table = read_sweep(tmp_path / "run")
+    assert list(table.columns) == ["lr", "seeds", "ndcg5_mean", "ndcg5_std", "epochs"]
+    assert set(table["lr"]) == {0.001, 0.01} and table["epochs"].tolist() == [row["epochs"] for row in rows]
     # The best is an ordinary run folder; each is its own single run.
     assert ranktag("export-tags", cache, "--model", tmp_path / "run", "-o", tmp_path / "p.csv").code == 0
     single = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "single", *SMALL, "--seed", 1, "--lr", 0.01)
     assert single.code == 0
     assert (tmp_path / "single/model.pt").read_bytes() == (tmp_path / "run/points/lr=0.01,seed=1/model.pt").read_bytes()
 
-    table = (tmp_path / "run/sweep.csv").read_bytes()
+    before = (tmp_path / "run/sweep.csv").read_bytes()
     ranktag(*train).assert_refused("holds a run already", "--resume")
     shutil.rmtree(tmp_path / "run/points/lr=0.01,seed=1")  # as if it was killed
     again = ranktag(*train, "--resume")
-    assert again.code == 0 and (tmp_path / "run/sweep.csv").read_bytes() == table
+    assert again.code == 0 and (tmp_path / "run/sweep.csv").read_bytes() == before
 
 
 def test_values_that_hardly_differ_are_trained_apart(ranktag: Command, tmp_path: Path) -> None:
