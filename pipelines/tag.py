@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from click.utils import get_text_stream
 
 from ranktag import registry
 from ranktag.config import DecodingConfig
@@ -39,8 +39,6 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
         from ranktag.tagging import tag_images
 
     failed = 0
-    # Click's, which writes UTF-8 where the locale has only ASCII.
-    out = get_text_stream("stdout")
 
     def readable() -> Iterator[PredictedImage]:
         nonlocal failed
@@ -51,7 +49,7 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
             else:
                 yield PredictedImage(image.path, image.tags)
                 # Whoever waits for the lines gets each as soon as it is known.
-                out.flush()
+                sys.stdout.flush()
 
-    registry.load(WRITERS, format).write(readable(), out)
+    registry.load(WRITERS, format).write(readable(), sys.stdout)
     return 1 if failed else 0

@@ -6,7 +6,9 @@ wrong with the data, 2 the call was wrong.
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ REMEDIES = {
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a user's mistake is one line on stderr."""
+    _write_any_text()
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -51,6 +54,14 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         return _fail(f"{where}{error.strerror}; {REMEDIES.get(error.errno, 'check the path')}", 2)
+
+
+def _write_any_text() -> None:
+    """Let no text fail for a locale that lacks its letters: they are written as escapes, and in ASCII as UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> int:

@@ -252,3 +252,13 @@ def test_the_packages_functions_are_there() -> None:
         assert getattr(package, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         package.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("latin-1", rb"\u25ba"), ("ascii", "►".encode()), ("utf-8", "►".encode())]
+)
+def test_a_locale_that_lacks_a_letter_is_no_obstacle(encoding: str, shown: bytes) -> None:
+    command = [sys.executable, "-c", "from ranktag.pipelines.cli import main; main()", "--help"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=ELSEWHERE, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"") and shown in done.stdout
