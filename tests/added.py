@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,19 +11,18 @@ from pathlib import Path
 
 from outcome import Outcome
 
-TINY = '''"""A tiny network: 24 filters, averaged over the image."""
-from ranktag.features.backbone import Backbone
-from ranktag.images.pixels import Preprocessing
+README = Path(__file__).parents[1] / "README.md"
 
-def build():
-    from torch import nn
-    return nn.Sequential(nn.Conv2d(3, 24, 8, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-BACKBONE = Backbone(
-    name="tiny", layers={"pool": 24}, layer="pool", build=build, cut=lambda network, layer: network,
-    preprocessing=Preprocessing(40, 32, "bicubic", mean=(0.5, 0.4, 0.3), std=(0.25, 0.25, 0.5)),
-)
-'''
+def of_readme(path: str) -> str:
+    """The module that the README shows as ``path`` (below "Extending")."""
+    _, _, behind = README.read_text(encoding="utf-8").partition(f"`{path}`")
+    code = re.search(r"```python\n(.*?)```", behind, re.DOTALL)
+    assert code, f"README.md shows no {path}"
+    return code[1]
+
+
+TINY = of_readme("ranktag/features/backbones/tiny.py")
 
 # In a process of its own: the commands look at what there is when they are imported.
 SCRIPT = """

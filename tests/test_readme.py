@@ -13,12 +13,13 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (page,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    _, _, behind = README.read_text(encoding="utf-8").partition("## From Python\n")
+    (page,) = re.findall(r"```python\n(.*?)```", behind.partition("\n## ")[0], re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(page, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "40 images, 0 failed"
-    assert 0.0 < float(printed[-1].removeprefix("NDCG@5 ")) <= 1.0
+    assert "alphabetical" in "\n".join(printed) and len([line for line in printed if ".jpg" in line]) == 3
     assert (tmp_path / "mine.h5").is_file()
 
 

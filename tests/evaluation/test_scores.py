@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from added import of_readme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,17 +90,7 @@ def test_fast_metrics_agree_with_naive_ones(images: list[tuple[list[list[str]], 
         assert values.tolist() == pytest.approx([image[name] for image in slow], nan_ok=True), name
 
 
-ONE_MORE = """'''Reciprocal rank: 1 / the place of the first predicted tag that a person lists.'''
-import numpy as np
-from ranktag.evaluation.metrics._metric import Metric
-
-def per_image(matches):
-    best = np.full(len(matches.length), np.inf)
-    np.minimum.at(best, matches.hit_list, matches.hit_place)
-    return matches.mean_over_people(1.0 / best)
-
-METRIC = Metric("reciprocal rank", per_image, place=45, in_text=True)
-"""
+ONE_MORE = of_readme("ranktag/evaluation/metrics/reciprocal_rank.py")
 
 
 def test_a_metric_is_one_module(ranktag: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from added import TINY, run_with
+from added import TINY, of_readme, run_with
 from extracting import OPTIONS, assert_same
 
 from ranktag import registry
@@ -13,13 +13,7 @@ from ranktag.feature_cache.shards import folder_of
 from ranktag.features.backbone import FOLDER as NETWORKS
 
 ENGINES = "ranktag.features.executors"
-BACKWARDS = '''"""Computes the shards from the last to the first."""
-from ranktag.features.compute_shards import compute_shards
-
-def execute(job, pending, progress):
-    progress.note(f"{len(pending)} shards, from the last to the first")
-    return compute_shards(job, pending[::-1], progress)
-'''
+BACKWARDS = of_readme("ranktag/features/executors/backwards.py")
 
 
 def test_a_module_adds_an_engine(photos: Path, tmp_path: Path) -> None:

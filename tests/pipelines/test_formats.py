@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from added import of_readme
 from making import make_cache, make_tags
 from outcome import Outcome
 
@@ -20,20 +21,7 @@ Ranktag = Callable[..., Outcome]
 FORMATS = ("csv", "json", "lines", "long", "table", "wide")
 
 # The whole of a format: this is what README shows under "Extending".
-WRITER = '''"""A sentence an image."""
-
-from collections.abc import Iterable
-from typing import TextIO
-
-from ranktag.errors import one_line
-from ranktag.tags.predictions import PredictedImage
-
-
-def write(images: Iterable[PredictedImage], file: TextIO) -> None:
-    for image in images:
-        tags = ", ".join(tag for tag, _ in image.tags)
-        file.write(one_line(f"{image.image_id} shows {tags}.") + "\\n")
-'''
+WRITER = of_readme("ranktag/tags/writers/sentences.py")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from added import of_readme
 from outcome import Outcome
 
 from ranktag import registry
@@ -21,22 +22,7 @@ Ranktag = Callable[..., Outcome]
 FORMATS = ("captions", "csv", "hwang-grauman", "labelme-json", "labelme-xml", "voc")
 
 # The whole of a format: this is what README shows under "Extending".
-READER = '''"""Tags in lines of text: photo.jpg: dog, grass."""
-
-from pathlib import Path
-
-from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import read_lines
-from ranktag.tags.annotations.settings import ReaderConfig
-
-
-def read(source: Path, config: ReaderConfig) -> TagListBuilder:
-    builder = TagListBuilder(config.prefix)
-    for number, line in read_lines(source):
-        image_id, _, tags = line.partition(": ")
-        builder.add(image_id, tags.split(","))
-    return builder.checked(source, "line of tags")
-'''
+READER = of_readme("ranktag/tags/readers/colon_lines.py")
 
 
 @pytest.fixture

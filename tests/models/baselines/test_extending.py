@@ -8,29 +8,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+from added import of_readme
 from making import make_data
 
 from ranktag.tags.predictions import read_predictions
 
-MODULE = '''
-    """The same list for every image, rare tags first."""
-    import torch
-    from ranktag.models.baselines._shared import Baseline, targets
-    from ranktag.models.ranking import ExpectedGains
-
-    class Model(Baseline):
-        def __init__(self, config):
-            super().__init__(config)
-            self.register_buffer("gain", torch.zeros(config.vocabulary))
-        def predict(self, features):
-            gain = self.gain.expand(len(features), -1)
-            return ExpectedGains(gain, gain, gain.sum(1))
-
-    def fit(training, validation, score):
-        model = Model(Model.Config(training.features.shape[1], len(training.known)))
-        model.gain = 1.0 - targets(training)[1].mean(0)
-        return model, []
-'''
+MODULE = of_readme("ranktag/models/baselines/rare_first.py")
 # Runs one command after another in a process in which the folder is one of those of the baselines.
 COMMANDS = """
     import json, sys
@@ -45,7 +28,7 @@ COMMANDS = """
 def test_a_module_in_the_folder_is_a_baseline(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path)
     (tmp_path / "baselines").mkdir()
-    (tmp_path / "baselines/rare_first.py").write_text(textwrap.dedent(MODULE).lstrip())
+    (tmp_path / "baselines/rare_first.py").write_text(MODULE)
     run, predictions, report = (str(tmp_path / name) for name in ("run", "p.csv", "report"))
     commands = [
         ["train-from-cache", str(cache), str(tags), "-o", run, "--model", "rare-first"],
