@@ -43,13 +43,17 @@ class EventWriter:
         name = EVENT_FILES.replace("*", f"{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}")
         # An error names the file where it will be, should the run take another's place.
         self._path = folder.path / name
-        with open(folder.file(name), "wb") as self._file:
+        self._file = open(folder.file(name), "wb")  # noqa: SIM115 - an error of closing it, too, is to name it
+        try:
             # TensorBoard is told to forget all that older files say: of a process that was killed they hold epochs that
             # are run again, and lack some that were saved.
             forget = self._event.SessionLog(status=self._event.SessionLog.START)
             self._add(self._event.Event(file_version="brain.Event:2"), self._event.Event(step=0, session_log=forget))
             self.write(epochs)
             yield
+        finally:
+            with blaming(self._path):
+                self._file.close()
 
     def write(self, epochs: Sequence[Epoch]) -> None:
         """Add epochs. Raises OSError, with the path, where the disk does not take them."""

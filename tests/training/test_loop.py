@@ -56,7 +56,7 @@ def test_the_kept_weights_are_a_moving_average(tmp_path: Path) -> None:
 
 
 def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
-    # The first member of several is the only one of a run of one: nothing of a member hangs on the others.
+    # The first member of several is the only one of a run of one: nothing of a member depends on the others.
     cache, tags = make_data(tmp_path)
     train(cache, tags, tmp_path / "one", tiny(epochs=1))
     train(cache, tags, tmp_path / "three", tiny(epochs=1, members=3))

@@ -157,6 +157,10 @@ def killed_at(moment: int) -> Callable[[Path, Path], Path]:
     return instead
 
 
+def nothing_more(*arguments: object, **options: object) -> None:
+    """A process that was killed clears nothing up."""
+
+
 @pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}], ids=["resumed", "overwritten"])
 def test_an_overwrite_that_was_killed_when_it_was_of_use_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]
@@ -168,6 +172,7 @@ def test_an_overwrite_that_was_killed_when_it_was_of_use_is_finished(
         train(cache, tags, tmp_path / str(moment), tiny())
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(Path, "rename", killed_at(moment))
+            patch.setattr("ranktag.files.replacement.shutil.rmtree", nothing_more)
             train(cache, tags, tmp_path / str(moment), tiny(seed=1), overwrite=True)
         train(cache, tags, tmp_path / str(moment), tiny(seed=1), **options)
         assert (tmp_path / str(moment) / "model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
