@@ -21,7 +21,7 @@ from ranktag.training.events import EventWriter
 from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run_folder import CURVES_FILE, HISTORY_FILE, RunFolder
-from ranktag.training.state import Progress, StateFile
+from ranktag.training.state import StateFile, TrainingState
 from ranktag.training.validation import ndcg5
 from ranktag.training_data.load import TrainingData
 
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_STATES = 10.0
 class Run:
     """An LSTM in training: its trainer, how far it is, and the files that are saved."""
 
-    def __init__(self, folder: RunFolder, state: StateFile, trainer: Trainer, progress: Progress) -> None:
+    def __init__(self, folder: RunFolder, state: StateFile, trainer: Trainer, progress: TrainingState) -> None:
         self.folder, self.state, self.trainer, self.progress = folder, state, trainer, progress
         self.config = trainer.config
         if progress.history and not self.stopped:
@@ -101,7 +101,7 @@ def best_epoch(history: Sequence[Epoch], window: int) -> int:
     return history[means.index(max(means))].epoch
 
 
-def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) -> Progress:
+def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) -> TrainingState:
     """Fit a baseline, choosing its settings on the validation images, and save it."""
 
     def score(gain: Tensor) -> float:
@@ -109,7 +109,7 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
 
     model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
-    progress = Progress(ndcg5=score(torch.cat(gains)))
+    progress = TrainingState(ndcg5=score(torch.cat(gains)))
     rows = [(attempt.setting, f"{attempt.score:.6g}") for attempt in attempts]
     write_table(folder.file(HISTORY_FILE), ("setting", "ndcg5"), rows)
     _save_checkpoint(folder, model, config, data, progress)
@@ -118,7 +118,7 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
 
 
 def _save_checkpoint(
-    folder: RunFolder, model: Model, config: TrainingConfig, data: TrainingData, progress: Progress
+    folder: RunFolder, model: Model, config: TrainingConfig, data: TrainingData, progress: TrainingState
 ) -> None:
     joined = data.joined
     checkpoint = Checkpoint(

@@ -15,7 +15,7 @@ from ranktag.training_data.load import TrainingData
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is.
 
     history: its epochs. ndcg5, epoch: of the weights that are kept (-1 and 0: none yet; of a
@@ -39,7 +39,7 @@ class StateFile:
         self.settings = config.to_dict() | data.identity()
         del self.settings["max_memory"]
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingState) -> None:
         """From now on a resume goes on from here, and one with other settings or data is refused."""
         content = {
             "settings": self.settings,
@@ -50,7 +50,7 @@ class StateFile:
         weights = {"trainer": progress.weights, "best": progress.best} if progress.weights else {}
         write_tensors(self.folder.file(STATE_FILE), content | weights)
 
-    def read(self) -> Progress | None:
+    def read(self) -> TrainingState | None:
         """What was saved; None if nothing was, or nothing but the settings.
 
         Raises RanktagError if the file is damaged or of other settings or data.
@@ -62,14 +62,14 @@ class StateFile:
         try:
             self._refuse_other(dict(state["settings"]))
             history = [Epoch(*row) for row in state["history"]]
-            progress = Progress(
+            progress = TrainingState(
                 history, state["ndcg5"], state["epoch"], state.get("best", {}), state.get("trainer", {})
             )
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(error) from None
         return progress if history else None
 
-    def restore(self, trainer: Trainer, progress: Progress) -> None:
+    def restore(self, trainer: Trainer, progress: TrainingState) -> None:
         """Let a trainer go on from there. Raises RanktagError if the weights are not its own."""
         try:
             if not progress.best:

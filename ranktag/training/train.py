@@ -23,7 +23,7 @@ from ranktag.training.history import read_history
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder
-from ranktag.training.state import Progress, StateFile
+from ranktag.training.state import StateFile, TrainingState
 from ranktag.training_data.join import Tags
 from ranktag.training_data.load import TrainingData, load_training_data
 
@@ -98,7 +98,7 @@ def train(
             folder.commit()
         with folder.new_run(resume=resume) if progress is None else nullcontext():
             if progress is None:
-                progress = Progress()
+                progress = TrainingState()
                 state.save(progress)
             if config.model in FORMS:
                 Run(folder, state, Trainer(data, config, device), progress).fit(events, report)
