@@ -10,6 +10,7 @@ import click
 
 from ranktag.config import ExtractionConfig, RecipeConfig
 from ranktag.pipelines.shared.options import FilePath
+from ranktag.pipelines.shared.startup import share_processors
 
 if TYPE_CHECKING:
     from ranktag.tags.lists import TagLists
@@ -30,6 +31,7 @@ def features(cache: Path | None, photos: Path, output: Path, config: RecipeConfi
     if cache is not None:
         return cache
 
+    share_processors()
     from ranktag.features.extract import extract_features
     from ranktag.pipelines.extract_features import progress_printer
 
@@ -40,6 +42,7 @@ def features(cache: Path | None, photos: Path, output: Path, config: RecipeConfi
 
 def finish(cache: Path, lists: TagLists, output: Path, config: RecipeConfig, photos: Path, overwrite: bool) -> int:
     """Run the recipe and print its table."""
+    share_processors()
     from ranktag.evaluation.report.text import to_text
     from ranktag.recipes.all_models import run_recipe
 
