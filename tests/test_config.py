@@ -67,7 +67,8 @@ def test_limits_are_inclusive_and_nothing_passes_them(kind: type[Config], field:
 
 def test_a_word_that_is_no_choice_is_refused() -> None:
     with pytest.raises(
-        RanktagError, match="model: 'transformer' is not one of every-step, initial-state, knn, linear, popularity"
+        RanktagError,
+        match="model: 'transformer' is not one of every-step, initial-state, knn, linear, logistic, mlp, popularity",
     ):
         TrainingConfig(model="transformer")
     with pytest.raises(RanktagError, match="decode: 'sample' is not one of mbr, greedy, beam"):

@@ -107,7 +107,9 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
     def score(gain: Tensor) -> float:
         return ndcg5(data.validation, best_five(gain))
 
-    model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
     progress = TrainingState(ndcg5=score(torch.cat(gains)))
     rows = [(attempt.setting, f"{attempt.score:.6g}") for attempt in attempts]

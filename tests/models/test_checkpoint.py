@@ -21,6 +21,7 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import open_features
 from ranktag.models.baselines import knn, linear
+from ranktag.models.baselines._descent import DescentConfig
 from ranktag.models.baselines._shared import BaselineConfig
 from ranktag.models.checkpoint import FORMAT, MODEL_FILE, Checkpoint, load_checkpoint, read_tensors, save_checkpoint
 from ranktag.models.lstm import FORMS, Ensemble, ModelConfig, RankTagger
@@ -39,6 +40,8 @@ def make(kind: str = "every-step") -> Checkpoint:
             "popularity": BaselineConfig(6, len(TAGS)),
             "knn": knn.KnnConfig(6, len(TAGS), images=5, neighbours=2, sharpness=8.0),
             "linear": linear.LinearConfig(6, len(TAGS), penalty=0.5),
+            "logistic": DescentConfig(6, len(TAGS), dropout=0.5),
+            "mlp": DescentConfig(6, len(TAGS), dropout=0.5),
         }[kind]
         model = registry.load(BASELINE_FOLDER, kind).Model(sizes)
         generator = torch.Generator().manual_seed(0)

@@ -36,7 +36,7 @@ SMALL = (
     "--device",
     "cpu",
 )
-MODELS = ("every-step", "initial-state", "linear", "knn", "popularity")
+MODELS = ("every-step", "initial-state", "linear", "knn", "logistic", "mlp", "popularity")
 
 
 @pytest.fixture(autouse=True)

@@ -126,7 +126,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
         with open(cache, "r+b") as file:
             file.seek(offset + row * row_bytes)
             file.write(np.float16("inf").tobytes())
-        for model in ("every-step", "linear", "knn", "popularity"):
+        for model in ("every-step", "linear", "knn", "logistic", "mlp", "popularity"):
             with pytest.raises(RanktagError, match=rf"cache.h5: damaged: the feature of '00{row}.jpg' is not finite"):
                 train(cache, tags, tmp_path / "run", tiny(model=model))
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,111 @@
+"""Networks that predict numbers from 0 to 1 for every tag, trained by sigmoid cross-entropy."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranktag.compute.adamw import AdamW
+from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score
+from ranktag.training_data.examples import Examples, standardisation
+
+# Shares of the features dropped in training; tried on the validation images, the best is kept.
+DROPOUT = (0.5, 0.7, 0.85)
+EPOCHS, BATCH_SIZE, LR, WEIGHT_DECAY, AVERAGE = 40, 128, 1e-3, 0.1, 0.99
+# As with the LSTM, single epochs of a few hundred validation images differ by chance.
+WINDOW = 5
+
+
+@dataclass(frozen=True)
+class DescentConfig(BaselineConfig):
+    """dropout: the share of the features that was dropped in training."""
+
+    dropout: float
+
+
+class Network(Baseline):
+    """Layers, the subclass's, on standardised features. Buffers: ``mean``, ``scale`` (D)."""
+
+    Config = DescentConfig
+    config: DescentConfig
+    mean: Tensor
+    scale: Tensor
+    layers: nn.Module
+
+    def __init__(self, config: DescentConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("mean", torch.zeros(config.features))
+        self.register_buffer("scale", torch.ones(config.features))
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """(B, D) raw features of any float type -> (B, D) float32 of mean 0 and scale 1 over the training rows."""
+        return (features.float() - self.mean) / self.scale
+
+
+N = TypeVar("N", bound=Network)
+
+
+def fit_network(
+    kind: type[N], training: Examples, validation: Examples, targets: Tensor, score: Score
+) -> tuple[N, Sequence[Attempt]]:
+    """Train a network of that kind on targets (N, M) once for each dropout; keep the best by ``score``.
+
+    All that is random comes from torch's generator.
+    """
+    mean, scale = (part.cpu() for part in standardisation(training))
+
+    def train(dropout: float) -> tuple[N, Attempt]:
+        model = kind(DescentConfig(len(mean), len(training.known), dropout))
+        model.mean, model.scale = mean, scale
+
+        def validate() -> float:
+            return score(torch.cat([model.predict(block.cpu()).gain for _, block in validation.blocks()]))
+
+        return model, Attempt(f"dropout={dropout:g}", descend(model, training, targets, validate))
+
+    tried = [train(dropout) for dropout in DROPOUT]
+    model, _ = max(tried, key=lambda one: one[1].score)
+    return model, [attempt for _, attempt in tried]
+
+
+def descend(model: Network, examples: Examples, targets: Tensor, score: Callable[[], float]) -> float:
+    """Train the model on targets (N, M) in 0..1, leave it with the weights of its best epoch, and return its score.
+
+    What is scored and kept is a moving average of the weights; the best epoch is that with the
+    highest mean of its score and those of the WINDOW - 1 epochs before it. score: of the model as
+    it stands.
+    """
+    model.requires_grad_(False)
+    moving = copy.deepcopy(model.layers).requires_grad_()
+    optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
+    x = torch.cat([model.standardise(block.cpu()) for _, block in examples.blocks()])
+    scores: list[float] = []
+    best, kept = -1.0, copy.deepcopy(model.layers.state_dict())
+    step = 0
+    for _ in range(EPOCHS):
+        for chosen in torch.randperm(len(x)).split(BATCH_SIZE):
+            logits = moving(F.dropout(x[chosen], model.config.dropout))
+            loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], reduction="none").sum(1).mean()
+            loss.backward()
+            optimiser.step(LR)
+            # A young average follows fast, or it would remember the untrained weights.
+            _follow(model.layers, moving, min(AVERAGE, (1 + step) / (10 + step)))
+            step += 1
+        scores.append(score())
+        if (mean := statistics.fmean(scores[-WINDOW:])) > best:
+            best, kept = mean, copy.deepcopy(model.layers.state_dict())
+    model.layers.load_state_dict(kept)
+    return best
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, moving: nn.Module, decay: float) -> None:
+    """average = decay average + (1 - decay) moving."""
+    torch._foreach_lerp_(list(average.parameters()), list(moving.parameters()), 1.0 - decay)

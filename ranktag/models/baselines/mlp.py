@@ -1,0 +1,35 @@
+"""A network with one hidden layer that predicts every tag's gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ranktag.models.baselines._descent import DescentConfig, Network, fit_network
+from ranktag.models.baselines._shared import Attempt, Score, targets
+from ranktag.models.ranking import ExpectedGains
+from ranktag.training_data.examples import Examples
+
+HIDDEN = 512
+
+
+class Model(Network):
+    """sigmoid(W_2 relu(W_1 x + b_1) + b_2), of gain and presence side by side; x: standardised features."""
+
+    def __init__(self, config: DescentConfig) -> None:
+        super().__init__(config)
+        self.layers = nn.Sequential(
+            nn.Linear(config.features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * config.vocabulary)
+        )
+
+    def predict(self, features: Tensor) -> ExpectedGains:
+        """See ``Baseline``."""
+        gain, presence = self.layers(self.standardise(features)).sigmoid().chunk(2, dim=1)
+        return ExpectedGains(gain, presence, presence.sum(dim=1))
+
+
+def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
+    """Train on every tag's mean gain and presence over an image's people (see ``fit_network``)."""
+    return fit_network(Model, training, validation, torch.cat(targets(training), dim=1), score)
