@@ -38,7 +38,8 @@ def test_a_module_in_the_folder_is_a_baseline(tmp_path: Path) -> None:
         ["train-from-cache", "--help"],
     ]
     script = [sys.executable, "-c", textwrap.dedent(COMMANDS), str(tmp_path / "baselines"), json.dumps(commands)]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    # Not the repository, whose folder ranktag/ python -c would take for the installed package.
+    done = subprocess.run(script, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     assert (done.returncode, done.stderr) == (0, ""), done
     # Help is wrapped at hyphens, too.
     assert "first (the same list for every image, rare tags first)" in " ".join(done.stdout.split())
