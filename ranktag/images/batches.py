@@ -5,30 +5,32 @@ from __future__ import annotations
 import concurrent.futures
 import math
 import mmap
-import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Outage
+from ranktag.images.decode import ImageError, Unreachable
+from ranktag.images.decoders import CAN_FORK, At, Decoders
 from ranktag.images.listing import ImageList
-from ranktag.images.pixels import ImageError, Preprocessing, read_pixels
+from ranktag.images.pixels import Preprocessing, read_pixels
 
 Pixels = npt.NDArray[np.uint8]
 
 # Images a task: small enough that the processes share a batch, large enough that handing it over costs nothing.
 TASK = 16
 
-LOWEST_PRIORITY = 19
+# (slot, first image of the batch, first and last image of the task)
+Task = tuple[int, int, int, int]
+
+# Seconds between the tries to read an image that the disk or the network does not give.
+WAITS = (0.2, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -58,27 +60,36 @@ def read_batches(
 ) -> Iterator[Iterator[Batch]]:
     """Each (start, stop) of ``rows``, at most ``batch_size`` images, as a Batch, in order; decoding begins at once.
 
-    workers: processes that decode; 0 decodes here. They are forked and write into
-    memory shared with this process, so neither the list nor the pixels are copied.
+    workers: processes that decode ahead; with 0 an image is decoded when its batch is asked for.
+    They are forked and write into memory shared with this process, so neither the list nor
+    the pixels are copied. An image whose decoder crashes is an error of that image; with 0
+    workers, too, as one process decodes apart wherever it can be forked.
     low_priority: they take processor time only where nothing else wants it.
 
-    Iterating raises RanktagError if a process dies (killed for want of memory, say).
+    Iterating raises Outage if the disk or the network does not give an image, tried several
+    times, and if a process is killed (for want of memory, say).
     """
-    if workers == 0:
+    if not (workers or CAN_FORK):
         yield _read_here(images, rows, batch_size, preprocessing)
         return
     # Enough slots that every process has a task while the network has a batch.
-    slots = 2 + -(-2 * workers * TASK // batch_size)
+    slots = 2 + -(-2 * workers * TASK // batch_size) if workers else 1
     shape = (slots, batch_size, preprocessing.crop, preprocessing.crop, 3)
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
-    executor = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("fork"), _start, (images, preprocessing, shared, os.getpid(), low_priority)
-    )
+
+    def fill(task: Task, left_out: Mapping[int, str], at: At) -> dict[int, str]:
+        slot, start, first, last = task
+        return _decode(images, first, last, preprocessing, shared[slot, first - start : last - start], left_out, at)
+
+    decoders = Decoders(workers or 1, fill, low_priority)
+    # A thread of each process waits for it.
+    executor = concurrent.futures.ThreadPoolExecutor(workers or 1)
     try:
-        yield _Ahead(executor, rows, shared)
+        yield _Ahead(executor, decoders, rows, shared)
     finally:
         executor.shutdown(cancel_futures=True)
+        decoders.close()
 
 
 def _read_here(
@@ -86,14 +97,22 @@ def _read_here(
 ) -> Iterator[Batch]:
     pixels = np.zeros((batch_size, preprocessing.crop, preprocessing.crop, 3), np.uint8)
     for start, stop in rows:
-        yield Batch(start, stop, pixels, _decode(images, start, stop, preprocessing, pixels))
+        with _outages():
+            errors = _decode(images, start, stop, preprocessing, pixels, {}, np.zeros(1, np.int64))
+        yield Batch(start, stop, pixels, errors)
 
 
 class _Ahead(Iterator[Batch]):
     """Keeps every slot of the shared memory but the reader's filled or being filled."""
 
-    def __init__(self, executor: concurrent.futures.Executor, rows: Sequence[tuple[int, int]], shared: Pixels) -> None:
-        self._executor, self._shared = executor, shared
+    def __init__(
+        self,
+        executor: concurrent.futures.Executor,
+        decoders: Decoders,
+        rows: Sequence[tuple[int, int]],
+        shared: Pixels,
+    ) -> None:
+        self._executor, self._decoders, self._shared = executor, decoders, shared
         self._rows = enumerate(rows)
         self._waiting: deque[tuple[int, int, int, list[concurrent.futures.Future[dict[int, str]]]]] = deque()
         for _ in range(len(shared) - 1):
@@ -103,37 +122,60 @@ class _Ahead(Iterator[Batch]):
         for number, (start, stop) in self._rows:
             slot = number % len(self._shared)
             tasks = [
-                self._executor.submit(_fill, slot, start, first, min(first + TASK, stop))
+                self._executor.submit(self._decoders.do, (slot, start, first, min(first + TASK, stop)))
                 for first in range(start, stop, TASK)
             ]
             self._waiting.append((slot, start, stop, tasks))
             return
 
     def __next__(self) -> Batch:
+        # The slot whose batch the reader had until now is free.
+        self._submit()
         if not self._waiting:
             raise StopIteration
         slot, start, stop, tasks = self._waiting.popleft()
         errors: dict[int, str] = {}
-        try:
-            # The slot whose batch the reader had until now is free.
-            self._submit()
+        with _outages():
             for task in tasks:
                 errors.update(task.result())
-        except BrokenProcessPool:
-            raise RanktagError(
-                "a process that decodes images died (killed for want of memory?); what is done is kept: "
-                "run the same command again, with fewer --workers"
-            ) from None
         self._shared[slot, stop - start :] = 0
         return Batch(start, stop, self._shared[slot], errors)
 
 
-def _decode(images: ImageList, start: int, stop: int, preprocessing: Preprocessing, pixels: Pixels) -> dict[int, str]:
-    """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere."""
+@contextmanager
+def _outages() -> Iterator[None]:
+    """What the disk or the network does not give ends the run; it is no image's fault."""
+    try:
+        yield
+    except Unreachable as error:
+        raise Outage(
+            f"{error}, tried {len(WAITS) + 1} times; what is done is kept: bring the disk or the network back and run "
+            "the same command again (if it is this file alone, move it away)"
+        ) from None
+
+
+def _decode(
+    images: ImageList,
+    start: int,
+    stop: int,
+    preprocessing: Preprocessing,
+    pixels: Pixels,
+    left_out: Mapping[int, str],
+    at: At,
+) -> dict[int, str]:
+    """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere. Number in the list -> reason.
+
+    left_out: images that are not touched, with their reasons. at: is told which image is decoded.
+    """
     errors = {}
     for place, number in enumerate(range(start, stop)):
+        if number in left_out:
+            pixels[place] = 0
+            errors[number] = left_out[number]
+            continue
+        at[0] = number
         try:
-            pixels[place] = read_pixels(images.path(number), preprocessing)
+            pixels[place] = _read_patiently(images.path(number), preprocessing)
         except ImageError as error:
             pixels[place] = 0
             errors[number] = str(error)
@@ -141,29 +183,14 @@ def _decode(images: ImageList, start: int, stop: int, preprocessing: Preprocessi
     return errors
 
 
-# In the processes that decode.
-_images: ImageList
-_preprocessing: Preprocessing
-_shared: Pixels
-
-
-def _start(images: ImageList, preprocessing: Preprocessing, shared: Pixels, parent: int, low_priority: bool) -> None:
-    global _images, _preprocessing, _shared
-    _images, _preprocessing, _shared = images, preprocessing, shared
-    # Whoever stops the run stops the main process, which lets the batch be finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if low_priority:
-        os.nice(LOWEST_PRIORITY)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A process killed with SIGKILL cannot end its children: they have to notice."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _fill(slot: int, start: int, first: int, last: int) -> dict[int, str]:
-    return _decode(_images, first, last, _preprocessing, _shared[slot, first - start : last - start])
+def _read_patiently(path: bytes, preprocessing: Preprocessing) -> Pixels:
+    """``read_pixels``, tried again where the disk or the network fails. Raises Unreachable, with the path, at last."""
+    for wait in WAITS:
+        try:
+            return read_pixels(path, preprocessing)
+        except Unreachable:
+            time.sleep(wait)
+    try:
+        return read_pixels(path, preprocessing)
+    except Unreachable as error:
+        raise Unreachable(f"{os.fsdecode(path)}: {error}") from None

@@ -14,25 +14,18 @@ import io
 import json
 import math
 import os
-import stat
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 
-from ranktag.errors import one_line
-
-# A 100-megapixel camera's photo is read; a decompression bomb is not. Decoding takes some 8 bytes a pixel.
-MAX_PIXELS = 2**27
+from ranktag.images.decode import ImageError, decoded, open_image
 
 EXIF_RULE = "turned upright"
 COLOUR_RULE = "ICC profile to sRGB where it is another, transparency on white, 16 bits to 8, first frame"
-
-# The brands of the HEIF family, to which HEIC and AVIF belong.
-HEIF_BRANDS = frozenset(b"heic heix hevc hevx heim heis mif1 msf1 avif avis".split())
 
 
 @dataclass(frozen=True)
@@ -68,56 +61,19 @@ class Preprocessing:
         return json.dumps(rules)
 
 
-class ImageError(Exception):
-    """Why an image gives no feature; one line."""
-
-
 def read_pixels(path: bytes | str | Path, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """The (crop, crop, 3) uint8 sRGB pixels a network sees of an image file, not yet normalised.
 
-    Raises ImageError, with the reason, for whatever cannot be read as an image.
+    Raises ImageError, with the reason, for whatever cannot be read as an image, and
+    Unreachable where the disk or the network does not give the file.
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd but readable files; a run over 100,000 photos cannot stop for each.
-            warnings.simplefilter("ignore")
-            return _read_pixels(os.fsencode(path), preprocessing)
-    except ImageError:
-        raise
-    except MemoryError:
-        raise ImageError("not enough memory to decode it") from None
-    except Exception as error:  # noqa: BLE001 (decoders of forty formats raise anything; no image may stop a run)
-        raise ImageError(_reason(os.fsencode(path), error)) from None
+    path = os.fsencode(path)
+    return decoded(path, lambda file: _read_pixels(file, path, preprocessing))
 
 
-def _reason(path: bytes, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "a link to a file that is not there" if os.path.islink(path) else "no such file"
-    if isinstance(error, PermissionError):
-        return "may not be read; check its permissions"
-    if isinstance(error, UnidentifiedImageError):
-        return _unidentified(path)
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than the {MAX_PIXELS:,} pixels that are read"
-    if isinstance(error, OSError) and error.errno is not None:
-        return one_line(f"cannot be read ({error.strerror})")
-    return one_line(f"damaged or of an unknown kind ({str(error) or type(error).__name__})")[:300]
-
-
-def _unidentified(path: bytes) -> str:
-    with open(path, "rb") as file:
-        head = file.read(32)
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
-        return "a HEIC or AVIF image, for which there is no decoder here; convert it to JPEG or PNG"
-    return "not an image, or of an unknown format"
-
-
-def _read_pixels(path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    _refuse_no_file(path)
-    with open(path, "rb") as file, Image.open(file) as image:
+def _read_pixels(file: BinaryIO, path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    with open_image(file, path) as image:
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are read")
         _draft(image, preprocessing.resize)
         image.load()
         swap, flip_x, flip_y = _orientation(image)
@@ -141,22 +97,6 @@ def _read_pixels(path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.ui
     if swap:
         pixels = pixels.transpose(1, 0, 2)
     return np.ascontiguousarray(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-
-
-def _refuse_no_file(path: bytes) -> None:
-    """Raise ImageError for what is not a regular file that holds something."""
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        # A name that ends in .jpg may be a folder's; one that may not be searched is a failure of its own.
-        raise ImageError(
-            "a folder, not an image"
-            if os.access(path, os.R_OK | os.X_OK)
-            else "a folder that may not be searched; check its permissions"
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError("not a regular file")
-    if status.st_size == 0:
-        raise ImageError("empty (0 bytes)")
 
 
 def crop_box(width: int, height: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:

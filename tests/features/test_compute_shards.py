@@ -75,7 +75,7 @@ def test_a_signal_finishes_the_batch_and_says_what_is_done(
 def test_a_decoding_process_that_dies_is_one_line(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ranktag.images.batches.read_pixels", lambda *arguments: os._exit(9))
+    monkeypatch.setattr("ranktag.images.batches.read_pixels", lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RanktagError, match="a process that decodes images died"):
         extract_features(photos, tmp_path / "c.h5", SETTINGS.replace(workers=1))
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from ranktag.errors import RanktagError
 from ranktag.images.listing import EXTENSIONS, ImageList, list_images
-from ranktag.images.pixels import ImageError, read_pixels
+from ranktag.images.decode import ImageError
+from ranktag.images.pixels import read_pixels
 
 
 def test_a_folder_is_listed_by_relative_path_in_sorted_order(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ranktag.images.pixels import MAX_PIXELS, ImageError, read_pixels
+from ranktag.images.decode import MAX_PIXELS, ImageError
+from ranktag.images.pixels import read_pixels
 
 
 def bomb(path: Path) -> Path:
