@@ -8,7 +8,7 @@ import mmap
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -78,7 +78,7 @@ def read_batches(
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
-    def fill(task: Task, left_out: Mapping[int, str], at: At) -> dict[int, str]:
+    def fill(task: Task, left_out: dict[int, str], at: At) -> dict[int, str]:
         slot, start, first, last = task
         return _decode(images, first, last, preprocessing, shared[slot, first - start : last - start], left_out, at)
 
@@ -160,7 +160,7 @@ def _decode(
     stop: int,
     preprocessing: Preprocessing,
     pixels: Pixels,
-    left_out: Mapping[int, str],
+    left_out: dict[int, str],
     at: At,
 ) -> dict[int, str]:
     """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere. Number in the list -> reason.

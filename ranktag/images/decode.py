@@ -63,7 +63,7 @@ class ImageError(Exception):
     """Why an image gives no feature; one line."""
 
 
-class Unreachable(Exception):  # noqa: N818 - no error of the image's
+class Unreachable(Exception):
     """The disk or the network did not give a file; one line. It says nothing about the image."""
 
 
@@ -220,7 +220,7 @@ def _preview(file: BinaryIO) -> BinaryIO:
         text = error.args[0] if error.args else error
         text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         raise ImageError(one_line(f"a camera's RAW that is damaged or of an unknown kind ({text})")) from None
-    if thumb.format == rawpy.ThumbFormat.JPEG:
+    if isinstance(thumb.data, bytes):
         return _turned(thumb.data, turned)
     encoded = io.BytesIO()
     Image.fromarray(thumb.data).save(encoded, "PNG", exif=_exif(turned))

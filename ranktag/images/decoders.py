@@ -11,7 +11,6 @@ from __future__ import annotations
 import faulthandler
 import mmap
 import multiprocessing
-import multiprocessing.process
 import os
 import queue
 import signal
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -39,7 +38,7 @@ At = npt.NDArray[np.int64]
 NONE = -1
 
 # Called as work(task, left_out, at): left_out are the photos that may not be touched, number -> reason.
-Work = Callable[[Any, Mapping[int, str], At], Any]
+Work = Callable[[Any, dict[int, str], At], Any]
 
 # Forking a process that uses Apple's libraries is not safe; other systems have no fork at all.
 CAN_FORK = hasattr(os, "fork") and sys.platform != "darwin"
@@ -157,8 +156,9 @@ class _Child:
         _let_crashes_end_it()
         threading.Thread(target=_end_with, args=(keeper,), daemon=True).start()
         while (received := pipe.recv()) is not None:
+            task, left_out = received
             try:
-                answer = work(*received, at)
+                answer = work(task, left_out, at)
             except Exception as error:  # noqa: BLE001 (it is raised where the task was given)
                 answer = error
             pipe.send(answer)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ranktag.errors import RanktagError
-from ranktag.images.listing import EXTENSIONS, ImageList, list_images
 from ranktag.images.decode import ImageError
+from ranktag.images.listing import EXTENSIONS, ImageList, list_images
 from ranktag.images.pixels import read_pixels
 
 
