@@ -73,6 +73,7 @@ def _as_dict(report: ExtractionReport) -> dict[str, object]:
         "images_per_second": round(report.computed / report.seconds, 2) if report.computed else None,
         "worker_index": report.worker[0],
         "worker_count": report.worker[1],
+        "left_out": list(report.left_out),
         "failures": [{"image_id": image_id, "error": error} for image_id, error in report.failures],
     }
 

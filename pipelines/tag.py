@@ -12,6 +12,7 @@ from ranktag import registry
 from ranktag.config import DecodingConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, module_option
+from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.predictions import WRITERS, PredictedImage
 
@@ -42,7 +43,7 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
 
     def readable() -> Iterator[PredictedImage]:
         nonlocal failed
-        for image in tag_images(images, run, config, weights=weights):
+        for image in tag_images(images, run, config, weights=weights, progress=progress(quiet=False)):
             if image.error:
                 failed += 1
                 click.echo(f"Error: {one_line(image.path)}: {one_line(image.error)}", err=True)

@@ -16,6 +16,7 @@ from ranktag.errors import RanktagError
 from ranktag.features.in_memory import features_like
 from ranktag.images.listing import list_images
 from ranktag.models.checkpoint import load_checkpoint
+from ranktag.progress import Progress
 
 
 class TaggedImage(NamedTuple):
@@ -27,17 +28,23 @@ class TaggedImage(NamedTuple):
 
 
 def tag_images(
-    images: Sequence[Path], run: Path, config: DecodingConfig = DecodingConfig(), *, weights: str | None = None
+    images: Sequence[Path],
+    run: Path,
+    config: DecodingConfig = DecodingConfig(),
+    *,
+    weights: str | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[TaggedImage]:
     """Tag photos and the photos in folders with the model of a run, in the order given.
 
     The network, layer, weights and preprocessing are those the model was trained on.
     weights: where they are, if the model was trained on features of a weights file.
+    progress: is told what was left out of folders.
 
     Raises RanktagError for a path that is not there, a run that cannot be read, or
     features that cannot be made again here.
     """
-    paths = list(_photos(images))
+    paths = list(_photos(images, progress or Progress()))
     checkpoint = load_checkpoint(run)
     device = choose_device(config.device)
     names = iter(paths)
@@ -54,10 +61,12 @@ def tag_images(
             )
 
 
-def _photos(images: Sequence[Path]) -> Iterator[Path]:
+def _photos(images: Sequence[Path], progress: Progress) -> Iterator[Path]:
     for image in images:
         if image.is_dir():
             listed = list_images(image)
+            for sentence in listed.left_out:
+                progress.note(sentence)
             yield from (Path(os.fsdecode(listed.path(number))) for number in range(len(listed)))
         elif os.path.lexists(image):
             yield image

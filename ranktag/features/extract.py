@@ -48,6 +48,9 @@ def extract_features(
     process at work on the same; Stopped after SIGINT or SIGTERM.
     """
     job = _job(Path(images), Path(output), config or ExtractionConfig(), network)
+    progress = progress or ExtractionProgress()
+    for sentence in job.listed.left_out:
+        progress.note(sentence)
     if (report := finished_report(job)) is not None:
         return report
     with lock_of(job.output) as lock:
@@ -57,7 +60,7 @@ def extract_features(
             remove(job.output)
             return report
         try:
-            return _extract(job, progress or ExtractionProgress())
+            return _extract(job, progress)
         except BaseException:
             # A call that fails before anything is done leaves no trace; other workers may be about to write there.
             if job.worker[1] == 1 and not any(folder_of(job.output).glob("*.h5")):
@@ -104,5 +107,13 @@ def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
     failed = {**kept.failures, **done.failures}
     failures = [(job.listed.ids[row], failed[row]) for row in sorted(failed)]
     return ExtractionReport(
-        job.output, len(job.listed), job.images, done.images, failures, done.seconds, cache, job.worker
+        job.output,
+        len(job.listed),
+        job.images,
+        done.images,
+        failures,
+        done.seconds,
+        cache,
+        job.worker,
+        job.listed.left_out,
     )

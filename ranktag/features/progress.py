@@ -51,6 +51,7 @@ class ExtractionReport:
     images: this worker's. computed: of them, now. failures: (image id, reason) of
     this worker's images, whenever they were computed. seconds: of computing.
     cache: the joined file; None while other workers' shards are to be joined.
+    left_out: a sentence each for the files of the folder that are not in the list.
     """
 
     output: Path
@@ -61,6 +62,7 @@ class ExtractionReport:
     seconds: float
     cache: Path | None
     worker: tuple[int, int] = (0, 1)
+    left_out: Sequence[str] = ()
 
     def failures_frame(self) -> pd.DataFrame:
         """The failures as a DataFrame, a row an image that failed: image_id, error."""

@@ -53,7 +53,9 @@ def finished_report(job: Job) -> ExtractionReport | None:
     _refuse_unlike(job.output, job, store)
     rows = [row for shard in job.shards for row in range(shard.start, shard.stop)]
     failures = [(store.image_id[row], store.error[row]) for row in rows if not store.valid[row]]
-    return ExtractionReport(job.output, len(store), len(rows), 0, failures, 0.0, job.output, job.worker)
+    return ExtractionReport(
+        job.output, len(store), len(rows), 0, failures, 0.0, job.output, job.worker, job.listed.left_out
+    )
 
 
 def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,25 @@ import numpy.typing as npt
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.files.tables import read_table
+from ranktag.images.decode import RAW_EXTENSIONS
 
 # fmt: off
 EXTENSIONS = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
-    ".heic", ".heif", ".avif", ".jp2", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico",
+    ".heic", ".heif", ".avif", ".jp2", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".mpo",
+))
+# What servers, systems and programs lay beside photos: thumbnails, previews, what was thrown away.
+DROPPINGS = frozenset((
+    "@eadir", "@__thumb", ".@__thumb", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", ".appledouble",
+    ".appledb", ".appledesktop", ".thumbnails", ".thumbs", ".trash", ".trashes", ".picasaoriginals", "lost+found",
+    "system volume information", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".ds_store",
+    ".picasa.ini", "picasa.ini",
 ))
 # fmt: on
+DROPPING_ENDINGS = (".lrdata", ".lrprev")
+DROPPING_BEGINNINGS = ("._", "synophoto_thumb_", "synoindex_")
+
+SHOWN_ENDINGS = 6
 
 
 @dataclass(frozen=True)
@@ -29,12 +42,14 @@ class ImageList:
     ids: unique, in order. Paths are bytes, as the file system has them, one after
     the other in a single array (``starts``: (N + 1,) offsets), so that processes
     share them instead of copying N objects. folder: what they are relative to.
+    left_out: a sentence each for the files there that are not in the list.
     """
 
     folder: Path
     ids: Sequence[str]
     paths: npt.NDArray[np.uint8]
     starts: npt.NDArray[np.int64]
+    left_out: Sequence[str] = ()
 
     @classmethod
     def of(cls, folder: Path, ids: Sequence[str], paths: Sequence[bytes]) -> ImageList:
@@ -68,7 +83,9 @@ def list_images(source: Path) -> ImageList:
 
     Folder: files that have an image's extension, sorted by id, which is the path
     relative to the folder with '/' between names (bytes that are not UTF-8 are
-    written as ``\\xff``). Names that begin with a dot are left out. Links are
+    written as ``\\xff``). A camera's RAW is listed unless the photo lies beside it under
+    another ending. Names that begin with a dot, and what servers and programs lay
+    beside photos, are left out. ``left_out`` counts what is not listed. Links are
     followed, a folder is searched once. What carries an image's name but is a
     folder, or a folder that may not be searched, is listed: it will be a failure.
 
@@ -84,7 +101,7 @@ def list_images(source: Path) -> ImageList:
         raise RanktagError(
             f"{source}: no such file or folder; expected a folder of images or a CSV with the column image_id"
         )
-    if source.suffix.lower() in EXTENSIONS:
+    if source.suffix.lower() in EXTENSIONS | RAW_EXTENSIONS:
         raise RanktagError(
             f"{source}: is a single image; give the folder it is in, or a CSV with the columns image_id and path"
         )
@@ -93,18 +110,62 @@ def list_images(source: Path) -> ImageList:
 
 def _list_folder(folder: Path) -> ImageList:
     root = os.fsencode(folder)
-    found = sorted(
-        (os.fsdecode(p).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), p) for p in _walk(root)
-    )
+    left_out = _LeftOut(folder)
+    found = sorted((_text(p), p) for p in _walk(root, left_out))
     if not found:
         raise RanktagError(
-            f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}); "
-            "name the folder of the photos"
+            f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}, or in a camera's RAW "
+            f"ending); name the folder of the photos{left_out.hint()}"
         )
-    return ImageList.of(folder, [i for i, _ in found], [os.path.join(root, p) for _, p in found])
+    listed = ImageList.of(folder, [i for i, _ in found], [os.path.join(root, p) for _, p in found])
+    return replace(listed, left_out=left_out.sentences())
 
 
-def _walk(root: bytes) -> Iterator[bytes]:
+def _text(name: bytes) -> str:
+    return os.fsdecode(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+class _LeftOut:
+    """Counts the files of a folder that are not listed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.endings: Counter[str] = Counter()
+        self.raws: Counter[str] = Counter()
+        self.droppings: Counter[str] = Counter()
+
+    def sentences(self) -> list[str]:
+        """One for each kind."""
+        kinds = (
+            (self.endings, "without a photo's ending ({}); a CSV that names such files has them tried"),
+            (self.raws, "of a camera's RAW beside the same photo ({})"),
+            (self.droppings, "that servers and programs lay beside photos ({})"),
+        )
+        return [
+            f"{self._folder}: left out: {_files(sum(counts.values()))} {text.format(_shown(counts))}"
+            for counts, text in kinds
+            if counts
+        ]
+
+    def hint(self) -> str:
+        """What is there instead of photos, for an error."""
+        return f" (it holds {_files(sum(self.endings.values()))}: {_shown(self.endings)})" if self.endings else ""
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" if count == 1 else f"{count:,} files"
+
+
+def _shown(counts: Counter[str]) -> str:
+    """What is counted, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} {count:,}" for name, count in ordered[:SHOWN_ENDINGS]]
+    return ", ".join(shown) + (
+        f" and {len(ordered) - SHOWN_ENDINGS} other kinds" if len(ordered) > SHOWN_ENDINGS else ""
+    )
+
+
+def _walk(root: bytes, left_out: _LeftOut) -> Iterator[bytes]:
     """Paths below ``root``, relative to it, of everything that carries an image's name.
 
     Real folders come before links to them.
@@ -127,14 +188,36 @@ def _walk(root: bytes) -> Iterator[bytes]:
                 ) from None
             yield relative
             continue
+        entries = [entry for entry in entries if not _is_dropping(entry, left_out)]
+        for entry in _photos(entries, left_out):
+            yield os.path.join(relative, entry.name)
         for entry in entries:
-            if entry.name.startswith(b"."):
-                continue
-            path = os.path.join(relative, entry.name)
-            if os.path.splitext(entry.name)[1].lower().decode("ascii", "replace") in EXTENSIONS:
-                yield path
             if entry.is_dir():
-                (linked if entry.is_symlink() else pending).append(path)
+                (linked if entry.is_symlink() else pending).append(os.path.join(relative, entry.name))
+
+
+def _is_dropping(entry: os.DirEntry[bytes], left_out: _LeftOut) -> bool:
+    """Whether it is left out for its name; what is in it is counted. Other hidden names are left out uncounted."""
+    name = _text(entry.name).lower()
+    if name in DROPPINGS or name.endswith(DROPPING_ENDINGS) or name.startswith(DROPPING_BEGINNINGS):
+        within = sum(len(files) for _, _, files in os.walk(entry.path)) if entry.is_dir(follow_symlinks=False) else 1
+        kind = next((k for k in DROPPING_BEGINNINGS if name.startswith(k)), "")
+        left_out.droppings[f"{kind}*" if kind else _text(entry.name)] += within
+        return True
+    return name.startswith(".")
+
+
+def _photos(entries: Sequence[os.DirEntry[bytes]], left_out: _LeftOut) -> Iterator[os.DirEntry[bytes]]:
+    """Those of a folder that carry an image's name; the other files are counted."""
+    split = [(entry, *os.path.splitext(_text(entry.name))) for entry in entries]
+    photos = {stem.lower() for _, stem, ending in split if ending.lower() in EXTENSIONS}
+    for entry, stem, ending in split:
+        ending = ending.lower()
+        if ending in EXTENSIONS or (ending in RAW_EXTENSIONS and stem.lower() not in photos):
+            yield entry
+        elif not entry.is_dir():
+            counts = left_out.raws if ending in RAW_EXTENSIONS else left_out.endings
+            counts[ending or "no ending"] += 1
 
 
 def _list_table(table: Path) -> ImageList:

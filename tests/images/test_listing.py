@@ -46,6 +46,53 @@ def test_a_folder_is_listed_by_relative_path_in_sorted_order(tmp_path: Path) -> 
     assert [os.fsdecode(images.path(k)) for k in range(len(images))] == [str(tmp_path / i) for i in images.ids]
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_what_servers_and_programs_lay_beside_photos_is_left_out_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg")
+    touch(tmp_path, "sub/b.jpg", "sub/@eaDir/b.jpg/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/._a.jpg", ".AppleDouble/a.jpg")
+    touch(tmp_path, "Thumbs.db", "sub/Thumbs.db", "._a.jpg", "Previews.lrdata/0/1.jpg", ".hidden/c.jpg")
+    images = list_images(tmp_path)
+    assert list(images.ids) == ["a.jpg", "sub/b.jpg"]
+    assert images.left_out == [
+        f"{tmp_path}: left out: 9 files that servers and programs lay beside photos "
+        "(@eaDir 3, Thumbs.db 2, .AppleDouble 1, ._* 1, Previews.lrdata 1, __MACOSX 1)"
+    ]
+
+
+def test_files_that_are_not_named_as_photos_are_counted_by_their_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "d.MPO", "b.jpg_large", "s/c.jxl", "s/e.JXL", "DSC0001", "g.a", "h.b", "i.c", "j.d")
+    images = list_images(tmp_path)
+    assert list(images.ids) == ["a.jpg", "d.MPO"]
+    assert images.left_out == [
+        f"{tmp_path}: left out: 8 files without a photo's ending "
+        "(.jxl 2, .a 1, .b 1, .c 1, .d 1, .jpg_large 1 and 1 other kinds); a CSV that names such files has them tried"
+    ]
+    (tmp_path / "list.csv").write_text("image_id\nb.jpg_large\nDSC0001\n")
+    named = list_images(tmp_path / "list.csv")
+    assert list(named.ids) == ["b.jpg_large", "DSC0001"] and named.left_out == ()
+
+
+def test_a_raw_is_listed_unless_its_photo_lies_beside_it(tmp_path: Path) -> None:
+    touch(tmp_path, "a.NEF", "b.CR2", "b.jpg", "s/b.dng", "c.arw", "c.xmp")
+    images = list_images(tmp_path)
+    assert list(images.ids) == ["a.NEF", "b.jpg", "c.arw", "s/b.dng"]
+    assert images.left_out == [
+        f"{tmp_path}: left out: 1 file without a photo's ending (.xmp 1); a CSV that names such files has them tried",
+        f"{tmp_path}: left out: 1 file of a camera's RAW beside the same photo (.cr2 1)",
+    ]
+
+
+def test_a_folder_without_photos_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jxl", "b.jxl")
+    with pytest.raises(RanktagError, match=r"holds no image .*it holds 2 files: \.jxl 2"):
+        list_images(tmp_path)
+
+
 def test_a_name_that_is_not_utf8_is_written_with_backslashes(tmp_path: Path) -> None:
     name = b"caf\xe9.jpg"
     try:
