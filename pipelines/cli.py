@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from ranktag.errors import RanktagError
 from ranktag.pipelines.shared.running import run
 from ranktag.version import __version__
 
@@ -66,6 +67,17 @@ def group() -> None:
     """
 
 
+def run_alone(name: str) -> int:
+    """Run a command under its own name and return its exit code."""
+    try:
+        command = load(name)
+    except RanktagError as error:
+        # Its modules are imported here, and refuse other systems.
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    return run(command, name)
+
+
 def main() -> None:
     """The console script ``ranktag``."""
     sys.exit(run(group, "ranktag"))
@@ -73,14 +85,14 @@ def main() -> None:
 
 def extract_features() -> None:
     """The console script ``extract-features``."""
-    sys.exit(run(load("extract-features"), "extract-features"))
+    sys.exit(run_alone("extract-features"))
 
 
 def train_from_cache() -> None:
     """The console script ``train-from-cache``."""
-    sys.exit(run(load("train-from-cache"), "train-from-cache"))
+    sys.exit(run_alone("train-from-cache"))
 
 
 def export_tags() -> None:
     """The console script ``export-tags``."""
-    sys.exit(run(load("export-tags"), "export-tags"))
+    sys.exit(run_alone("export-tags"))

@@ -40,7 +40,7 @@ def share_processors() -> None:
 def busy() -> bool:
     """Whether other programs keep half of the processors busy: in the last minute, and still."""
     half = 0.5 * (os.cpu_count() or 1)
-    if os.getloadavg()[0] <= half:
+    if not hasattr(os, "getloadavg") or os.getloadavg()[0] <= half:
         return False
     try:
         # The last minute may be that of a command that has ended. Others come and go, so it is read twice.

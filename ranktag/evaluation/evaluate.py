@@ -19,6 +19,7 @@ from ranktag.evaluation.results import EvaluationReport
 from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists, read_tag_lists
 from ranktag.tags.predictions import Predictions, predictions_from_frame, read_predictions
+from ranktag.tags.unicode_forms import other_forms, said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,10 @@ def evaluate(
         read[label].append(_read(source))
     files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
     name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
+    predicted = {image_id for several in read.values() for one in several for image_id in one}
+    if forms := other_forms(truth.lists, predicted, str(name)):
+        truth = truth.renamed(forms)
+        progress.note(said(forms))
     report = compare(read, truth, config, files, name, progress)
     if output is not None:
         write_report(Path(output), report, None if images is None else Path(images), overwrite)

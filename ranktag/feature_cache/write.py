@@ -73,7 +73,7 @@ def cache_features(
     """Write features you have computed yourself as a cache that stage two takes.
 
     features: (N, D) array or DataFrame, D at least 1; rows that are not finite become
-    failed rows. image_ids: N unique ids; left out, they are the index of the DataFrame:
+    failed rows. image_ids: N unique ids, bytes are read as UTF-8; left out, they are the index of the DataFrame:
     ``cache_features(frame, path="features.h5")``. source: what made the features; models
     trained on one source refuse caches of another. dtype: what is stored. Returns ``path``.
 
@@ -85,7 +85,7 @@ def cache_features(
     path = Path(path)
     refuse_existing(path, overwrite)
     array = _numbers(features)
-    ids = [str(i) for i in (_index(features) if image_ids is None else image_ids)]
+    ids = [_id_text(i) for i in (_index(features) if image_ids is None else image_ids)]
     if array.ndim != 2 or array.shape[1] == 0:
         raise RanktagError(
             f"features have shape {array.shape}, expected (N, D), D at least 1; one row an image, one column a number"
@@ -128,6 +128,18 @@ def _index(features: Any) -> Iterable[Any]:
         raise RanktagError("the features have no image ids; give image_ids, or a DataFrame whose index they are")
     index: Iterable[Any] = features.index
     return index
+
+
+def _id_text(image_id: Any) -> str:
+    """An id as text. Raises RanktagError for bytes that are no text."""
+    if not isinstance(image_id, (bytes, bytearray)):
+        return str(image_id)
+    try:
+        return image_id.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RanktagError(
+            f"image id {bytes(image_id)!r} is not UTF-8 ({error.reason} at byte {error.start}); decode it first"
+        ) from None
 
 
 def _refuse_bad_ids(ids: Sequence[str]) -> None:

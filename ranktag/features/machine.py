@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
 from ranktag.errors import RanktagError
+from ranktag.files.platform import processors
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def choose_workers(config: ExtractionConfig, device: torch.device) -> int:
     # Forking a process that uses Apple's libraries is not safe.
     if sys.platform == "darwin":
         return 0
-    cpus = len(os.sched_getaffinity(0)) // max(1, _integer(os.environ, "LOCAL_WORLD_SIZE", 1))
+    cpus = processors() // max(1, _integer(os.environ, "LOCAL_WORLD_SIZE", 1))
     # A network on the processors takes far more time than decoding; two processes keep two cores busy when it waits.
     wanted = max(min(2, cpus), cpus // 8) if device.type == "cpu" else cpus - 1
     return max(1, min(MOST_WORKERS, wanted))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import functools
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +15,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ranktag.errors import RanktagError
+
+SUFFIX = ".tmp"
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -26,14 +32,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
 
     Whatever happens in between, ``path`` holds either what it held before or the
-    whole new file. Missing parent folders are made.
+    whole new file. Missing parent folders are made. What a process that was killed left
+    of the same file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with blaming(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+    with blaming(path), contextlib.ExitStack() as held:
+        _clear(path)
+        temporary = _held_temporary(path, held)
         try:
             yield temporary
             os.chmod(temporary, 0o666 & ~_umask())
@@ -43,6 +49,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def _held_temporary(path: Path, held: contextlib.ExitStack) -> Path:
+    """A temporary file beside ``path``, locked as long as ``held`` is open: so the next run knows that it is in use.
+
+    The lock is shared, as HDF5 takes one of its own to read what was written.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=SUFFIX)
+        held.callback(os.close, handle)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        # Another process may have taken it for a killed one's before the lock was there.
+        if os.path.lexists(name):
+            return Path(name)
+
+
+def _clear(path: Path) -> None:
+    """Remove temporary files of ``path`` that no living process holds."""
+    prefix = _prefix(path)
+    for name in _found_once(path.parent):
+        if name.startswith(prefix) and re.fullmatch(r"[a-z0-9_]{8}", name[len(prefix) : -len(SUFFIX)]):
+            with contextlib.suppress(OSError), open(path.parent / name, "rb+") as file:
+                # Where the file system has no locks, nobody knows: it stays.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (path.parent / name).unlink()
+
+
+@functools.lru_cache(maxsize=1024)
+def _found_once(folder: Path) -> tuple[str, ...]:
+    """The temporary files in a folder when this process wrote there first: a folder may hold a million other files."""
+    with os.scandir(folder) as entries:
+        return tuple(entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(SUFFIX))
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:100]}."
 
 
 @contextmanager
@@ -62,7 +105,7 @@ def blaming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
-        if error.errno is not None and (not named or f".{path.name[:100]}." in named):
+        if error.errno is not None and (not named or _prefix(path) in named):
             error.filename, error.filename2 = str(path), None
         raise
 

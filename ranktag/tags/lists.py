@@ -42,6 +42,13 @@ class TagLists:
     lists: Mapping[str, Sequence[TagList]]
     split: Mapping[str, str] | None = None
 
+    def renamed(self, names: Mapping[str, str]) -> TagLists:
+        """The same lists; images that have a name in ``names`` are called so."""
+        if not names:
+            return self
+        split = None if self.split is None else {names.get(i, i): part for i, part in self.split.items()}
+        return TagLists({names.get(i, i): people for i, people in self.lists.items()}, split)
+
     def to_frame(self) -> pd.DataFrame:
         """A pandas DataFrame, a row a person's list: the columns image_id, split (if there are splits) and tags.
 

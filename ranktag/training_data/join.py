@@ -17,6 +17,7 @@ from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.files.digest import sha256_file
 from ranktag.tags.lists import TagList, TagLists, read_tag_lists, write_tag_lists
 from ranktag.tags.splits import SPLITS, assign_splits
+from ranktag.tags.unicode_forms import other_forms, said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,13 +62,17 @@ class Joined:
 def join(cache: Path | str, tags: Tags, seed: int) -> Joined:
     """Join a cache and tag lists; where they have no split, one is made from ``seed``.
 
+    Ids that differ in Unicode's form only are joined; they are the cache's from then on.
+
     Raises RanktagError for files that cannot be read, and if no id is in both.
     """
     store = open_features(Path(cache))
     tag_lists, name, digest = _read(tags)
+    forms = other_forms(tag_lists.lists, set(store.image_id), name)
+    tag_lists = tag_lists.renamed(forms)
     row_of = store.row_of()
     image_ids = [i for i in tag_lists.lists if i in row_of]
-    notes = _left_out(store, tag_lists, row_of)
+    notes = [*([said(forms)] if forms else []), *_left_out(store, tag_lists, row_of)]
     if not image_ids:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
         raise RanktagError(

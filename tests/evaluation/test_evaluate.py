@@ -17,6 +17,7 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.evaluate import evaluate, unique_labels
 from ranktag.evaluation.report import folder as reports
 from ranktag.evaluation.report.folder import FILES
+from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists, read_tag_lists, write_tag_lists
 from ranktag.tags.predictions import predictions_to_frame, read_predictions, write_predictions
 
@@ -237,3 +238,20 @@ def test_data_frames_are_taken_as_their_files_are(files: dict[str, Path], tmp_pa
     assert named.rows[1].scores == expected.rows[1].scores
     with pytest.raises(RanktagError, match="^predictions: none of its 1 images is in tags"):
         evaluate(predictions_to_frame(predicted(q="x")), tags)
+
+
+def test_ids_that_differ_in_unicodes_form_only_are_the_same_images(tmp_path: Path) -> None:
+    """Predictions are of the names that a Mac gives, tags are typed."""
+    noted: list[str] = []
+
+    class Noting(Progress):
+        def note(self, text: str) -> None:
+            noted.append(text)
+
+    write_predictions(tmp_path / "p.csv", {"cafe\u0301.jpg": [("dog", 0.5)], "b.jpg": [("cat", 0.5)]})
+    write_tag_lists(tmp_path / "t.csv", TagLists({"caf\u00e9.jpg": [("dog",)], "b.jpg": [("sky",)]}))
+    report = evaluate(tmp_path / "p.csv", tmp_path / "t.csv", progress=Noting())
+    assert report.image_ids == ("cafe\u0301.jpg", "b.jpg")
+    # One list is right, the other is not.
+    assert report.rows[0].scored.all() and report.metrics_frame()["ndcg@1"].tolist()[0] == 0.5
+    assert len(noted) == 1 and r"caf\xe9.jpg for cafe\u0301.jpg" in noted[0]

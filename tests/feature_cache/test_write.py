@@ -132,3 +132,17 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="No space left on device") as caught:
         cache_features(some(10), [str(k) for k in range(10)], tmp_path / "c.h5")
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+def test_ids_that_are_bytes_are_read_as_utf8(tmp_path: Path) -> None:
+    ids = [b"a.jpg", bytearray("caf\u00e9.jpg".encode()), np.bytes_(b"b.jpg"), 7]
+    cache_features(np.zeros((4, 3)), ids, tmp_path / "c.h5")
+    assert list(open_features(tmp_path / "c.h5").image_id) == ["a.jpg", "caf\u00e9.jpg", "b.jpg", "7"]
+    frame = pd.DataFrame(np.zeros((1, 3)), index=[b"a.jpg"])
+    cache_features(frame, path=tmp_path / "d.h5")
+    assert list(open_features(tmp_path / "d.h5").image_id) == ["a.jpg"]
+
+
+def test_ids_that_are_bytes_of_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RanktagError, match=r"image id b'caf\\xe9.jpg' is not UTF-8 .*at byte 3"):
+        cache_features(np.zeros((1, 3)), [b"caf\xe9.jpg"], tmp_path / "c.h5")

@@ -84,6 +84,54 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+WRITER = """
+    import sys
+    from pathlib import Path
+    from ranktag.files.atomic import atomic_path
+    with atomic_path(Path(sys.argv[1])) as temporary:
+        temporary.write_text("half")
+        print(temporary.name, flush=True)
+        sys.stdin.read()
+"""
+
+
+def write(path: Path) -> tuple[subprocess.Popen[str], str]:
+    """A process that is writing a file until its standard input is closed, and its temporary name."""
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    killed, left = write(path)
+    living, held = write(path)
+    other, others = write(tmp_path / "f.txt.gz")
+    for process in (killed, other):
+        process.kill()
+        process.communicate()
+    users = ".f.txt.mine.tmp"
+    (tmp_path / users).write_text("a user's")
+    assert names(tmp_path) == sorted([left, held, others, users])
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == sorted([held, others, users, "f.txt"])
+    living.communicate("")
+    assert path.read_text() == "half" and names(tmp_path) == sorted([others, users, "f.txt"])
+
+
+def test_without_locks_on_the_file_system_nothing_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / ".f.txt.abcdefgh.tmp").write_text("another's")
+    monkeypatch.setattr(fcntl, "flock", none)
+    with atomic_path(tmp_path / "f.txt") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == [".f.txt.abcdefgh.tmp", "f.txt"]
+
+
 def test_an_existing_output_is_refused_unless_it_may_be_replaced(tmp_path: Path) -> None:
     refuse_existing(tmp_path / "new", overwrite=False)
     (tmp_path / "file").touch()

@@ -1,0 +1,78 @@
+"""Where the operating system lacks what is needed, there is one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ranktag.files import platform
+
+# Runs what follows in an interpreter that lacks a module or functions of os.
+WITHOUT = """
+import os, sys
+for name in sys.argv[1].split(","):
+    if name.startswith("os."):
+        if hasattr(os, name[3:]):
+            delattr(os, name[3:])
+    else:
+        sys.modules[name] = None
+"""
+COMMAND = """
+from ranktag.pipelines import cli
+entry = getattr(cli, sys.argv[2])
+sys.argv = sys.argv[2:]
+entry()
+"""
+CALLS = [
+    ("main", "inspect", "c.h5"),
+    ("main", "train-from-cache", "c.h5", "t.csv", "-o", "run"),
+    ("extract_features", "photos", "-o", "c.h5"),
+    ("train_from_cache", "c.h5", "t.csv", "-o", "run"),
+    ("export_tags", "c.h5", "--model", "run", "-o", "p.csv"),
+]
+
+
+def run(lacks: str, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT + code, lacks, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_a_command_says_it_in_one_line(call: tuple[str, ...]) -> None:
+    done = run("fcntl,resource,os.fork,os.sched_getaffinity,os.getloadavg", COMMAND, *call)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done
+    assert "this Python has no fcntl, no resource, no os.fork; on Windows" in done.stderr, done
+
+
+@pytest.mark.parametrize("lacks", ["fcntl", "resource", "os.fork"])
+def test_each_is_named_alone(lacks: str) -> None:
+    done = run(lacks, COMMAND, "main", "inspect", "c.h5")
+    assert done.returncode == 2 and f"this Python has no {lacks};" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "module", ["files.lock", "files.replacement", "files.isolation", "images.batches", "feature_cache.store"]
+)
+def test_importing_anything_says_it(module: str) -> None:
+    code = f"""
+from ranktag.errors import RanktagError
+try:
+    import ranktag.{module}
+except RanktagError as error:
+    print(error)
+"""
+    assert "ranktag needs Linux or macOS" in run("fcntl", code).stdout
+
+
+def test_the_help_is_there_without_any() -> None:
+    done = run("fcntl,resource,os.fork", COMMAND, "main", "--help")
+    assert done.returncode == 0 and "extract-features" in done.stdout and not done.stderr
+
+
+def test_processors_are_counted_where_nobody_knows_which_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert platform.processors() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert platform.processors() == os.cpu_count()
