@@ -35,9 +35,9 @@ LOWEST_PRIORITY = 19
 class Batch:
     """Images start..stop of the list.
 
-    pixels: (B, crop, crop, 3), always of the full batch size: places without an image,
-    and images that cannot be read, are zeros. It is overwritten when the next batch
-    is asked for. errors: number in the list -> reason.
+    pixels: (B, crop, crop, 3), or for ten crops (B, 5, crop, crop, 3), always of the full
+    batch size: places without an image, and images that cannot be read, are zeros. It is
+    overwritten when the next batch is asked for. errors: number in the list -> reason.
     """
 
     start: int
@@ -69,7 +69,7 @@ def read_batches(
         return
     # Enough slots that every process has a task while the network has a batch.
     slots = 2 + -(-2 * workers * TASK // batch_size)
-    shape = (slots, batch_size, preprocessing.crop, preprocessing.crop, 3)
+    shape = (slots, batch_size, *preprocessing.shape)
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
     executor = concurrent.futures.ProcessPoolExecutor(
@@ -84,7 +84,7 @@ def read_batches(
 def _read_here(
     images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, preprocessing: Preprocessing
 ) -> Iterator[Batch]:
-    pixels = np.zeros((batch_size, preprocessing.crop, preprocessing.crop, 3), np.uint8)
+    pixels = np.zeros((batch_size, *preprocessing.shape), np.uint8)
     for start, stop in rows:
         yield Batch(start, stop, pixels, _decode(images, start, stop, preprocessing, pixels))
 

@@ -14,7 +14,7 @@ from torchvision.models import VGG16_Weights, VGG19_Weights
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from ranktag.features.backbones import vgg16, vgg19
-from ranktag.images.pixels import Preprocessing, crop_box, read_pixels
+from ranktag.images.pixels import Preprocessing, crop_boxes, read_pixels
 
 # Of a network that wants its images larger and resized otherwise.
 OTHER = Preprocessing(resize=320, crop=288, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -64,7 +64,7 @@ def test_pixels_equal_torchvisions_to_one_level(tmp_path: Path, size: tuple[int,
 @settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_the_crop_lies_within_the_image(width: int, height: int) -> None:
-    left, top, right, bottom = crop_box(width, height, VGG)
+    [(left, top, right, bottom)] = crop_boxes(width, height, VGG)
     assert 0 <= left < right <= width + 1e-9 and 0 <= top < bottom <= height + 1e-9
     # 224 of 256 of the shorter side, whatever the image's size.
     short, size = (width, right - left) if width <= height else (height, bottom - top)
