@@ -299,6 +299,10 @@ class DemoConfig(Config):
         high=100_000,
     )
     people: int = setting(3, "how many made-up people write a list about each scene", unit="people", low=1, high=1000)
+    backbone: str = setting("vgg16", BACKBONE_HELP)
+    weights: str | None = setting(
+        None, WEIGHTS_HELP, when_none="the published ones if torch has them already, else random with the seed"
+    )
     seed: int = setting(0, "seed of the scenes, the random weights and the training", low=0, high=2**32 - 1)
 
 

@@ -42,7 +42,7 @@ def find(name: str) -> Backbone:
     def headless() -> nn.Module:
         return build(num_classes=0)
 
-    known = timm.get_pretrained_cfg(name)
+    known: Any = timm.get_pretrained_cfg(name)
     configuration = known.to_dict() if known is not None else {"architecture": name}
     try:
         preprocessing = _preprocessing(configured({}, pretrained_cfg=configuration))
