@@ -37,7 +37,7 @@ def command() -> None:
     help="How many images are extracted in each round.",
 )
 @rounds_option
-@config_options(ExtractionConfig, without=("weights", "worker_index", "worker_count", "executor", "overwrite"))
+@config_options(ExtractionConfig, without=("weights", "crops", "worker_index", "worker_count", "executor", "overwrite"))
 @json_option
 def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig, as_json: bool) -> None:
     """Time stage one, with random weights, on IMAGES: a folder or a CSV file, or else images drawn for it.

@@ -28,7 +28,7 @@ from ranktag.pipelines.shared.options import (
 @overwrite_option
 @quiet_option
 def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> None:
-    """Run the whole path on scenes drawn on the spot, without downloading anything.
+    """Run the whole path on scenes drawn on the spot; nothing is downloaded unless --weights default asks for it.
 
     It draws scenes and writes made-up people's ranked tags of them, extracts features with
     VGG-16 (ImageNet weights if torch has them already, else random ones), trains a model,

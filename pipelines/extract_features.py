@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import one_line
+from ranktag.errors import RanktagError, one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
 from ranktag.pipelines.shared.progress import Bar, duration
 from ranktag.pipelines.shared.startup import share_processors
@@ -21,12 +21,37 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 3
 
 
+def _list_backbones(context: click.Context, parameter: click.Parameter, pattern: str | None) -> None:
+    """Print the names of networks, and end."""
+    if pattern is None or context.resilient_parsing:
+        return
+    from ranktag.features.backbone import list_backbones
+
+    found = list(list_backbones(pattern, lambda text: click.echo(one_line(text), err=True)))
+    if not found:
+        raise RanktagError(f"--list-backbones {pattern}: no network has such a name; '*' lists all")
+    for name in found:
+        click.echo(name)
+    context.exit()
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath)
 @click.option(
     "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
 )
 @config_options(ExtractionConfig)
+@click.option(
+    "--list-backbones",
+    metavar="[PATTERN]",
+    is_flag=False,
+    flag_value="*",
+    is_eager=True,
+    expose_value=False,
+    callback=_list_backbones,
+    show_default="not listed",
+    help="List the networks, those whose name holds PATTERN or fits it ('timm:*resnet50*'), and end.",
+)
 @click.option(
     "--failures",
     type=FilePath,
@@ -38,7 +63,7 @@ SHOWN_FAILURES = 3
 def command(
     images: Path, output: Path, config: ExtractionConfig, failures: Path | None, as_json: bool, quiet: bool
 ) -> int:
-    """Stage one: write the VGG features of IMAGES to a cache.
+    """Stage one: write a network's features of IMAGES to a cache.
 
     IMAGES is a folder, searched recursively, or a CSV with the column image_id and,
     optionally, path.

@@ -78,6 +78,14 @@ class Config:
 BASELINE_FOLDER = "ranktag.models.baselines"
 DEVICE_HELP = "where to compute: cpu, cuda, cuda:1, mps"
 DEVICE_DEFAULT = "the first GPU if there is one, else the processor"
+BACKBONE_HELP = (
+    f"the network: {', '.join(registry.names('ranktag.features.backbones'))}; "
+    "of a library's networks one by its name, as torchvision:resnet50 or timm:tf_efficientnet_lite0"
+)
+WEIGHTS_HELP = (
+    "the network's weights: default (those published with it, downloaded once), random or random:SEED, "
+    "or a file holding a state dict, torch's or safetensors'"
+)
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -85,14 +93,19 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 class ExtractionConfig(Config):
     """Settings of stage one."""
 
-    backbone: str = setting("vgg16", "the network", choices=registry.names("ranktag.features.backbones"))
+    backbone: str = setting("vgg16", BACKBONE_HELP)
     layer: str | None = setting(
-        None, "the network's layer whose activations are kept; VGG has fc7 and fc6, after ReLU", when_none="fc7 of VGG"
+        None,
+        "the network's layer whose activations are kept; VGG has fc7 and fc6, after ReLU, a library's network "
+        "only what its classifier is given",
+        when_none="fc7 of VGG",
     )
-    weights: str = setting(
-        "imagenet",
-        "the network's weights: imagenet (torchvision's, downloaded once), random or random:SEED, "
-        "or a file holding a torchvision state dict",
+    weights: str = setting("default", WEIGHTS_HELP)
+    crops: str = setting(
+        "center",
+        "what of an image the network looks at: center; flip, that and its mirror image, averaged; "
+        "ten, center, corners and their mirror images",
+        choices=("center", "flip", "ten"),
     )
     dtype: str = setting("float16", "the type the features are stored in", choices=("float16", "float32"))
     precision: str = setting(
@@ -286,6 +299,10 @@ class DemoConfig(Config):
         high=100_000,
     )
     people: int = setting(3, "how many made-up people write a list about each scene", unit="people", low=1, high=1000)
+    backbone: str = setting("vgg16", BACKBONE_HELP)
+    weights: str | None = setting(
+        None, WEIGHTS_HELP, when_none="the published ones if torch has them already, else random with the seed"
+    )
     seed: int = setting(0, "seed of the scenes, the random weights and the training", low=0, high=2**32 - 1)
 
 
@@ -298,5 +315,6 @@ class RecipeConfig(Config):
     num_tags: int = setting(
         10, "tags that every model names for an image, so that none gains by naming more", unit="tags", low=1
     )
-    weights: str = setting("imagenet", "the weights of the network, if features are extracted (see extract-features)")
+    backbone: str = setting("vgg16", "the network, if features are extracted (see extract-features)")
+    weights: str = setting("default", "the weights of the network, if features are extracted (see extract-features)")
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)

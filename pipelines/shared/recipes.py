@@ -36,7 +36,8 @@ def features(cache: Path | None, photos: Path, output: Path, config: RecipeConfi
     from ranktag.pipelines.extract_features import progress_printer
 
     made = output / "features.h5"
-    extract_features(photos, made, ExtractionConfig(weights=config.weights, device=config.device), progress_printer())
+    extraction = ExtractionConfig(backbone=config.backbone, weights=config.weights, device=config.device)
+    extract_features(photos, made, extraction, progress_printer())
     return made
 
 

@@ -11,14 +11,19 @@ from ranktag.compute.winograd import WinogradConv
 IMAGES_A_THREAD = 2
 
 
-def arrange(layers: nn.Sequential, device: torch.device, dtype: torch.dtype) -> nn.Sequential:
+def arrange(layers: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The layers as ``device`` computes them fastest in ``dtype``.
+
+    Only the modules of a plain sequence are known to be computed one after the other; any
+    other network is left as it is.
 
     Everywhere pooling comes before clamping. On a processor the layers before the first
     ``nn.Flatten`` take a few images at a time, and in float32 convolutions are Winograd's
     and matrices are multiplied in parts, so that the features are the same to the bit by
     any number of threads.
     """
+    if type(layers) is not nn.Sequential:
+        return layers
     layers = pool_first(layers)
     if device.type == "cpu":
         if dtype == torch.float32:

@@ -73,7 +73,7 @@ def _job(images: Path, output: Path, config: ExtractionConfig, network: Network 
     if output.is_dir():
         raise RanktagError(f"{output}: is a folder; name the file to be written, say {output / 'features.h5'}")
     index, count = choose_worker(config, os.environ)
-    backbone = find_backbone(config.backbone)
+    backbone = find_backbone(config.backbone).with_crops(config.crops)
     layer = backbone.choose_layer(config.layer)
     listed = list_images(images)
     wanted = wanted_provenance(config, backbone, layer, listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ranktag.features.backbone import Backbone, find_backbone
 from ranktag.features.machine import choose_batch_size, choose_workers
 from ranktag.images.batches import read_batches
 from ranktag.images.listing import ImageList
+from ranktag.images.pixels import Preprocessing
 
 
 def features_like(
@@ -58,22 +60,23 @@ def features_like(
 
 
 def _backbone_of(provenance: Provenance) -> Backbone:
-    """The network that made the features, if it still prepares images as it did then."""
+    """The network that made the features, with images prepared as they were then, whatever it wants by itself."""
     try:
-        backbone = find_backbone(provenance.backbone)
-    except RanktagError:
-        backbone = None
+        backbone, reason = find_backbone(provenance.backbone), ""
+    except RanktagError as error:
+        backbone, reason = None, f" ({error})"
     if backbone is None or provenance.layer not in backbone.layers:
         raise RanktagError(
-            f"the features are of {provenance.backbone}, which ranktag cannot compute; "
+            f"the features are of {provenance.backbone}, which ranktag cannot compute{reason}; "
             "write them with ranktag.cache_features and use export-tags"
         )
-    if provenance.preprocessing != backbone.preprocessing.to_json():
+    try:
+        return replace(backbone, preprocessing=Preprocessing.from_json(provenance.preprocessing))
+    except ValueError:
         raise RanktagError(
             f"the features were made of images prepared otherwise ({provenance.preprocessing}); "
             "extract them again with this ranktag and train on them"
-        )
-    return backbone
+        ) from None
 
 
 def _weights_of(provenance: Provenance, backbone: Backbone) -> str:

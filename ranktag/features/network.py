@@ -22,7 +22,8 @@ from ranktag.images.pixels import Preprocessing
 class Network(nn.Module):
     """Pixels to the features of one layer, with dropout off.
 
-    layers: the normalised pixels (B, 3, crop, crop) to (B, D). weights_sha256: of the
+    layers: the normalised pixels (B, 3, crop, crop) to (B, D). crops: see
+    ``ranktag.images.pixels.Preprocessing``. weights_sha256: of the
     weights' file (for random weights of the numbers). device, dtype: where and in what it
     computes; channels_last, which is how the pixels lie in memory anyway and what both
     oneDNN and cuDNN are fastest in.
@@ -33,7 +34,7 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        layers: nn.Sequential,
+        layers: nn.Module,
         preprocessing: Preprocessing,
         weights_sha256: str,
         device: torch.device,
@@ -44,6 +45,7 @@ class Network(nn.Module):
         self.weights_sha256 = weights_sha256
         self.device = device
         self.dtype = dtype
+        self.crops = preprocessing.crops
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -56,8 +58,17 @@ class Network(nn.Module):
         return x.to(self.dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, crop, crop, 3) uint8 on the network's device to (B, D) float32."""
-        return self.activations(self.normalise(pixels)).float()
+        """(B, crop, crop, 3) uint8 on the network's device (for ten crops (B, 5, crop, crop, 3)) to (B, D) float32.
+
+        What an image is looked at in more than once, its mirror image or several crops, is averaged.
+        """
+        crops = pixels.unbind(1) if pixels.ndim == 5 else (pixels,)
+        views = [view for crop in crops for view in ((crop,) if self.crops == "center" else (crop, crop.flip(2)))]
+        features = self.activations(self.normalise(views[0])).float()
+        for view in views[1:]:
+            # Not in place: a network's output may be shared with its layers.
+            features = features + self.activations(self.normalise(view)).float()
+        return features / len(views) if len(views) > 1 else features
 
     def activations(self, x: Tensor) -> Tensor:
         """The network's input (B, 3, crop, crop) to (B, D), both of ``dtype``."""

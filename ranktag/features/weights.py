@@ -12,13 +12,22 @@ from pathlib import Path
 
 from ranktag.errors import RanktagError
 
+# What the network's published weights are called.
+DEFAULTS = ("default", "imagenet")
+
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that can be downloaded. name: what a cache records. url: of a torch file with its digest in the name."""
+    """Weights that can be downloaded. name: what a cache records.
+
+    url: of a torch file with its digest in the name. hub, file: or else a repository of
+    Hugging Face's hub, and the file in it if it is not the usual one.
+    """
 
     name: str
-    url: str
+    url: str = ""
+    hub: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,14 +41,14 @@ class Weights:
 
 
 def choose_weights(weights: str, published: PublishedWeights | None) -> Weights:
-    """``imagenet``, ``random``, ``random:SEED``, a recorded name of either, or a file.
+    """``default`` (or ``imagenet``), ``random``, ``random:SEED``, a recorded name of either, or a file.
 
-    published: of the network, what ``imagenet`` stands for.
+    published: of the network, what ``default`` stands for.
 
     Raises RanktagError for a seed that is no whole number, a file that is not there, and
-    ``imagenet`` for a network that has no published weights.
+    ``default`` for a network that has no published weights.
     """
-    if published is not None and weights in ("imagenet", published.name):
+    if published is not None and weights in (*DEFAULTS, published.name):
         return Weights(published.name, published=published)
     if weights == "random" or weights.startswith("random:"):
         seed = weights.partition(":")[2] or "0"
@@ -49,11 +58,11 @@ def choose_weights(weights: str, published: PublishedWeights | None) -> Weights:
     file = Path(weights)
     if file.is_file():
         return Weights(file.name, file=file)
-    if weights == "imagenet":
+    if weights in DEFAULTS:
         raise RanktagError(
-            "--weights imagenet: this network has no published weights; choose random, random:SEED or a file"
+            f"--weights {weights}: this network has no published weights; choose random, random:SEED or a file"
         )
     raise RanktagError(
         f"--weights {weights}: no such file; "
-        "choose imagenet, random, random:SEED or a file holding a torchvision state dict"
+        "choose default, random, random:SEED or a file holding a state dict (torch's or safetensors')"
     )

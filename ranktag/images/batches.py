@@ -37,9 +37,9 @@ WAITS = (0.2, 1.0, 3.0)
 class Batch:
     """Images start..stop of the list.
 
-    pixels: (B, crop, crop, 3), always of the full batch size: places without an image,
-    and images that cannot be read, are zeros. It is overwritten when the next batch
-    is asked for. errors: number in the list -> reason.
+    pixels: (B, crop, crop, 3), or for ten crops (B, 5, crop, crop, 3), always of the full
+    batch size: places without an image, and images that cannot be read, are zeros. It is
+    overwritten when the next batch is asked for. errors: number in the list -> reason.
     """
 
     start: int
@@ -74,7 +74,7 @@ def read_batches(
         return
     # Enough slots that every process has a task while the network has a batch.
     slots = 2 + -(-2 * workers * TASK // batch_size) if workers else 1
-    shape = (slots, batch_size, preprocessing.crop, preprocessing.crop, 3)
+    shape = (slots, batch_size, *preprocessing.shape)
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
@@ -95,7 +95,7 @@ def read_batches(
 def _read_here(
     images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, preprocessing: Preprocessing
 ) -> Iterator[Batch]:
-    pixels = np.zeros((batch_size, preprocessing.crop, preprocessing.crop, 3), np.uint8)
+    pixels = np.zeros((batch_size, *preprocessing.shape), np.uint8)
     for start, stop in rows:
         with _outages():
             errors = _decode(images, start, stop, preprocessing, pixels, {}, np.zeros(1, np.int64))

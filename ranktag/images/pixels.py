@@ -27,14 +27,19 @@ from ranktag.images.decode import ImageError, decoded, open_image
 EXIF_RULE = "turned upright"
 COLOUR_RULE = "ICC profile to sRGB where it is another, transparency on white, 16 bits to 8, first frame"
 
+CROPS = ("center", "flip", "ten")
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a network wants its images.
 
     resize: pixels of the shorter side. crop: pixels of the square that is cut from the
-    middle, at most ``resize``. interpolation: 'bilinear' or 'bicubic'. mean, std: of red,
-    green and blue, for pixels in 0..1.
+    middle, at most ``resize``. interpolation: one of Pillow's, 'bilinear' or 'bicubic' say.
+    mean, std: of red, green and blue, for pixels in 0..1. crops: what of an image the network
+    looks at, whose features are averaged: the 'center', 'flip' that and its mirror image, 'ten'
+    the center, the four corners and their mirror images. squash: both sides are resized to
+    ``resize``, whatever the image's form.
     """
 
     resize: int
@@ -42,8 +47,14 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    crops: str = "center"
+    squash: bool = False
 
     def __post_init__(self) -> None:
+        if self.crops not in CROPS:
+            raise ValueError(f"crops: '{self.crops}' is not one of {', '.join(CROPS)}")
+        if self.interpolation.upper() not in Image.Resampling.__members__:
+            raise ValueError(f"Pillow has no interpolation '{self.interpolation}'")
         if not 0 < self.crop <= self.resize:
             raise ValueError(f"a crop of {self.crop} pixels does not fit a shorter side of {self.resize}")
 
@@ -58,11 +69,41 @@ class Preprocessing:
             "exif": EXIF_RULE,
             "colour": COLOUR_RULE,
         }
+        # Left out where they are as in the caches that knew nothing else.
+        if self.squash:
+            rules["aspect"] = "squashed to a square"
+        if self.crops != "center":
+            rules["crops"] = self.crops
         return json.dumps(rules)
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        """The rules that a cache records. Raises ValueError for text that is not of ``to_json`` as it is now."""
+        try:
+            rules = json.loads(text)
+            found = cls(
+                rules["resize"],
+                rules["crop"],
+                rules["interpolation"].partition(",")[0],
+                tuple(rules["mean"]),
+                tuple(rules["std"]),
+                rules.get("crops", "center"),
+                "aspect" in rules,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the rules of images' preparation ({error!r})") from None
+        if found.to_json() != text:
+            raise ValueError("images are prepared by other rules now")
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the pixels of an image; mirror images are made of them where they are needed."""
+        return (5, self.crop, self.crop, 3) if self.crops == "ten" else (self.crop, self.crop, 3)
 
 
 def read_pixels(path: bytes | str | Path, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """The (crop, crop, 3) uint8 sRGB pixels a network sees of an image file, not yet normalised.
+    """The uint8 sRGB pixels, of ``preprocessing.shape``, a network sees of an image file, not yet normalised.
 
     Raises ImageError, with the reason, for whatever cannot be read as an image, and
     Unreachable where the disk or the network does not give the file.
@@ -81,32 +122,66 @@ def _read_pixels(file: BinaryIO, path: bytes, preprocessing: Preprocessing) -> n
         scale = max(1, round(max(width, height) / max(image.size)))
         if scale == 1:
             width, height = image.size
-        upright_width, upright_height = (height, width) if swap else (width, height)
-        x0, y0, x1, y1 = crop_box(upright_width, upright_height, preprocessing)
-        if flip_x:
-            x0, x1 = upright_width - x1, upright_width - x0
-        if flip_y:
-            y0, y1 = upright_height - y1, upright_height - y0
-        if swap:
-            x0, y0, x1, y1 = y0, x0, y1, x1
-        box = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
-        profile = image.info.get("icc_profile")
-        size = (preprocessing.crop, preprocessing.crop)
-        crop = _resizable(image).resize(size, Image.Resampling[preprocessing.interpolation.upper()], box)
-    pixels = np.asarray(_to_srgb(crop, profile))
-    if swap:
-        pixels = pixels.transpose(1, 0, 2)
-    return np.ascontiguousarray(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+        upright = (height, width) if swap else (width, height)
+        profile, source = image.info.get("icc_profile"), _resizable(image)
+        crops = []
+        for box in crop_boxes(*upright, preprocessing):
+            x0, y0, x1, y1 = _stored(box, *upright, swap, flip_x, flip_y)
+            limits = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
+            crop = _resized(source, limits, preprocessing)
+            pixels = np.asarray(_to_srgb(crop, profile))
+            pixels = pixels.transpose(1, 0, 2) if swap else pixels
+            crops.append(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+    return np.stack(crops).reshape(preprocessing.shape)
 
 
-def crop_box(width: int, height: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom), in source pixels, of what torchvision's Resize and CenterCrop leave of an image."""
+Box = tuple[float, float, float, float]
+
+# Times the crop's height; a banner that is higher is cropped before it is resized.
+WHOLE_HEIGHT = 4
+
+
+def _resized(image: Image.Image, box: Box, preprocessing: Preprocessing) -> Image.Image:
+    """What lies in a box of the image, resized to the crop.
+
+    By bicubic weights, which overshoot, it shows whether Pillow resizes rows or columns first,
+    and that follows from the height: it is cropped afterwards, as torchvision does.
+    """
+    left, top, right, bottom = box
+    crop, resample = preprocessing.crop, Image.Resampling[preprocessing.interpolation.upper()]
+    rows = round(image.height * crop / (bottom - top))
+    if resample == Image.Resampling.BILINEAR or rows > WHOLE_HEIGHT * crop:
+        return image.resize((crop, crop), resample, box)
+    first = min(round(top * rows / image.height), rows - crop)
+    return image.resize((crop, rows), resample, (left, 0, right, image.height)).crop((0, first, crop, first + crop))
+
+
+def _stored(box: Box, width: int, height: int, swap: bool, flip_x: bool, flip_y: bool) -> Box:
+    """Where a box of the upright image of that size lies in the image as it is stored."""
+    x0, y0, x1, y1 = box
+    if flip_x:
+        x0, x1 = width - x1, width - x0
+    if flip_y:
+        y0, y1 = height - y1, height - y0
+    return (y0, x0, y1, x1) if swap else (x0, y0, x1, y1)
+
+
+def crop_boxes(width: int, height: int, preprocessing: Preprocessing) -> list[Box]:
+    """(left, top, right, bottom), in source pixels, of what torchvision's Resize and then CenterCrop leave of an image.
+
+    For ten crops it is followed by those of FiveCrop's corners.
+    """
     resize, crop = preprocessing.resize, preprocessing.crop
     short = min(width, height)
     new_width, new_height = int(resize * width / short), int(resize * height / short)
-    left, top = round((new_width - crop) / 2), round((new_height - crop) / 2)
+    if preprocessing.squash:
+        new_width = new_height = resize
+    right, bottom = new_width - crop, new_height - crop
+    places = [(round(right / 2), round(bottom / 2))]
+    if preprocessing.crops == "ten":
+        places += [(0, 0), (right, 0), (0, bottom), (right, bottom)]
     x, y = width / new_width, height / new_height
-    return left * x, top * y, (left + crop) * x, (top + crop) * y
+    return [(left * x, top * y, (left + crop) * x, (top + crop) * y) for left, top in places]
 
 
 def _draft(image: Image.Image, resize: int) -> None:

@@ -29,10 +29,11 @@ from ranktag.decoding.decode import decode
 from ranktag.errors import RanktagError
 from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport
-from ranktag.features.backbones import vgg16
+from ranktag.features.backbone import find_backbone
 from ranktag.features.extract import extract_features
 from ranktag.features.progress import ExtractionProgress, Plan
 from ranktag.features.read_weights import published_path
+from ranktag.features.weights import choose_weights
 from ranktag.files.atomic import atomic_path
 from ranktag.recipes.demo_scenes import SETTINGS, draw_scenes
 from ranktag.tags.lists import TagList
@@ -78,7 +79,7 @@ class Example:
 class DemoReport:
     """What the demo made, and how good it is.
 
-    weights: of the network, 'imagenet' or 'random:SEED'. model, popularity: NDCG@5 on
+    weights: of the network, as asked for, 'default' or 'random:SEED'. model, popularity: NDCG@5 on
     the test scenes. better: their difference. people: the NDCG@5 of a person's list
     against the other people's; None with one person.
     """
@@ -114,9 +115,9 @@ def run_demo(
     """
     begin = time.monotonic()
     folder = Path(folder)
+    weights = _weights(config)
     _clear(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = "imagenet" if published_path(vgg16.PUBLISHED).is_file() else f"random:{config.seed}"
     with atomic_path(folder / MARK) as temporary:
         settings = json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2)
         temporary.write_text(settings + "\n", encoding="utf-8")
@@ -130,6 +131,19 @@ def run_demo(
     for line in summary(report):
         say(line)
     return report
+
+
+def _weights(config: DemoConfig) -> str:
+    """Those asked for, else the published ones if they need not be downloaded, else random ones.
+
+    Raises RanktagError for a network or weights that are not there.
+    """
+    published = find_backbone(config.backbone).published
+    if config.weights is not None:
+        choose_weights(config.weights, published)
+        return config.weights
+    here = published is not None and published.url and published_path(published).is_file()
+    return "default" if here else f"random:{config.seed}"
 
 
 class _Stages:
@@ -157,8 +171,12 @@ class _Stages:
 
     def extract(self) -> None:
         """Stage one."""
-        self.say("2/5 Extracting features with VGG-16 (fc7), the slowest step.")
-        if self.weights == "imagenet":
+        network = find_backbone(self.config.backbone)
+        shown = "VGG-16" if network.name == "vgg16" else network.name
+        self.say(f"2/5 Extracting features with {shown} ({network.layer}), the slowest step.")
+        if self.config.weights is not None:
+            self.say(f"    Weights: {self.weights}.")
+        elif self.weights == "default":
             self.say("    Weights: ImageNet's, which torch has in its cache already.")
         else:
             self.say(
@@ -166,9 +184,10 @@ class _Stages:
                 "downloads nothing;"
             )
             self.say("    even untrained, the network tells drawings apart. For photos take trained weights.")
-        extraction = ExtractionConfig(weights=self.weights, worker_index=0, worker_count=1)
+        extraction = ExtractionConfig(backbone=network.name, weights=self.weights, worker_index=0, worker_count=1)
         extracted = extract_features(self.photos, self.cache, extraction, _Lines(self.say))
-        self.say(f"    {extracted.images} features of 4,096 numbers in {self.cache} ({extracted.seconds:.0f} s)")
+        width = network.layers[network.layer]
+        self.say(f"    {extracted.images} features of {width:,} numbers in {self.cache} ({extracted.seconds:.0f} s)")
 
     def train(self) -> None:
         """Stage two: the model and the baseline."""

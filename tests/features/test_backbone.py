@@ -85,13 +85,13 @@ def test_a_module_adds_a_network(tmp_path: Path) -> None:
         assert [tag["tag"] for tag in image["tags"]] == [tag for tag, _ in ranked]
         assert [tag["probability"] for tag in image["tags"]] == pytest.approx([p for _, p in ranked], abs=1e-4)
     no_layer.assert_refused("--layer fc7: tiny has no such layer; choose one of pool")
-    no_weights.assert_refused("--weights imagenet", "no published weights")
+    no_weights.assert_refused("--weights default", "no published weights")
     assert not (tmp_path / "d.h5").exists()
 
 
 def test_the_networks_are_described_without_torch_and_as_they_are() -> None:
-    assert registry.names(FOLDER) == ("vgg16", "vgg19")
-    for name in registry.names(FOLDER):
+    assert registry.names(FOLDER) == ("timm", "torchvision", "vgg16", "vgg19")
+    for name in ("vgg16", "vgg19"):
         backbone = find_backbone(name)
         assert backbone.name == name and backbone.choose_layer(None) == "fc7"
         crop = backbone.preprocessing.crop
@@ -110,5 +110,5 @@ def test_an_unknown_layer_is_refused_with_those_there_are(ranktag: Callable, tmp
 def test_an_unknown_network_is_refused_with_those_there_are(ranktag: Callable, tmp_path: Path) -> None:
     outcome = ranktag("extract-features", tmp_path, "-o", tmp_path / "c.h5", "--backbone", "vgg17")
     outcome.assert_refused("vgg17", "vgg16", "vgg19")
-    with pytest.raises(RanktagError, match="'vgg17' is not one of vgg16, vgg19; choose one of them"):
+    with pytest.raises(RanktagError, match="'vgg17' is not one of timm, torchvision, vgg16, vgg19; choose one of them"):
         find_backbone("vgg17")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.models import VGG16_Weights, VGG19_Weights
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+from torchvision.transforms import CenterCrop, Compose, FiveCrop, InterpolationMode, Resize
 
 from ranktag.features.backbones import vgg16, vgg19
-from ranktag.images.pixels import Preprocessing, crop_box, read_pixels
+from ranktag.images.pixels import Preprocessing, crop_boxes, read_pixels
 
 # Of a network that wants its images larger and resized otherwise.
 OTHER = Preprocessing(resize=320, crop=288, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -35,6 +36,38 @@ def test_the_rules_are_written_as_every_cache_has_them() -> None:
         '"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "exif": "turned upright", '
         '"colour": "ICC profile to sRGB where it is another, transparency on white, 16 bits to 8, first frame"}'
     )
+
+
+@pytest.mark.parametrize("rules", [VGG, OTHER, replace(VGG, crops="ten"), replace(OTHER, squash=True, crops="flip")])
+def test_the_rules_are_read_as_they_are_written(rules: Preprocessing) -> None:
+    assert Preprocessing.from_json(rules.to_json()) == rules
+
+
+@pytest.mark.parametrize("text", ["{}", "", "[]", "null", VGG.to_json().replace("Pillow", "others")])
+def test_other_rules_are_not_read(text: str) -> None:
+    with pytest.raises(ValueError):
+        Preprocessing.from_json(text)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_ten_crops_are_the_center_and_the_corners_of_the_upright_image(tmp_path: Path, orientation: int) -> None:
+    image, exif = photo(403, 301), Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "a.png", image, exif=exif)
+    upright = Resize(256)(ImageOps.exif_transpose(Image.open(path)))
+    corners = FiveCrop(224)(upright)
+    pixels = read_pixels(path, replace(VGG, crops="ten"))
+    assert pixels.shape == (5, 224, 224, 3)
+    for ours, theirs in zip(pixels, (corners[4], *corners[:4])):
+        assert worst(ours, np.asarray(theirs)) <= 1
+    np.testing.assert_array_equal(read_pixels(path, VGG), pixels[0])
+
+
+def test_a_squashed_image_is_resized_on_both_sides(tmp_path: Path) -> None:
+    image = photo(500, 375)
+    expected = Compose([Resize((320, 320), InterpolationMode.BICUBIC), CenterCrop(288)])(image)
+    pixels = read_pixels(saved(tmp_path / "a.png", image), replace(OTHER, squash=True))
+    assert worst(pixels, np.asarray(expected)) <= 2
 
 
 @pytest.mark.parametrize(("resize", "crop"), [(224, 256), (256, 0)])
@@ -64,7 +97,7 @@ def test_pixels_equal_torchvisions_to_one_level(tmp_path: Path, size: tuple[int,
 @settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_the_crop_lies_within_the_image(width: int, height: int) -> None:
-    left, top, right, bottom = crop_box(width, height, VGG)
+    [(left, top, right, bottom)] = crop_boxes(width, height, VGG)
     assert 0 <= left < right <= width + 1e-9 and 0 <= top < bottom <= height + 1e-9
     # 224 of 256 of the shorter side, whatever the image's size.
     short, size = (width, right - left) if width <= height else (height, bottom - top)

@@ -108,7 +108,7 @@ def test_wrong_calls_are_one_line(photos: Path, tmp_path: Path, ranktag: Callabl
     output = tmp_path / "c.h5"
     ranktag("extract-features", tmp_path / "nowhere", "-o", output, *OPTIONS).assert_refused("no such file or folder")
     ranktag("extract-features", photos, "-o", output, "--weights", "nowhere.pth").assert_refused(
-        "no such file; choose imagenet, random"
+        "no such file; choose default, random"
     )
     ranktag("extract-features", photos, "-o", output, "--weights", "random:x").assert_refused("not a whole number")
     ranktag("extract-features", photos, "-o", output, *OPTIONS, "--device", "cuda:77").assert_refused(

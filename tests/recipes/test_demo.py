@@ -143,6 +143,22 @@ def test_imagenet_weights_are_taken_where_torch_has_them(
     outcome.assert_refused(str(file), "delete it")
 
 
+def test_any_network_and_weights_are_taken(tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = CONFIG.replace(backbone="timm:test_efficientnet", weights="random:7")
+    report = run_demo(tmp_path / "demo", config, say=lines.append)
+    store = open_features(tmp_path / "demo" / "features.h5")
+    assert (store.provenance.backbone, store.provenance.weights) == ("timm:test_efficientnet", "random:7")
+    assert report.weights == "random:7" and f"20 features of {store.width:,} numbers" in "\n".join(lines)
+    assert "Extracting features with timm:test_efficientnet (pooled)" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("wrong", [("--backbone", "timm:nothing"), ("--weights", "nothing.pth")])
+def test_a_wrong_network_is_refused_before_anything_is_drawn(ranktag, tmp_path: Path, wrong: tuple[str, str]) -> None:
+    ranktag("demo", "-o", tmp_path / "demo", *wrong).assert_refused(wrong[1])
+    assert not (tmp_path / "demo").exists()
+
+
 def test_too_few_scenes_are_refused(ranktag, tmp_path: Path) -> None:
     ranktag("demo", "-o", tmp_path / "demo", "--scenes", "19").assert_refused("--scenes", "20")
     assert not (tmp_path / "demo").exists()
