@@ -4,10 +4,13 @@ Shard k of n of ``NAME.h5`` is ``NAME.h5.shards/k-of-n.h5``, k from 0: a valid
 feature cache of its rows, with the provenance of the whole list and two more
 attributes, ``row_start`` and ``row_count`` (the N of the list). It is written under
 a temporary name, read again and compared, synced and renamed, so that a shard that
-is there is whole. When a cache is brought up to date, or a run is that was begun with other images, the shards are
-cut from the list of the images that are still to be computed, and ``kept.h5`` beside them is a cache of the whole
-list in which those are rows that failed for the reason ``PENDING``. The lock file beside the shards has one byte a shard (see
+is there is whole. The lock file beside the shards has one byte a shard (see
 ``ranktag.files.lock.FileLock``).
+
+When a cache is brought up to date, or a run goes on whose images have changed, the
+shards are cut from the list of the images that are still to be computed, and
+``kept.h5`` beside them is a cache of the whole list, in which those are rows that
+failed for the reason ``PENDING``.
 """
 
 from __future__ import annotations

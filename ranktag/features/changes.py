@@ -14,13 +14,14 @@ from ranktag.errors import RanktagError
 from ranktag.feature_cache.file_states import UNKNOWN, FileStates
 from ranktag.feature_cache.gather import NOWHERE, gathered_files
 from ranktag.feature_cache.shards import PENDING
-from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.images.files import file_sha256, stat_files
-from ranktag.images.listing import ImageList
+from ranktag.images.listing import ImageList, list_images
 from ranktag.progress import Progress
 
 # A larger share of the images gone is more likely a disk that is not mounted.
 MOST_GONE = 0.1
+KINDS = ("kept", "new", "changed", "retried", "gone")
 READERS = 4  # files whose digests are taken at once
 
 
@@ -45,6 +46,10 @@ class Changes:
     def none(self) -> bool:
         """Whether the images are those of the cache."""
         return not (self.new or self.changed or self.retried or self.gone or self.order)
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind, ready for JSON."""
+        return {name: len(getattr(self, name)) for name in KINDS}
 
     def __str__(self) -> str:
         """'58 kept, 30 new, 1 changed, 1 gone'."""
@@ -118,7 +123,7 @@ def compare(
             if error != PENDING:
                 known.setdefault(image_id, []).append((number, row))
     source, place = np.full(len(ids), NOWHERE, np.int64), np.full(len(ids), NOWHERE, np.int64)
-    sorted_by: dict[str, list[str]] = {name: [] for name in ("kept", "new", "changed", "retried", "gone")}
+    sorted_by: dict[str, list[str]] = {name: [] for name in KINDS}
     unknown = 0
     for number, image_id in enumerate(ids):
         candidates = known.get(image_id, [])
@@ -152,6 +157,18 @@ def _same(store: FeatureStore, row: int, files: FileStates, number: int, content
     if content and (was.sha256[row] or files.sha256[number]):
         return was.sha256[row] == files.sha256[number]
     return bool(was.mtime_ns[row] == files.mtime_ns[number])
+
+
+def changes_since(
+    cache: str | Path, images: str | Path, *, content: bool = False, progress: Progress | None = None
+) -> Changes:
+    """What ``extract-features`` would find if it were to bring ``cache`` up to date with ``images``.
+
+    Raises RanktagError for a cache or images that cannot be read.
+    """
+    store, listed = open_features(Path(cache)), list_images(Path(images))
+    files = look_at(listed, content=content, progress=progress)
+    return compare(listed.ids, files, [store], content=content).changes
 
 
 def refuse_removals(changes: Changes, images: Path, output: Path) -> None:

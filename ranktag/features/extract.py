@@ -127,7 +127,7 @@ def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
         )
     join_locked(job.output, progress)
     store = open_own(job.output)
-    failures = [(store.image_id[row], store.error[row]) for row in np.flatnonzero(~store.valid)]
+    failures = [(store.image_id[row], store.error[row]) for row in np.flatnonzero(~store.valid).tolist()]
     return ExtractionReport(
         job.output, len(store), len(store), done.images, failures, done.seconds, job.output, job.worker, job.changes
     )

@@ -137,8 +137,8 @@ def _remaining(job: Job, base: FeatureStore, changes: Changes) -> Job:
 def _say(changes: Changes, done: FeatureStore | None, progress: ExtractionProgress) -> None:
     if changes.unknown:
         progress.note(
-            f"{changes.unknown:,} rows are of an earlier ranktag, which did not write down of which files: they are kept, "
-            "and from now on changes are seen (--verify-content computes them again)"
+            f"{changes.unknown:,} rows are of an earlier ranktag, which did not write down of which files: "
+            "they are kept, and from now on changes are seen (--verify-content computes them again)"
         )
     if done is None:
         progress.note(f"The images have changed since this run was begun: {changes} or not reached yet.")
