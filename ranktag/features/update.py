@@ -141,7 +141,11 @@ def _say(changes: Changes, done: FeatureStore | None, progress: ExtractionProgre
             "they are kept, and from now on changes are seen (--verify-content computes them again)"
         )
     if done is None:
-        progress.note(f"The images have changed since this run was begun: {changes} or not reached yet.")
+        progress.note(
+            f"The images have changed since this run was begun: {len(changes.kept):,} are done and kept, "
+            f"{len(changes.changed):,} changed, {len(changes.gone):,} gone, "
+            f"{len(changes.new):,} new or not reached yet"
+        )
     else:
         progress.note(f"{changes}.")
 
