@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
@@ -67,12 +68,14 @@ class FeatureRows:
 
 
 def decode(
-    cache: str | Path,
+    cache: Caches,
     run: str | Path | Sequence[str | Path],
     output: str | Path,
     config: DecodingConfig = DecodingConfig(),
     *,
     split: str | None = None,
+    images: Collection[str] | None = None,
+    untagged: Collection[str] | None = None,
     format: str = "long",
     overwrite: bool = False,
     force: bool = False,
@@ -80,8 +83,11 @@ def decode(
 ) -> DecodingReport:
     """Write the ranked tags of a cache's images, in the cache's order.
 
-    run: a run folder, or several of one vocabulary (seeds, say) that decide together.
+    cache: one, or several that are used as one. run: a run folder, or several of one
+    vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
+    images: only images of these ids, all of which must have a feature. untagged: only
+    images that are not among these ids.
     format: a module of ``ranktag.tags.writers``. force: take features that were made
     otherwise than those trained on. progress: is told how many images are done.
 
@@ -89,13 +95,13 @@ def decode(
     of different vocabularies, a split without images, or an output that exists; ValueError
     for an unknown format.
     """
-    cache, output = Path(cache), Path(output)
+    output = Path(output)
     refuse_existing(output, overwrite)
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
     checkpoints = [load_checkpoint(one) for one in runs]
     first = checkpoints[0]
-    store = open_features(cache)
+    store = open_together(cache)
     for path, checkpoint in zip(runs, checkpoints):
         if checkpoint.vocabulary != first.vocabulary:
             raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
@@ -103,8 +109,9 @@ def decode(
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
     if split is not None and not len(rows):
         raise RanktagError(
-            f"{cache}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
+            f"{store.path}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
         )
+    rows = _chosen(store, rows, images, untagged)
     device = choose_device(config.device)
     models = [checkpoint.model for checkpoint in checkpoints]
     ranked = rank_tags(models, FeatureRows(store, rows), first.longest, config, device, progress)
@@ -114,8 +121,34 @@ def decode(
         for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
     }
     write_predictions(output, predictions, format)
-    without_feature = int((~store.valid).sum()) if split is None else 0
+    without_feature = int((~store.valid).sum()) if split is None and images is None and untagged is None else 0
     return DecodingReport(output, len(rows), int((ranked.tags >= 0).sum()), without_feature, predictions)
+
+
+def _chosen(
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    images: Collection[str] | None,
+    untagged: Collection[str] | None,
+) -> npt.NDArray[np.int64]:
+    """Those of ``rows`` that are of ``images`` and not of ``untagged``. Raises RanktagError if none is left."""
+    if images is not None:
+        featured = store.row_of()
+        lacking = [image_id for image_id in images if image_id not in featured]
+        if lacking:
+            raise RanktagError(
+                f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed have no feature in it "
+                f"('{lacking[0]}' first); mend the list, or bring the cache up to date with extract-features"
+            )
+    wanted, left_out = None if images is None else set(images), set(untagged or ())
+    kept = [
+        row
+        for row in rows.tolist()
+        if (wanted is None or store.image_id[row] in wanted) and store.image_id[row] not in left_out
+    ]
+    if not kept and (wanted is not None or untagged is not None):
+        raise RanktagError(f"{store.path}: no image is left to decode; choose other images or leave out the choice")
+    return np.array(kept, np.int64)
 
 
 def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str) -> npt.NDArray[np.int64]:

@@ -59,7 +59,8 @@ class FeatureStore:
     image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
     float32, read-only and memory-mapped: nothing is read until it is indexed.
     attributes: the root attributes that are not provenance. files: the images' files
-    as they were; None in caches of features that came from elsewhere or of old versions.
+    as they were; None in caches of features that came from elsewhere or of old versions. parts: the
+    caches, if it is several as one (see ``ranktag.feature_cache.together``).
     """
 
     path: Path
@@ -70,6 +71,7 @@ class FeatureStore:
     features: npt.NDArray[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     files: FileStates | None = None
+    parts: Sequence[FeatureStore] = ()
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -102,6 +104,10 @@ class FeatureStore:
 
     def not_finite(self, row: int) -> RanktagError:
         """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
+        for part in self.parts:
+            if row < len(part):
+                return part.not_finite(row)
+            row -= len(part)
         return RanktagError(
             f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; "
             "see 'ranktag inspect' and make the cache again"
