@@ -54,6 +54,13 @@ from ranktag.tags.predictions import WRITERS
     help="Take features that were made otherwise than those the model was trained on.",
 )
 @overwrite_option
+@click.option(
+    "--update",
+    is_flag=True,
+    show_default="off",
+    help="Bring a file that was written with --update up to date: new and changed images are decoded, "
+    "those that are gone left out, all others keep their rows.",
+)
 @quiet_option
 def command(
     caches: tuple[Path, ...],
@@ -66,6 +73,7 @@ def command(
     format: str,
     force: bool,
     overwrite: bool,
+    update: bool,
     quiet: bool,
 ) -> None:
     """Write the ranked tags of the images in a feature CACHE.
@@ -90,12 +98,14 @@ def command(
         untagged=None if untagged is None else set(read_tag_lists(untagged).lists),
         format=format,
         overwrite=overwrite,
+        update=update,
         force=force,
         progress=progress(quiet),
     )
     if not quiet:
         click.echo(
             f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}"
+            + (f" ({report.kept:,} were there already)" if report.kept else "")
         )
         if report.without_feature:
             click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)

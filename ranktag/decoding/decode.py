@@ -15,6 +15,7 @@ from torch import Tensor
 from ranktag import registry
 from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig
+from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
@@ -33,7 +34,8 @@ class DecodingReport:
     """What ``decode`` wrote.
 
     output: the file. images, tags: how many are in it. without_feature: images left out
-    because they have no feature. predictions: image id -> (tag, probability) in order of rank.
+    because they have no feature. predictions: image id -> (tag, probability) in order of
+    rank. kept: of how many images they were there already.
     """
 
     output: Path
@@ -41,6 +43,7 @@ class DecodingReport:
     tags: int
     without_feature: int
     predictions: Predictions
+    kept: int = 0
 
     def predictions_frame(self) -> pd.DataFrame:
         """The predictions, a row a tag: image_id, rank, tag, probability."""
@@ -78,6 +81,7 @@ def decode(
     untagged: Collection[str] | None = None,
     format: str = "long",
     overwrite: bool = False,
+    update: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> DecodingReport:
@@ -86,9 +90,10 @@ def decode(
     cache: one, or several that are used as one. run: a run folder, or several of one
     vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
-    images: only images of these ids, all of which must have a feature. untagged: only
+    images: only images of these ids, all of which must be in the cache. untagged: only
     images that are not among these ids.
-    format: a module of ``ranktag.tags.writers``. force: take features that were made
+    format: a module of ``ranktag.tags.writers``. update: bring a file of the same models and
+    settings up to date: images whose features are the same keep their tags. force: take features that were made
     otherwise than those trained on. progress: is told how many images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
@@ -96,7 +101,7 @@ def decode(
     for an unknown format.
     """
     output = Path(output)
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite or update)
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
     checkpoints = [load_checkpoint(one) for one in runs]
@@ -112,17 +117,39 @@ def decode(
             f"{store.path}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
         )
     rows = _chosen(store, rows, images, untagged)
-    device = choose_device(config.device)
+    memory = Memory(output, runs, config, format) if update else None
+    features = feature_digests(store, rows.tolist()) if memory else {}
+    kept = memory.kept(features) if memory and not overwrite else {}
+    todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
+    decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
+    ids = [store.image_id[row] for row in rows.tolist()]
+    predictions: Predictions = {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids}
+    write_predictions(output, predictions, format)
+    if memory:
+        memory.write(features)
+    left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
+    without_feature = int(left_out.sum()) if split is None and untagged is None else 0
+    return DecodingReport(
+        output, len(rows), sum(map(len, predictions.values())), without_feature, predictions, len(kept)
+    )
+
+
+def _ranked(
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    checkpoints: Sequence[Checkpoint],
+    config: DecodingConfig,
+    progress: Progress | None,
+) -> Predictions:
+    """The predictions of the models for some rows."""
     models = [checkpoint.model for checkpoint in checkpoints]
-    ranked = rank_tags(models, FeatureRows(store, rows), first.longest, config, device, progress)
-    tags = first.vocabulary.tags
-    predictions: Predictions = {
+    longest, device = checkpoints[0].longest, choose_device(config.device)
+    ranked = rank_tags(models, FeatureRows(store, rows), longest, config, device, progress)
+    tags = checkpoints[0].vocabulary.tags
+    return {
         store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
         for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
     }
-    write_predictions(output, predictions, format)
-    without_feature = int((~store.valid).sum()) if split is None and images is None and untagged is None else 0
-    return DecodingReport(output, len(rows), int((ranked.tags >= 0).sum()), without_feature, predictions)
 
 
 def _chosen(
@@ -133,11 +160,11 @@ def _chosen(
 ) -> npt.NDArray[np.int64]:
     """Those of ``rows`` that are of ``images`` and not of ``untagged``. Raises RanktagError if none is left."""
     if images is not None:
-        featured = store.row_of()
-        lacking = [image_id for image_id in images if image_id not in featured]
+        known = set(store.image_id)
+        lacking = [image_id for image_id in images if image_id not in known]
         if lacking:
             raise RanktagError(
-                f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed have no feature in it "
+                f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed are not in it "
                 f"('{lacking[0]}' first); mend the list, or bring the cache up to date with extract-features"
             )
     wanted, left_out = None if images is None else set(images), set(untagged or ())

@@ -111,7 +111,9 @@ def test_only_chosen_images_are_decoded(
     assert exported("--images", tmp_path / "list.csv", "--untagged", tags) == ["7.jpg"]
     command = ("export-tags", *caches, "--model", run, "-o", tmp_path / "new.csv")
     (tmp_path / "list.txt").write_text("1.jpg\nnowhere.jpg\n")
-    ranktag(*command, "--images", tmp_path / "list.txt").assert_refused("1 of the 2 images", "'nowhere.jpg' first")
+    ranktag(*command, "--images", tmp_path / "list.txt").assert_refused(
+        "1 of the 2 images that are listed are not in it", "'nowhere.jpg' first"
+    )
     (tmp_path / "list.txt").write_text("1.jpg\n")
     ranktag(*command, "--images", tmp_path / "list.txt", "--untagged", tags).assert_refused("no image is left")
     (tmp_path / "list.txt").write_text("")
