@@ -104,13 +104,9 @@ def decode(
     refuse_existing(output, overwrite or update)
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-    checkpoints = [load_checkpoint(one) for one in runs]
-    first = checkpoints[0]
     store = open_together(cache)
-    for path, checkpoint in zip(runs, checkpoints):
-        if checkpoint.vocabulary != first.vocabulary:
-            raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        checkpoint.refuse_other_features(store, path, force=force)
+    checkpoints = _load(runs, store, force)
+    first = checkpoints[0]
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
     if split is not None and not len(rows):
         raise RanktagError(
@@ -132,6 +128,16 @@ def decode(
     return DecodingReport(
         output, len(rows), sum(map(len, predictions.values())), without_feature, predictions, len(kept)
     )
+
+
+def _load(runs: Sequence[Path], store: FeatureStore, force: bool) -> list[Checkpoint]:
+    """The models. Raises RanktagError if they cannot decide together or were trained on other features."""
+    checkpoints = [load_checkpoint(one) for one in runs]
+    for path, checkpoint in zip(runs, checkpoints):
+        if checkpoint.vocabulary != checkpoints[0].vocabulary:
+            raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
+        checkpoint.refuse_other_features(store, path, force=force)
+    return checkpoints
 
 
 def _ranked(

@@ -73,12 +73,11 @@ def train(
 ) -> TrainingReport:
     """Train a model on a feature cache and tag lists and keep it in the folder ``run``.
 
-    cache: one, or several that are used as one (see ``ranktag.feature_cache.together``). tags: a
-    tag-list file, or the lists as ``TagLists`` or as a DataFrame. resume: go on with a run that was
-    stopped, of the same settings and data. overwrite: replace a run, which stays as it is if this
-    one fails before its first weights are saved. tensorboard: write event files too. data: already
-    loaded, for many runs on the same. started, report: are called when the data is there and after
-    every epoch.
+    cache: one, or several that are used as one. tags: a tag-list file, or the lists as ``TagLists`` or as a
+    DataFrame. resume: go on with a run that was stopped, of the same settings and data. overwrite: replace a
+    run, which stays as it is if this one fails before its first weights are saved. tensorboard: write event
+    files too. data: already loaded, for many runs on the same. started, report: are called when the data is
+    there and after every epoch.
 
     Raises RanktagError for files that cannot be read, a run folder that exists or is in
     use, a resume with other settings or data, and a loss that is not finite.
