@@ -14,7 +14,7 @@ from ranktag.tags.predictions import WRITERS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("cache", type=FilePath)
+@click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
 @click.option(
     "--model",
     "runs",
@@ -32,6 +32,20 @@ from ranktag.tags.predictions import WRITERS
     show_default="every image of the cache",
     help="Only the images that were in this split when the model was trained.",
 )
+@click.option(
+    "--images",
+    type=FilePath,
+    metavar="LIST",
+    show_default="every image of the cache",
+    help="Only these images: a file with an image id a line, or a CSV with the column image_id.",
+)
+@click.option(
+    "--untagged",
+    type=FilePath,
+    metavar="TAGS",
+    show_default="tagged ones too",
+    help="Only the images that have no list in this tag-list file.",
+)
 @module_option("--format", WRITERS, default="long")
 @click.option(
     "--force",
@@ -40,40 +54,58 @@ from ranktag.tags.predictions import WRITERS
     help="Take features that were made otherwise than those the model was trained on.",
 )
 @overwrite_option
+@click.option(
+    "--update",
+    is_flag=True,
+    show_default="off",
+    help="Bring a file that was written with --update up to date: new and changed images are decoded, "
+    "those that are gone left out, all others keep their rows.",
+)
 @quiet_option
 def command(
-    cache: Path,
+    caches: tuple[Path, ...],
     runs: tuple[Path, ...],
     output: Path,
     config: DecodingConfig,
     split: str | None,
+    images: Path | None,
+    untagged: Path | None,
     format: str,
     force: bool,
     overwrite: bool,
+    update: bool,
     quiet: bool,
 ) -> None:
     """Write the ranked tags of the images in a feature CACHE.
+
+    Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
 
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.
     """
     with imports():
         from ranktag.decoding.decode import decode
+        from ranktag.tags.image_ids import read_image_ids
+        from ranktag.tags.lists import read_tag_lists
 
     report = decode(
-        cache,
+        caches if len(caches) > 1 else caches[0],
         runs,
         output,
         config,
         split=split,
+        images=None if images is None else read_image_ids(images),
+        untagged=None if untagged is None else set(read_tag_lists(untagged).lists),
         format=format,
         overwrite=overwrite,
+        update=update,
         force=force,
         progress=progress(quiet),
     )
     if not quiet:
         click.echo(
             f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}"
+            + (f" ({report.kept:,} were there already)" if report.kept else "")
         )
         if report.without_feature:
             click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)

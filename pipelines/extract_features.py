@@ -68,8 +68,10 @@ def command(
     IMAGES is a folder, searched recursively, or a CSV with the column image_id and,
     optionally, path.
 
-    Killed at any moment, the same command goes on where it was. Images that cannot be
-    read become failed rows; the exit code is then 1.
+    Killed at any moment, the same command goes on where it was; on another day it brings
+    the cache up to date: new photos and those whose file has changed are computed, those
+    that are gone are left out, all others are kept without being opened. Images that
+    cannot be read become failed rows; the exit code is then 1.
     """
     share_processors()
     from ranktag.features.extract import extract_features
@@ -99,6 +101,7 @@ def _as_dict(report: ExtractionReport) -> dict[str, object]:
         "worker_index": report.worker[0],
         "worker_count": report.worker[1],
         "left_out": list(report.left_out),
+        "changes": report.changes.counts() if report.changes else None,
         "failures": [{"image_id": image_id, "error": error} for image_id, error in report.failures],
     }
 
@@ -109,6 +112,8 @@ def _say(report: ExtractionReport, failures: Path | None) -> None:
             f"{report.computed:,} images in {duration(report.seconds)}, {report.computed / report.seconds:.1f} images/s"
             + (f"; {report.images - report.computed:,} were done already" if report.computed < report.images else "")
         )
+    elif report.changes is not None:
+        click.echo(f"Nothing had to be computed: {report.changes}.")
     else:
         click.echo(f"All {report.images:,} images were done already.")
     if report.failures:

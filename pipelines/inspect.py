@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranktag.errors import one_line
+from ranktag.errors import RanktagError, one_line
 from ranktag.pipelines.shared.options import FilePath
 from ranktag.pipelines.shared.progress import progress
 
@@ -28,12 +28,31 @@ SHOWN_FAILURES = 10
     show_default="off",
     help="Print everything, the statistics of each feature too, as JSON.",
 )
-def command(cache: Path, as_json: bool) -> int:
+@click.option(
+    "--against",
+    "images",
+    type=FilePath,
+    metavar="PHOTOS",
+    show_default="none",
+    help="Say instead what extract-features would find in these photos: which are new, changed and gone.",
+)
+@click.option(
+    "--verify-content",
+    is_flag=True,
+    show_default="off",
+    help="With --against, tell changed photos by their content instead of by size and time.",
+)
+def command(cache: Path, as_json: bool, images: Path | None, verify_content: bool) -> int:
     """Say what a feature cache holds and whether it is whole.
 
     Every number is read. The exit code is 1 if the file is damaged; images that
-    failed are part of a whole cache.
+    failed are part of a whole cache. With --against, it is 1 if the cache is not up to
+    date with the photos, and the numbers are not read.
     """
+    if images is not None:
+        return _compare(cache, images, verify_content, as_json)
+    if verify_content:
+        raise RanktagError("--verify-content goes with --against PHOTOS; give the photos or leave it out")
     from ranktag.feature_cache.inspection import inspect_cache
 
     found = inspect_cache(cache, progress(quiet=as_json))
@@ -42,6 +61,32 @@ def command(cache: Path, as_json: bool) -> int:
     else:
         _say(found)
     return 1 if found.problems else 0
+
+
+def _compare(cache: Path, images: Path, verify_content: bool, as_json: bool) -> int:
+    """Say what has become of the photos since the cache was made."""
+    from ranktag.features.changes import KINDS, changes_since
+
+    changes = changes_since(cache, images, content=verify_content, progress=progress(quiet=as_json))
+    if as_json:
+        found = {name: list(getattr(changes, name)) for name in KINDS if name != "kept"}
+        click.echo(json.dumps({"up_to_date": changes.none, "counts": changes.counts(), **found}))
+        return 0 if changes.none else 1
+    click.echo(f"{changes}.")
+    if changes.unknown:
+        click.echo(f"Of {changes.unknown:,} rows the cache does not say of which files they were computed.")
+    for name in ("new", "changed", "gone"):
+        ids = getattr(changes, name)
+        for image_id in ids[:SHOWN_FAILURES]:
+            click.echo(f"{name}: {one_line(image_id)}")
+        if len(ids) > SHOWN_FAILURES:
+            click.echo(f"and {len(ids) - SHOWN_FAILURES:,} more {name} (--json lists them all)")
+    click.echo(
+        "The cache is up to date."
+        if changes.none
+        else "The same extract-features that made the cache brings it up to date."
+    )
+    return 0 if changes.none else 1
 
 
 def _say(found: Inspection) -> None:

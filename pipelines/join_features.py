@@ -12,17 +12,25 @@ from ranktag.pipelines.shared.progress import progress
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", type=FilePath)
+@click.argument("caches", type=FilePath, nargs=-1, metavar="[CACHE]...")
 @overwrite_option
 @quiet_option
-def command(output: Path, overwrite: bool, quiet: bool) -> int:
-    """Join the shards of an extraction by many workers.
+def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> int:
+    """Join the shards of an extraction by many workers, or whole caches.
 
     OUTPUT is the cache that was given to extract-features. The shards are removed
     once the cache is whole; which are missing, doubled or of another run is said.
+
+    With one or more CACHE, which must be of one network, their rows are copied to OUTPUT;
+    no image may be in two of them, so PREFIX=CACHE puts a prefix before its image ids.
     """
     from ranktag.feature_cache.shards import join_shards
+    from ranktag.feature_cache.together import join_caches
 
-    store = join_shards(output, overwrite=overwrite, progress=progress(quiet))
+    if caches:
+        store = join_caches(output, caches, overwrite=overwrite, progress=progress(quiet))
+    else:
+        store = join_shards(output, overwrite=overwrite, progress=progress(quiet))
     failed = int((~store.valid).sum())
     if not quiet:
         click.echo(f"{len(store):,} images, {failed:,} of which failed. Features: {output}")

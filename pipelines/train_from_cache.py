@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("cache", type=FilePath)
+@click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
 @click.argument("tags", type=FilePath)
 @click.option(
     "-o",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 )
 @quiet_option
 def command(
-    cache: Path,
+    caches: tuple[Path, ...],
     tags: Path,
     run: Path,
     config: TrainingConfig,
@@ -76,6 +76,8 @@ def command(
 ) -> None:
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
+    Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
+
     Early stopping keeps the weights of the epoch with the best validation NDCG@5. With
     --seeds or --grid, the best training becomes the run folder, and sweep.csv in it lists
     all of them; --resume does not train the finished ones again.
@@ -85,7 +87,7 @@ def command(
             raise RanktagError(
                 "--tensorboard goes with a single training; leave it out or leave out --seeds and --grid"
             )
-        train_many(cache, tags, run, config, seeds, grid, resume, overwrite, quiet)
+        train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
         return
 
     share_processors()
@@ -101,7 +103,7 @@ def command(
 
     with epochs.working("Training", config.epochs, "epochs"):
         report = train(
-            cache,
+            caches if len(caches) > 1 else caches[0],
             tags,
             run,
             config,
@@ -117,7 +119,7 @@ def command(
 
 
 def train_many(
-    cache: Path,
+    caches: tuple[Path, ...],
     tags: Path,
     run: Path,
     config: TrainingConfig,
@@ -138,7 +140,7 @@ def train_many(
         raise RanktagError(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
     say = (lambda text: None) if quiet else click.echo
     combinations = sweep(
-        cache,
+        caches if len(caches) > 1 else caches[0],
         tags,
         run,
         config,

@@ -141,7 +141,12 @@ class ExtractionConfig(Config):
         when_none="from torchrun's or Slurm's variables, else 1",
     )
     executor: str = setting("local", "what computes the shards", choices=registry.names("ranktag.features.executors"))
-    overwrite: bool = setting(False, "replace an existing cache or another run's shards")
+    overwrite: bool = setting(False, "replace an existing cache or another run's shards, and compute everything again")
+    retry_failed: bool = setting(False, "try images that failed again, also those whose file has not changed")
+    verify_content: bool = setting(
+        False, "tell changed images by their content (SHA-256: every file is read) instead of by size and time"
+    )
+    allow_removals: bool = setting(False, "go on when more than a tenth of the cache's images is gone from the folder")
 
 
 def first_line(folder: str, name: str) -> str:

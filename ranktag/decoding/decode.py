@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from torch import Tensor
 from ranktag import registry
 from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig
+from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
@@ -32,7 +34,8 @@ class DecodingReport:
     """What ``decode`` wrote.
 
     output: the file. images, tags: how many are in it. without_feature: images left out
-    because they have no feature. predictions: image id -> (tag, probability) in order of rank.
+    because they have no feature. predictions: image id -> (tag, probability) in order of
+    rank. kept: of how many images they were there already.
     """
 
     output: Path
@@ -40,6 +43,7 @@ class DecodingReport:
     tags: int
     without_feature: int
     predictions: Predictions
+    kept: int = 0
 
     def predictions_frame(self) -> pd.DataFrame:
         """The predictions, a row a tag: image_id, rank, tag, probability."""
@@ -67,55 +71,117 @@ class FeatureRows:
 
 
 def decode(
-    cache: str | Path,
+    cache: Caches,
     run: str | Path | Sequence[str | Path],
     output: str | Path,
     config: DecodingConfig = DecodingConfig(),
     *,
     split: str | None = None,
+    images: Collection[str] | None = None,
+    untagged: Collection[str] | None = None,
     format: str = "long",
     overwrite: bool = False,
+    update: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> DecodingReport:
     """Write the ranked tags of a cache's images, in the cache's order.
 
-    run: a run folder, or several of one vocabulary (seeds, say) that decide together.
+    cache: one, or several that are used as one. run: a run folder, or several of one
+    vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
-    format: a module of ``ranktag.tags.writers``. force: take features that were made
+    images: only images of these ids, all of which must be in the cache. untagged: only
+    images that are not among these ids.
+    format: a module of ``ranktag.tags.writers``. update: bring a file of the same models and
+    settings up to date: images whose features are the same keep their tags. force: take features that were made
     otherwise than those trained on. progress: is told how many images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
     of different vocabularies, a split without images, or an output that exists; ValueError
     for an unknown format.
     """
-    cache, output = Path(cache), Path(output)
-    refuse_existing(output, overwrite)
+    output = Path(output)
+    refuse_existing(output, overwrite or update)
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-    checkpoints = [load_checkpoint(one) for one in runs]
+    store = open_together(cache)
+    checkpoints = _load(runs, store, force)
     first = checkpoints[0]
-    store = open_features(cache)
-    for path, checkpoint in zip(runs, checkpoints):
-        if checkpoint.vocabulary != first.vocabulary:
-            raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        checkpoint.refuse_other_features(store, path, force=force)
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
     if split is not None and not len(rows):
         raise RanktagError(
-            f"{cache}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
+            f"{store.path}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
         )
-    device = choose_device(config.device)
+    rows = _chosen(store, rows, images, untagged)
+    memory = Memory(output, runs, config, format) if update else None
+    features = feature_digests(store, rows.tolist()) if memory else {}
+    kept = memory.kept(features) if memory and not overwrite else {}
+    todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
+    decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
+    ids = [store.image_id[row] for row in rows.tolist()]
+    predictions: Predictions = {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids}
+    write_predictions(output, predictions, format)
+    if memory:
+        memory.write(features)
+    left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
+    without_feature = int(left_out.sum()) if split is None and untagged is None else 0
+    return DecodingReport(
+        output, len(rows), sum(map(len, predictions.values())), without_feature, predictions, len(kept)
+    )
+
+
+def _load(runs: Sequence[Path], store: FeatureStore, force: bool) -> list[Checkpoint]:
+    """The models. Raises RanktagError if they cannot decide together or were trained on other features."""
+    checkpoints = [load_checkpoint(one) for one in runs]
+    for path, checkpoint in zip(runs, checkpoints):
+        if checkpoint.vocabulary != checkpoints[0].vocabulary:
+            raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
+        checkpoint.refuse_other_features(store, path, force=force)
+    return checkpoints
+
+
+def _ranked(
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    checkpoints: Sequence[Checkpoint],
+    config: DecodingConfig,
+    progress: Progress | None,
+) -> Predictions:
+    """The predictions of the models for some rows."""
     models = [checkpoint.model for checkpoint in checkpoints]
-    ranked = rank_tags(models, FeatureRows(store, rows), first.longest, config, device, progress)
-    tags = first.vocabulary.tags
-    predictions: Predictions = {
+    longest, device = checkpoints[0].longest, choose_device(config.device)
+    ranked = rank_tags(models, FeatureRows(store, rows), longest, config, device, progress)
+    tags = checkpoints[0].vocabulary.tags
+    return {
         store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
         for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
     }
-    write_predictions(output, predictions, format)
-    without_feature = int((~store.valid).sum()) if split is None else 0
-    return DecodingReport(output, len(rows), int((ranked.tags >= 0).sum()), without_feature, predictions)
+
+
+def _chosen(
+    store: FeatureStore,
+    rows: npt.NDArray[np.int64],
+    images: Collection[str] | None,
+    untagged: Collection[str] | None,
+) -> npt.NDArray[np.int64]:
+    """Those of ``rows`` that are of ``images`` and not of ``untagged``. Raises RanktagError if none is left."""
+    if images is not None:
+        known = set(store.image_id)
+        lacking = [image_id for image_id in images if image_id not in known]
+        if lacking:
+            raise RanktagError(
+                f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed are not in it "
+                f"('{lacking[0]}' first); mend the list, or bring the cache up to date with extract-features"
+            )
+    wanted, left_out = None if images is None else set(images), set(untagged or ())
+    kept = [
+        row
+        for row in rows.tolist()
+        if (wanted is None or store.image_id[row] in wanted) and store.image_id[row] not in left_out
+    ]
+    if not kept and (wanted is not None or untagged is not None):
+        raise RanktagError(f"{store.path}: no image is left to decode; choose other images or leave out the choice")
+    return np.array(kept, np.int64)
 
 
 def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str) -> npt.NDArray[np.int64]:

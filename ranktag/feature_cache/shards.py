@@ -6,6 +6,11 @@ attributes, ``row_start`` and ``row_count`` (the N of the list). It is written u
 a temporary name, read again and compared, synced and renamed, so that a shard that
 is there is whole. The lock file beside the shards has one byte a shard (see
 ``ranktag.files.lock.FileLock``).
+
+When a cache is brought up to date, or a run goes on whose images have changed, the
+shards are cut from the list of the images that are still to be computed, and
+``kept.h5`` beside them is a cache of the whole list, in which those are rows that
+failed for the reason ``PENDING``.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.digest import content_sha256
+from ranktag.feature_cache.digest import content_sha256, image_list_sha256
+from ranktag.feature_cache.file_states import FileStates
+from ranktag.feature_cache.gather import gathered_files, write_gathered
 from ranktag.feature_cache.provenance import Provenance, utc_now
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.feature_cache.write import write_features
@@ -34,7 +41,9 @@ from ranktag.progress import Progress
 ALIKE = (*Provenance.MEANING, "compute_dtype", "image_list_sha256")
 VERSIONS = ("ranktag_version", "torch_version", "torchvision_version")
 
-BLOCK = 1024  # rows copied at once
+# Beside the shards: what is kept of earlier runs, and the reason of the rows that the shards are to fill.
+KEPT = "kept.h5"
+PENDING = "still to be computed"
 
 READS_BACK_DIFFERENTLY = "what was written reads back differently; check the disk, then run the same command again"
 
@@ -91,6 +100,7 @@ def write_shard(
     errors: Sequence[str],
     provenance: Provenance,
     total: int,
+    files: FileStates | None = None,
 ) -> None:
     """Write a shard of ``output``: features (rows, D) in the stored type, errors '' where a row is valid.
 
@@ -114,6 +124,7 @@ def write_shard(
             features.dtype.name,
             features.shape[1],
             {"row_start": shard.start, "row_count": total},
+            files,
         )
         sync(temporary)
         written = open_own(temporary)
@@ -147,8 +158,9 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
     doubled, damaged, of another run, or still being worked on.
     """
     output = Path(output)
-    refuse_existing(output, overwrite)
     folder = folder_of(output)
+    # Where it is brought up to date, it is there.
+    refuse_existing(output, overwrite or (folder / KEPT).exists())
     if not folder.is_dir():
         raise RanktagError(
             f"{folder}: no such folder of shards; give extract-features and join-features the same output"
@@ -161,35 +173,75 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
     return open_own(output)
 
 
+def read_kept(output: Path) -> FeatureStore | None:
+    """What is kept of earlier runs beside the shards of ``output``. Raises RanktagError if it is damaged."""
+    path = folder_of(output) / KEPT
+    if not path.exists():
+        return None
+    kept = open_features(path)
+    if content_sha256(kept) != kept.attributes.get("content_sha256"):
+        raise RanktagError(f"{path}: damaged: its content is not what was written; remove it and run the same again")
+    return kept
+
+
+def pending_rows(kept: FeatureStore) -> list[int]:
+    """The rows that the shards are to fill."""
+    return [row for row, error in enumerate(kept.error) if error == PENDING]
+
+
 def join_locked(output: Path, progress: Progress) -> None:
     """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
-    folder = folder_of(output)
-    shards = whole_set(folder, progress)
-    first = shards[0]
-    rows = sum(len(shard) for shard in shards)
-    with progress.working("Joining", 2 * rows, "rows"), atomic_path(output) as temporary:
-        write_features(
-            temporary,
-            [image_id for shard in shards for image_id in shard.image_id],
-            _told(progress, (block for shard in shards for block in shard.blocks(BLOCK))),
-            np.concatenate([shard.valid for shard in shards]),
-            [error for shard in shards for error in shard.error],
-            replace(first.provenance, created=utc_now()),
-            first.features.dtype.name,
-            first.width,
+    kept = read_kept(output)
+    pending = pending_rows(kept) if kept else []
+    shards = whole_set(folder_of(output), progress) if pending or not kept else []
+    source = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
+    row = np.concatenate([np.empty(0, np.int64), *(np.arange(len(shard)) for shard in shards)])
+    if kept is None:
+        join_rows(output, [i for shard in shards for i in shard.image_id], shards, source, row, progress)
+    else:
+        _refuse_strangers(kept, pending, shards)
+        all_source, all_row = np.full(len(kept), len(shards)), np.arange(len(kept))
+        all_source[pending], all_row[pending] = source, row
+        join_rows(output, kept.image_id, [*shards, kept], all_source, all_row, progress)
+    remove(output)
+
+
+def _refuse_strangers(kept: FeatureStore, pending: Sequence[int], shards: Sequence[FeatureStore]) -> None:
+    """Raise RanktagError unless the shards hold the images that ``kept`` lacks, made alike."""
+    if [image_id for shard in shards for image_id in shard.image_id] != [kept.image_id[row] for row in pending]:
+        raise RanktagError(
+            f"{kept.path.parent}: its shards are not of the images that were still to be computed; "
+            "run the same extract-features again"
         )
+    for shard in shards:
+        if unlike := differences(kept.provenance, shard.provenance):
+            raise RanktagError(
+                f"{shard.path}: is of another run than {kept.path.name} ({'; '.join(unlike)}); "
+                "remove it and run extract-features again"
+            )
+
+
+def join_rows(
+    output: Path,
+    image_ids: Sequence[str],
+    stores: Sequence[FeatureStore],
+    source: npt.NDArray[np.int64],
+    row: npt.NDArray[np.int64],
+    progress: Progress,
+) -> None:
+    """Write rows of ``stores`` (see ``write_gathered``) to ``output``, read them again, and only then replace it.
+
+    Raises RanktagError if what was written reads back differently.
+    """
+    list_sha256 = image_list_sha256(image_ids)
+    provenance = replace(stores[0].provenance, created=utc_now(), image_list_sha256=list_sha256)
+    files = gathered_files(stores, source, row)
+    with progress.working("Joining", 2 * len(image_ids), "rows"), atomic_path(output) as temporary:
+        write_gathered(temporary, image_ids, stores, source, row, provenance, files=files, progress=progress)
         sync(temporary)
         joined = open_own(temporary)
         if content_sha256(joined, progress=progress) != joined.attributes.get("content_sha256"):
             raise RanktagError(f"{output}: {READS_BACK_DIFFERENTLY}")
-    remove(output)
-
-
-def _told(progress: Progress, blocks: Iterable[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
-    """The blocks, (rows, D) each; ``progress`` is told of their rows."""
-    for block in blocks:
-        yield block
-        progress.advance(len(block))
 
 
 def remove(output: Path) -> None:
@@ -199,9 +251,14 @@ def remove(output: Path) -> None:
     shutil.rmtree(folder_of(output), ignore_errors=True)
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """The shards in ``folder``, whole or not."""
+    return sorted(path for path in folder.glob("*.h5") if path.name != KEPT)
+
+
 def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     """The shards in ``folder``, in order. Raises RanktagError unless they are one run's and cover its list exactly."""
-    paths = sorted(folder.glob("*.h5"))
+    paths = shard_files(folder)
     shards = [read_shard(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
         raise RanktagError(f"{folder}: holds no finished shard; run extract-features first")

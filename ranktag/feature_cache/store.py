@@ -9,6 +9,9 @@ valid       (N,) bool                               the row holds a feature
 error       (N,) UTF-8                              why a row failed, else empty
 ==========  ======================================  ====================================
 
+Of the images' files, where they are known (see ``ranktag.feature_cache.file_states``): ``file_size`` and
+``file_mtime_ns``, (N,) int64, and ``file_sha256``, (N,) UTF-8. All three are there, or none.
+
 Root attributes: ``format`` = "ranktag-features", ``format_version``, the fields of
 ``Provenance`` and ``content_sha256`` (of features, ids, valid and errors, in that
 order). D is the network's: every cache states its own. The features are contiguous so
@@ -30,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.errors import RanktagError
+from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.hdf5 import open_hdf5, reason_of
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.files.isolation import ends_badly
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 FORMAT = "ranktag-features"
 FORMAT_VERSION = 1
 DATASETS = ("features", "image_id", "valid", "error")
+FILE_DATASETS = ("file_size", "file_mtime_ns", "file_sha256")
 MAKE_AGAIN = "make it again with 'extract-features'"
 
 # What h5py raises on damaged files depends on which byte is damaged.
@@ -53,7 +58,9 @@ class FeatureStore:
 
     image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
     float32, read-only and memory-mapped: nothing is read until it is indexed.
-    attributes: the root attributes that are not provenance.
+    attributes: the root attributes that are not provenance. files: the images' files
+    as they were; None in caches of features that came from elsewhere or of old versions. parts: the
+    caches, if it is several as one (see ``ranktag.feature_cache.together``).
     """
 
     path: Path
@@ -63,6 +70,8 @@ class FeatureStore:
     error: Sequence[str]
     features: npt.NDArray[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    files: FileStates | None = None
+    parts: Sequence[FeatureStore] = ()
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -78,15 +87,16 @@ class FeatureStore:
 
         return pd.DataFrame({"image_id": list(self.image_id), "valid": self.valid, "error": list(self.error)})
 
-    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
-        """The features, (<= rows, D) at a time.
+    def forget_pages(self) -> None:
+        """Give back the memory of what was read, or pages of the whole file would stay with the process."""
+        if isinstance(self.features.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self.features.base.madvise(mmap.MADV_DONTNEED)
 
-        Memory is given back behind it, or pages of the whole file would stay with the process.
-        """
+    def blocks(self, rows: int) -> Iterator[npt.NDArray[Any]]:
+        """The features, (<= rows, D) at a time; memory is given back behind it."""
         for start in range(0, len(self), rows):
             yield self.features[start : start + rows]
-            if isinstance(self.features.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                self.features.base.madvise(mmap.MADV_DONTNEED)
+            self.forget_pages()
 
     def row_of(self) -> dict[str, int]:
         """Image id -> row, for the rows that hold a feature."""
@@ -94,6 +104,10 @@ class FeatureStore:
 
     def not_finite(self, row: int) -> RanktagError:
         """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
+        for part in self.parts:
+            if row < len(part):
+                return part.not_finite(row)
+            row -= len(part)
         return RanktagError(
             f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; "
             "see 'ranktag inspect' and make the cache again"
@@ -165,7 +179,22 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
     if (repeated := first_repeated(image_id)) is not None:
         raise RanktagError(f"{path}: damaged: image id '{repeated}' stands there twice; {MAKE_AGAIN}")
     attributes = {name: value for name, value in file.attrs.items() if name not in names}
-    return FeatureStore(path, provenance, image_id, valid, list(datasets["error"].asstr()[:]), features, attributes)
+    error, files = list(datasets["error"].asstr()[:]), _files(path, file, len(features))
+    return FeatureStore(path, provenance, image_id, valid, error, features, attributes, files)
+
+
+def _files(path: Path, file: h5py.File, rows: int) -> FileStates | None:
+    """The images' files as they were, if the cache says so."""
+    if not any(name in file for name in FILE_DATASETS):
+        return None
+    size, mtime_ns, sha256 = (_own_dataset(path, file, name) for name in FILE_DATASETS)
+    for dataset in (size, mtime_ns, sha256):
+        if dataset.shape != (rows,) or (dataset is not sha256 and dataset.dtype != np.int64):
+            raise RanktagError(
+                f"{path}: damaged: '{dataset.name[1:]}' is {dataset.dtype} of shape {dataset.shape}, "
+                f"expected one value for each of {rows} rows; {MAKE_AGAIN}"
+            )
+    return FileStates(size[:], mtime_ns[:], list(sha256.asstr()[:]))
 
 
 def _refuse_other_formats(path: Path, file: h5py.File) -> None:

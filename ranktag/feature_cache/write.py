@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import ContentDigest, image_list_sha256
+from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.hdf5 import created_hdf5, reason_of
 from ranktag.feature_cache.provenance import Provenance, utc_now
 from ranktag.feature_cache.store import FORMAT, FORMAT_VERSION, first_repeated
@@ -31,11 +32,13 @@ def write_features(
     dtype: str,
     width: int,
     attributes: Mapping[str, Any] | None = None,
+    files: FileStates | None = None,
 ) -> None:
     """Write a cache file at ``path``, which the caller makes atomic.
 
     blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
     dtype: 'float16' or 'float32'. width: D. attributes: more root attributes.
+    files: of the N images, if they are known.
     """
     n = len(image_ids)
     digest = ContentDigest()
@@ -48,6 +51,10 @@ def write_features(
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
         file.create_dataset("valid", data=np.asarray(valid, bool))
         file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
+        if files is not None:
+            file.create_dataset("file_size", data=files.size)
+            file.create_dataset("file_mtime_ns", data=files.mtime_ns)
+            file.create_dataset("file_sha256", (n,), strings, data=np.array(files.sha256, dtype=object))
         row = 0
         for block in blocks:
             if raw.failure is not None:

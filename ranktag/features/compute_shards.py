@@ -43,7 +43,9 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
     rows = batch_rows(shards, batch_size)
     preprocessing, on_cpu = job.backbone.preprocessing, device.type == "cpu"
     # Decoding starts, in processes forked while this one is small, before the network is loaded.
-    with read_batches(job.listed, rows, batch_size, workers, preprocessing, low_priority=on_cpu) as batches:
+    with read_batches(
+        job.listed, rows, batch_size, workers, preprocessing, low_priority=on_cpu, digests=True
+    ) as batches:
         network = job.network or _load(job, device)
         _refuse_other_weights(job, network)
         progress.start(_plan(job, shards, device, batch_size, workers))
@@ -140,13 +142,15 @@ class ShardWriter:
         """An empty place for the next shard."""
         rows = len(self._pending[-1]) if self._pending else 0
         self._features: npt.NDArray[Any] = np.empty((rows, self._job.width), self._job.config.dtype)
-        self._errors = [""] * rows
+        self._errors, self._sha256 = [""] * rows, [""] * rows
 
     def add(self, batch: Batch, features: npt.NDArray[np.float32], failures: Mapping[int, str]) -> None:
         """Take the batch's (B, D) features. failures: row in the image list -> reason."""
         shard = self._pending[-1]
         with np.errstate(over="ignore"):
             self._features[batch.start - shard.start : batch.stop - shard.start] = features[: batch.stop - batch.start]
+        for row, digest in batch.sha256.items():
+            self._sha256[row - shard.start] = digest
         for row, reason in failures.items():
             self._features[row - shard.start] = np.nan
             self._errors[row - shard.start] = reason
@@ -158,7 +162,8 @@ class ShardWriter:
     def _write(self, shard: Shard) -> None:
         job = self._job
         ids = job.listed.ids[shard.start : shard.stop]
-        write_shard(job.output, shard, ids, self._features, self._errors, self._provenance, len(job.listed))
+        files = job.files.take(range(shard.start, shard.stop)).with_sha256(self._sha256)
+        write_shard(job.output, shard, ids, self._features, self._errors, self._provenance, len(job.listed), files)
         self.images += len(shard)
         self.failures.update((shard.start + row, error) for row, error in enumerate(self._errors) if error)
 

@@ -13,15 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ranktag import registry
 from ranktag.config import ExtractionConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_of, remove
+from ranktag.feature_cache.store import open_own
 from ranktag.features.backbone import find_backbone
+from ranktag.features.changes import look_at
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_worker, compute_dtype_of
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.resume import finished_report, split_work, wanted_provenance
+from ranktag.features.update import SETTLING, settle, settling
 from ranktag.files.lock import FileLock
 from ranktag.images.listing import list_images
 
@@ -30,45 +35,62 @@ if TYPE_CHECKING:
 
 
 def extract_features(
-    images: Path,
-    output: Path,
+    images: str | Path,
+    output: str | Path,
     config: ExtractionConfig | None = None,
     progress: ExtractionProgress | None = None,
     *,
     network: Network | None = None,
 ) -> ExtractionReport:
-    """Write the features of ``images`` (see ``ranktag.images.listing.list_images``) to the cache ``output``.
+    """Bring the cache ``output`` up to date with ``images`` (see ``ranktag.images.listing.list_images``), or make it.
 
-    What an earlier run of the same call has done is kept: whole shards, or the
-    finished cache. An image that cannot be read is a failed row. With several
-    workers each makes its own shards, which ``ranktag.feature_cache.shards.join_shards`` joins.
+    What is done already is kept: whole shards, and of a finished cache the rows of the
+    images whose files are as they were (see ``ranktag.features.changes``). An image that
+    cannot be read is a failed row. With several workers each makes its own shards, which
+    ``ranktag.feature_cache.shards.join_shards`` joins.
     network: the network ``config`` describes, if it is loaded already.
 
-    Raises RanktagError: bad input, a cache or shards made otherwise (named), another
-    process at work on the same; Stopped after SIGINT or SIGTERM.
+    Raises RanktagError: bad input, a cache or shards made otherwise (named), more images gone
+    than may be, another process at work on the same; Stopped after SIGINT or SIGTERM.
     """
-    job = _job(Path(images), Path(output), config or ExtractionConfig(), network)
     progress = progress or ExtractionProgress()
-    for sentence in job.listed.left_out:
+    job = _job(Path(images), Path(output), config or ExtractionConfig(), network, progress)
+    left_out = job.listed.left_out
+    for sentence in left_out:
         progress.note(sentence)
     if (report := finished_report(job)) is not None:
-        return report
+        _tidy(job.output)
+        return replace(report, left_out=left_out)
+    job = replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
     with lock_of(job.output) as lock:
-        _claim(job, lock)
-        # It may have been finished while the lock was waited for.
-        if (report := finished_report(job)) is not None:
-            remove(job.output)
-            return report
         try:
-            return _extract(job, progress)
+            with settling(lock):
+                # It may have been finished while the lock was waited for.
+                if (report := finished_report(job)) is None:
+                    job = settle(job, lock, progress)
+                    _claim(job, lock)
+            if report is None:
+                return replace(_extract(job, progress), left_out=left_out)
         except BaseException:
             # A call that fails before anything is done leaves no trace; other workers may be about to write there.
             if job.worker[1] == 1 and not any(folder_of(job.output).glob("*.h5")):
                 remove(job.output)
             raise
+    _tidy(job.output)
+    return replace(report, left_out=left_out)
 
 
-def _job(images: Path, output: Path, config: ExtractionConfig, network: Network | None) -> Job:
+def _tidy(output: Path) -> None:
+    """Remove what a process that was killed between joining and removing has left, unless somebody is at work on it."""
+    if folder_of(output).is_dir():
+        with lock_of(output) as lock:
+            if lock.acquire(0, SETTLING + 1):
+                remove(output)
+
+
+def _job(
+    images: Path, output: Path, config: ExtractionConfig, network: Network | None, progress: ExtractionProgress
+) -> Job:
     """What is wanted, as far as it is known without torch."""
     if output.is_dir():
         raise RanktagError(f"{output}: is a folder; name the file to be written, say {output / 'features.h5'}")
@@ -77,8 +99,9 @@ def _job(images: Path, output: Path, config: ExtractionConfig, network: Network 
     layer = backbone.choose_layer(config.layer)
     listed = list_images(images)
     wanted = wanted_provenance(config, backbone, layer, listed)
+    files = look_at(listed, content=config.verify_content, progress=progress)
     mine = cut(len(listed), config.shard_size)[index::count]
-    return Job(listed, output, config, backbone, (index, count), mine, wanted, network=network)
+    return Job(listed, output, config, backbone, (index, count), mine, wanted, files, network=network)
 
 
 def _claim(job: Job, lock: FileLock) -> None:
@@ -93,27 +116,21 @@ def _claim(job: Job, lock: FileLock) -> None:
 
 def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
     """What is left is computed by the engine; the last step of a worker who is alone is joining."""
-    job = replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
     kept, pending = split_work(job, progress)
     job = replace(job, kept=kept)
     done = Done()
     if pending:
         engine = registry.load("ranktag.features.executors", job.config.executor)
         done = engine.execute(job, pending, progress)
-    cache = None
-    if job.worker[1] == 1:
-        join_locked(job.output, progress)
-        cache = job.output
-    failed = {**kept.failures, **done.failures}
-    failures = [(job.listed.ids[row], failed[row]) for row in sorted(failed)]
+    if job.worker[1] != 1:
+        failed = {**kept.failures, **done.failures}
+        failures = [(job.listed.ids[row], failed[row]) for row in sorted(failed)]
+        return ExtractionReport(
+            job.output, len(job.listed), job.images, done.images, failures, done.seconds, None, job.worker, job.changes
+        )
+    join_locked(job.output, progress)
+    store = open_own(job.output)
+    failures = [(store.image_id[row], store.error[row]) for row in np.flatnonzero(~store.valid).tolist()]
     return ExtractionReport(
-        job.output,
-        len(job.listed),
-        job.images,
-        done.images,
-        failures,
-        done.seconds,
-        cache,
-        job.worker,
-        job.listed.left_out,
+        job.output, len(store), len(store), done.images, failures, done.seconds, job.output, job.worker, job.changes
     )

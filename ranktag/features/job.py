@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
+from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard
 from ranktag.features.backbone import Backbone
+from ranktag.features.changes import Changes
 from ranktag.images.listing import ImageList
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ class Done:
 class Job:
     """One worker's part of an extraction.
 
-    listed: all images, the other workers' too. worker: (index, count). shards: this
+    listed: the images to compute, the other workers' too: all of a first run, and where a cache is brought up to
+    date those that are new or have changed. files: theirs, as they were before any was read. changes: what was found
+    beside what was there already; None in a first run. worker: (index, count). shards: this
     worker's. wanted: the provenance that is asked for; '' where it is not known yet. kept:
     what earlier runs have done of it. network: ``backbone`` loaded, if it is already.
     """
@@ -47,7 +51,9 @@ class Job:
     worker: tuple[int, int]
     shards: Sequence[Shard]
     wanted: Provenance
+    files: FileStates
     kept: Done = Done()
+    changes: Changes | None = None
     network: Network | None = None
 
     @property

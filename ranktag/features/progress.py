@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.errors import RanktagError
+from ranktag.features.changes import Changes
 from ranktag.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class ExtractionReport:
 
     images: this worker's. computed: of them, now. failures: (image id, reason) of
     this worker's images, whenever they were computed. seconds: of computing.
-    cache: the joined file; None while other workers' shards are to be joined.
+    cache: the joined file; None while other workers' shards are to be joined. changes: what
+    was found beside a cache, or the shards of other images, that was there; else None.
     left_out: a sentence each for the files of the folder that are not in the list.
     """
 
@@ -62,6 +64,7 @@ class ExtractionReport:
     seconds: float
     cache: Path | None
     worker: tuple[int, int] = (0, 1)
+    changes: Changes | None = None
     left_out: Sequence[str] = ()
 
     def failures_frame(self) -> pd.DataFrame:

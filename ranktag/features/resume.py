@@ -12,9 +12,10 @@ import numpy as np
 from ranktag.config import ExtractionConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.provenance import Provenance
-from ranktag.feature_cache.shards import Shard, differences, folder_of, read_shard
+from ranktag.feature_cache.shards import ALIKE, Shard, differences, folder_of, read_shard, shard_files
 from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.features.backbone import Backbone
+from ranktag.features.changes import Comparison, compare
 from ranktag.features.job import Done, Job
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.weights import choose_weights
@@ -22,6 +23,8 @@ from ranktag.files.digest import sha256_file
 from ranktag.images.listing import ImageList
 from ranktag.version import __version__
 
+# What must be alike for rows to lie in one cache.
+MADE = tuple(name for name in ALIKE if name != "image_list_sha256")
 COMPUTE_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -43,19 +46,25 @@ def wanted_provenance(config: ExtractionConfig, backbone: Backbone, layer: str, 
 
 
 def finished_report(job: Job) -> ExtractionReport | None:
-    """The report of a cache that is there already; None if there is none, or it is to be replaced.
+    """The report of a cache that is there already and up to date; None if there is none, or there is something to do.
 
     Raises RanktagError for a cache that was made otherwise.
     """
     if not os.path.lexists(job.output) or job.config.overwrite:
         return None
     store = open_features(job.output)
-    _refuse_unlike(job.output, job, store)
+    refuse_unlike(job.output, job, store)
+    if not compare_with(job, [store]).up_to_date:
+        return None
     rows = [row for shard in job.shards for row in range(shard.start, shard.stop)]
     failures = [(store.image_id[row], store.error[row]) for row in rows if not store.valid[row]]
-    return ExtractionReport(
-        job.output, len(store), len(rows), 0, failures, 0.0, job.output, job.worker, job.listed.left_out
-    )
+    return ExtractionReport(job.output, len(store), len(rows), 0, failures, 0.0, job.output, job.worker)
+
+
+def compare_with(job: Job, stores: Sequence[FeatureStore], fresh: int = 0) -> Comparison:
+    """The job's images beside what is there, as its settings ask for."""
+    content, retry = job.config.verify_content, job.config.retry_failed
+    return compare(job.listed.ids, job.files, stores, content=content, retry_failed=retry, fresh=fresh)
 
 
 def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard]]:
@@ -64,8 +73,8 @@ def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard
     Raises RanktagError for shards that were made otherwise or cut otherwise, unless they
     may be overwritten; those that are damaged are made again, and ``progress`` is told.
     """
-    _refuse_other_cut(job)
-    images, sha256 = 0, ""
+    refuse_other_cut(job)
+    images, sha256 = 0, job.kept.weights_sha256
     failures: dict[int, str] = {}
     pending = []
     for shard in job.shards:
@@ -79,10 +88,10 @@ def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard
     return Done(images, failures, sha256), pending
 
 
-def _refuse_other_cut(job: Job) -> None:
+def refuse_other_cut(job: Job) -> None:
     """Shards of another number of shards are another run's, or this one's with another --shard-size."""
     count = job.shards[0].count if job.shards else 0
-    for path in sorted(folder_of(job.output).glob("*.h5")):
+    for path in shard_files(folder_of(job.output)):
         if count and not path.name.endswith(f"-of-{count:05}.h5"):
             if not job.config.overwrite:
                 raise RanktagError(
@@ -103,7 +112,7 @@ def _whole_shard(job: Job, shard: Shard, progress: ExtractionProgress) -> Featur
         progress.note(f"{error} (it is made again)")
         return None
     try:
-        _refuse_unlike(path, job, store)
+        refuse_unlike(path, job, store)
     except RanktagError:
         if not job.config.overwrite:
             raise
@@ -115,8 +124,9 @@ def _whole_shard(job: Job, shard: Shard, progress: ExtractionProgress) -> Featur
     return store
 
 
-def _refuse_unlike(path: Path, job: Job, store: FeatureStore) -> None:
-    unlike = differences(job.wanted, store.provenance)
+def refuse_unlike(path: Path, job: Job, store: FeatureStore) -> None:
+    """Raise RanktagError for rows that were made otherwise than is asked for; of which images is another question."""
+    unlike = differences(job.wanted, store.provenance, MADE)
     if store.features.dtype.name != job.config.dtype:
         unlike.append(f"dtype: '{job.config.dtype}' / '{store.features.dtype.name}'")
     if store.width != job.width:

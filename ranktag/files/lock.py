@@ -24,10 +24,10 @@ class FileLock:
         self._file: Any = open(path, "a+b")  # noqa: SIM115 - held open until close(), as long as the locks
         self.supported = True
 
-    def acquire(self, part: int = 0) -> bool:
-        """Lock one part; False if another process holds it."""
+    def acquire(self, part: int = 0, parts: int = 1) -> bool:
+        """Lock ``parts`` parts from ``part`` on; False if another process holds one of them."""
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, parts, part)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
@@ -36,6 +36,11 @@ class FileLock:
                 return True
             raise
         return True
+
+    def release(self, part: int = 0, parts: int = 1) -> None:
+        """Release ``parts`` parts from ``part`` on."""
+        if self.supported:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, parts, part)
 
     def close(self) -> None:
         """Release every part."""

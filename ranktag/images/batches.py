@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ranktag.errors import Outage
 from ranktag.images.decode import ImageError, Unreachable
 from ranktag.images.decoders import CAN_FORK, At, Decoders
+from ranktag.images.files import file_sha256
 from ranktag.images.listing import ImageList
 from ranktag.images.pixels import Preprocessing, read_pixels
 
@@ -39,13 +40,19 @@ class Batch:
 
     pixels: (B, crop, crop, 3), or for ten crops (B, 5, crop, crop, 3), always of the full
     batch size: places without an image, and images that cannot be read, are zeros. It is
-    overwritten when the next batch is asked for. errors: number in the list -> reason.
+    overwritten when the next batch is asked for. errors: number in the list -> reason. sha256:
+    number in the list -> digest of the file, where digests were asked for.
     """
 
     start: int
     stop: int
     pixels: Pixels
     errors: dict[int, str]
+    sha256: dict[int, str] = field(default_factory=dict)
+
+
+# Errors and digests of some images, by number in the list.
+Decoded = tuple[dict[int, str], dict[int, str]]
 
 
 @contextmanager
@@ -57,6 +64,7 @@ def read_batches(
     preprocessing: Preprocessing,
     *,
     low_priority: bool = False,
+    digests: bool = False,
 ) -> Iterator[Iterator[Batch]]:
     """Each (start, stop) of ``rows``, at most ``batch_size`` images, as a Batch, in order; decoding begins at once.
 
@@ -64,13 +72,14 @@ def read_batches(
     They are forked and write into memory shared with this process, so neither the list nor
     the pixels are copied. An image whose decoder crashes is an error of that image; with 0
     workers, too, as one process decodes apart wherever it can be forked.
-    low_priority: they take processor time only where nothing else wants it.
+    low_priority: they take processor time only where nothing else wants it. digests: take
+    those of the files, too.
 
     Iterating raises Outage if the disk or the network does not give an image, tried several
     times, and if a process is killed (for want of memory, say).
     """
     if not (workers or CAN_FORK):
-        yield _read_here(images, rows, batch_size, preprocessing)
+        yield _read_here(images, rows, batch_size, preprocessing, digests)
         return
     # Enough slots that every process has a task while the network has a batch.
     slots = 2 + -(-2 * workers * TASK // batch_size) if workers else 1
@@ -78,9 +87,10 @@ def read_batches(
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
-    def fill(task: Task, left_out: dict[int, str], at: At) -> dict[int, str]:
+    def fill(task: Task, left_out: dict[int, str], at: At) -> Decoded:
         slot, start, first, last = task
-        return _decode(images, first, last, preprocessing, shared[slot, first - start : last - start], left_out, at)
+        pixels = shared[slot, first - start : last - start]
+        return _decode(images, first, last, preprocessing, pixels, digests, left_out, at)
 
     decoders = Decoders(workers or 1, fill, low_priority)
     # A thread of each process waits for it.
@@ -93,13 +103,13 @@ def read_batches(
 
 
 def _read_here(
-    images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, preprocessing: Preprocessing
+    images: ImageList, rows: Sequence[tuple[int, int]], batch_size: int, preprocessing: Preprocessing, digests: bool
 ) -> Iterator[Batch]:
     pixels = np.zeros((batch_size, *preprocessing.shape), np.uint8)
     for start, stop in rows:
         with _outages():
-            errors = _decode(images, start, stop, preprocessing, pixels, {}, np.zeros(1, np.int64))
-        yield Batch(start, stop, pixels, errors)
+            decoded = _decode(images, start, stop, preprocessing, pixels, digests, {}, np.zeros(1, np.int64))
+        yield Batch(start, stop, pixels, *decoded)
 
 
 class _Ahead(Iterator[Batch]):
@@ -114,7 +124,7 @@ class _Ahead(Iterator[Batch]):
     ) -> None:
         self._executor, self._decoders, self._shared = executor, decoders, shared
         self._rows = enumerate(rows)
-        self._waiting: deque[tuple[int, int, int, list[concurrent.futures.Future[dict[int, str]]]]] = deque()
+        self._waiting: deque[tuple[int, int, int, list[concurrent.futures.Future[Decoded]]]] = deque()
         for _ in range(len(shared) - 1):
             self._submit()
 
@@ -135,11 +145,14 @@ class _Ahead(Iterator[Batch]):
             raise StopIteration
         slot, start, stop, tasks = self._waiting.popleft()
         errors: dict[int, str] = {}
+        sha256: dict[int, str] = {}
         with _outages():
             for task in tasks:
-                errors.update(task.result())
+                failed, hashed = task.result()
+                errors.update(failed)
+                sha256.update(hashed)
         self._shared[slot, stop - start :] = 0
-        return Batch(start, stop, self._shared[slot], errors)
+        return Batch(start, stop, self._shared[slot], errors, sha256)
 
 
 @contextmanager
@@ -160,27 +173,32 @@ def _decode(
     stop: int,
     preprocessing: Preprocessing,
     pixels: Pixels,
+    digests: bool,
     left_out: dict[int, str],
     at: At,
-) -> dict[int, str]:
-    """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere. Number in the list -> reason.
+) -> Decoded:
+    """Fill ``pixels`` from its beginning with images start..stop; zeros elsewhere.
 
     left_out: images that are not touched, with their reasons. at: is told which image is decoded.
     """
-    errors = {}
+    errors: dict[int, str] = {}
+    sha256: dict[int, str] = {}
     for place, number in enumerate(range(start, stop)):
         if number in left_out:
             pixels[place] = 0
             errors[number] = left_out[number]
             continue
         at[0] = number
+        if digests:
+            # Before it is decoded: of a file that changes in between, the digest is the old one's, and it is seen.
+            sha256[number] = file_sha256(images.path(number))
         try:
             pixels[place] = _read_patiently(images.path(number), preprocessing)
         except ImageError as error:
             pixels[place] = 0
             errors[number] = str(error)
     pixels[stop - start :] = 0
-    return errors
+    return errors, sha256
 
 
 def _read_patiently(path: bytes, preprocessing: Preprocessing) -> Pixels:

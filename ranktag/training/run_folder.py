@@ -20,6 +20,7 @@ import torch
 
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
+from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
 from ranktag.files.replacement import Replacement
@@ -111,12 +112,12 @@ class RunFolder:
         """The run in progress is of use: it takes the place of the one it overwrites, if there is one."""
         self._replacement.commit()
 
-    def write_config(self, config: TrainingConfig, data: TrainingData, cache: Path, ndcg5: float, epoch: int) -> None:
+    def write_config(self, config: TrainingConfig, data: TrainingData, cache: Caches, ndcg5: float, epoch: int) -> None:
         """``config.json``: for people to read; nothing reads it back. ndcg5, epoch: of the weights that are kept."""
         content = {
             "ranktag_version": __version__,
             "torch_version": torch.__version__,
-            "cache": str(cache),
+            "cache": str(cache) if isinstance(cache, (str, Path)) else [str(one) for one in cache],
             "tags": data.joined.tags_name,
             "settings": config.to_dict(),
             "images": data.joined.counts(),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
+from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
 from ranktag.training.run_folder import LOCK_FILE, RUN_FILES, RunFolder
@@ -53,7 +54,7 @@ class Combination:
 
 
 def sweep(
-    cache: Path | str,
+    cache: Caches,
     tags: Tags,
     run: Path | str,
     config: TrainingConfig,
@@ -99,7 +100,7 @@ def sweep(
 class _Data:
     """What a sweep trains on, loaded once."""
 
-    def __init__(self, cache: Path | str, tags: Tags, started: Callable[[TrainingData], None]) -> None:
+    def __init__(self, cache: Caches, tags: Tags, started: Callable[[TrainingData], None]) -> None:
         self._cache, self._tags, self._started = cache, tags, started
         self._loaded: dict[tuple[int, int], TrainingData] = {}
 

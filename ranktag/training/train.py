@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
+from ranktag.feature_cache.together import Caches
 from ranktag.models.lstm import FORMS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import read_history
@@ -58,7 +59,7 @@ class TrainingReport:
 
 @kept_memory()
 def train(
-    cache: Path | str,
+    cache: Caches,
     tags: Tags,
     run: Path | str,
     config: TrainingConfig = TrainingConfig(),
@@ -72,11 +73,11 @@ def train(
 ) -> TrainingReport:
     """Train a model on a feature cache and tag lists and keep it in the folder ``run``.
 
-    tags: a tag-list file, or the lists as ``TagLists`` or as a DataFrame. resume: go on with a
-    run that was stopped, of the same settings and data. overwrite: replace a run, which stays
-    as it is if this one fails before its first weights are saved. tensorboard: write event files
-    too. data: already loaded, for many runs on the same. started, report: are called when the
-    data is there and after every epoch.
+    cache: one, or several that are used as one. tags: a tag-list file, or the lists as ``TagLists`` or as a
+    DataFrame. resume: go on with a run that was stopped, of the same settings and data. overwrite: replace a
+    run, which stays as it is if this one fails before its first weights are saved. tensorboard: write event
+    files too. data: already loaded, for many runs on the same. started, report: are called when the data is
+    there and after every epoch.
 
     Raises RanktagError for files that cannot be read, a run folder that exists or is in
     use, a resume with other settings or data, and a loss that is not finite.
@@ -104,7 +105,7 @@ def train(
                 Run(folder, state, Trainer(data, config, device), progress).fit(events, report)
             else:
                 progress = fit_baseline(folder, config, data)
-        folder.write_config(config, data, Path(cache), progress.ndcg5, progress.epoch)
+        folder.write_config(config, data, cache, progress.ndcg5, progress.epoch)
     return TrainingReport(
         run=folder.path,
         ndcg5=progress.ndcg5,

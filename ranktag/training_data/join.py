@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 
 from ranktag.errors import RanktagError
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.digest import sha256_file
 from ranktag.tags.lists import TagList, TagLists, read_tag_lists, write_tag_lists
 from ranktag.tags.splits import SPLITS, assign_splits
@@ -59,14 +60,14 @@ class Joined:
         return {split: len(numbers) for split, numbers in self.parts.items()}
 
 
-def join(cache: Path | str, tags: Tags, seed: int) -> Joined:
+def join(cache: Caches, tags: Tags, seed: int) -> Joined:
     """Join a cache and tag lists; where they have no split, one is made from ``seed``.
 
     Ids that differ in Unicode's form only are joined; they are the cache's from then on.
 
     Raises RanktagError for files that cannot be read, and if no id is in both.
     """
-    store = open_features(Path(cache))
+    store = open_together(cache)
     tag_lists, name, digest = _read(tags)
     forms = other_forms(tag_lists.lists, set(store.image_id), name)
     tag_lists = tag_lists.renamed(forms)
@@ -76,7 +77,7 @@ def join(cache: Path | str, tags: Tags, seed: int) -> Joined:
     if not image_ids:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
         raise RanktagError(
-            f"{name}: none of its image ids has a feature in {cache} (ids there: '{there}', here: '{asked}'); "
+            f"{name}: none of its image ids has a feature in {store.path} (ids there: '{there}', here: '{asked}'); "
             "write the ids alike, as with 'ranktag prepare csv --prefix'"
         )
     made = tag_lists.split is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import Caches
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.examples import Examples, examples, standardisation
@@ -24,6 +24,8 @@ def load_features(store: FeatureStore, device: torch.device, max_memory: float) 
 
     max_memory: GiB from which on they are mapped; so are those larger than half of a GPU's free memory.
     """
+    if store.parts:
+        return _load_parts(store, device, max_memory)
     features = store.features
     offset = features.offset  # type: ignore[attr-defined]  # it is a memmap
     gibibytes = features.nbytes / 2**30
@@ -36,6 +38,16 @@ def load_features(store: FeatureStore, device: torch.device, max_memory: float) 
         ).to(device)
     # Copy-on-write pages: torch wants writable memory, the file stays as it is.
     return torch.from_numpy(np.memmap(store.path, features.dtype, "c", offset, features.shape))
+
+
+def _load_parts(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
+    """Several caches as one tensor. Raises RanktagError if they do not fit: only a single file can be mapped."""
+    if store.features.nbytes > max_memory * 2**30:
+        raise RanktagError(
+            f"the {len(store.parts)} caches hold {store.features.nbytes / 2**30:.1f} GiB, more than --max-memory "
+            f"{max_memory:g}; join them to one, which is mapped: ranktag join-features ALL.h5 CACHE..."
+        )
+    return torch.cat([load_features(part, device, max_memory) for part in store.parts])
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class TrainingData:
         return {"cache": hashlib.sha256(content + statistics).hexdigest(), "tags": self.joined.tags_sha256}
 
 
-def load_training_data(cache: Path | str, tags: Tags, config: TrainingConfig, device: torch.device) -> TrainingData:
+def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device: torch.device) -> TrainingData:
     """Join a cache and tag lists and load the features.
 
     Raises RanktagError for files that cannot be read, features that are not finite, and
@@ -75,7 +87,7 @@ def load_training_data(cache: Path | str, tags: Tags, config: TrainingConfig, de
     for split, purpose in (("train", "train on"), ("val", "stop early by")):
         if not counts[split]:
             raise RanktagError(
-                f"{joined.tags_name}: no tagged image with a feature in {cache} is in split '{split}', "
+                f"{joined.tags_name}: no tagged image with a feature in {joined.store.path} is in split '{split}', "
                 f"so there is nothing to {purpose}; the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
             )
     lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 def test_the_cache_is_as_the_contract_says(whole: Path, photos: Path) -> None:
     with h5py.File(whole) as file:
-        assert set(file) == {"features", "image_id", "valid", "error"}
+        assert set(file) == {"features", "image_id", "valid", "error", "file_size", "file_mtime_ns", "file_sha256"}
         assert (
             file["features"].shape == (30, 4096)
             and file["features"].dtype == np.float16

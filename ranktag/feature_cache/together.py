@@ -1,0 +1,131 @@
+"""Several caches as one, without copying them: of one network, no image in two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.digest import image_list_sha256
+from ranktag.feature_cache.gather import gathered_files
+from ranktag.feature_cache.shards import join_rows
+from ranktag.feature_cache.store import FeatureStore, open_features, open_own
+from ranktag.files.atomic import refuse_existing
+from ranktag.progress import Progress
+
+# A cache, or several; one written as PREFIX=CACHE has the prefix put before every image id.
+Caches: TypeAlias = Path | str | Sequence[Path | str]
+
+
+class ChainedRows:
+    """The rows of several (N, D) arrays of one type, one after the other, read when they are indexed."""
+
+    def __init__(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        self._arrays = arrays
+        self._starts = np.cumsum([0, *map(len, arrays)])
+        self.dtype = arrays[0].dtype
+        self.shape = (int(self._starts[-1]), arrays[0].shape[1])
+        self.nbytes = sum(array.nbytes for array in arrays)
+        self.base = None
+
+    def __getitem__(self, chosen: int | slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        if isinstance(chosen, (int, np.integer)):
+            return cast("npt.NDArray[Any]", self[np.array([chosen])][0])
+        rows = np.arange(self.shape[0])[chosen]
+        found = np.empty((len(rows), self.shape[1]), self.dtype)
+        for array, start, stop in zip(self._arrays, self._starts, self._starts[1:]):
+            mine = (start <= rows) & (rows < stop)
+            found[mine] = array[rows[mine] - start]
+        return found
+
+
+def open_together(caches: Caches) -> FeatureStore:
+    """Open a cache, or several as one whose rows are those of the first, then of the second, ...
+
+    Raises RanktagError for what ``open_features`` refuses, features that were made unlike, and an image id
+    that two caches hold.
+    """
+    paths = [caches] if isinstance(caches, (str, Path)) else list(caches)
+    stores = [_opened(path) for path in paths]
+    if not stores:
+        raise RanktagError("no cache is given; name at least one")
+    first = stores[0]
+    if len(stores) == 1:
+        return first
+    _refuse_unlike(stores)
+    _refuse_repeated(stores)
+    image_id = [image_id for store in stores for image_id in store.image_id]
+    content = "".join(str(store.attributes.get("content_sha256", "")) for store in stores)
+    source = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
+    row = np.concatenate([np.arange(len(store)) for store in stores])
+    digest = hashlib.sha256((content + image_list_sha256(image_id)).encode()).hexdigest()
+    return FeatureStore(
+        first.path,
+        replace(first.provenance, image_list_sha256=image_list_sha256(image_id)),
+        image_id,
+        np.concatenate([store.valid for store in stores]),
+        [error for store in stores for error in store.error],
+        cast("npt.NDArray[Any]", ChainedRows([store.features for store in stores])),
+        {"content_sha256": digest},
+        gathered_files(stores, source, row),
+        stores,
+    )
+
+
+def join_caches(
+    output: str | Path, caches: Sequence[Path | str], *, overwrite: bool = False, progress: Progress | None = None
+) -> FeatureStore:
+    """Copy the rows of several caches into one, ``output``, and return it.
+
+    Raises RanktagError for what ``open_together`` refuses, and if ``output`` exists.
+    """
+    output = Path(output)
+    refuse_existing(output, overwrite)
+    together = open_together(caches)
+    stores = together.parts or [together]
+    source = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
+    row = np.concatenate([np.arange(len(store)) for store in stores])
+    join_rows(output, together.image_id, stores, source, row, progress or Progress())
+    return open_own(output)
+
+
+def _opened(cache: Path | str) -> FeatureStore:
+    """A cache; where it is written PREFIX=CACHE and is no file of that name, its ids begin with the prefix."""
+    prefix, equals, path = os.fspath(cache).partition("=")
+    if not equals or os.path.lexists(cache):
+        return open_features(Path(cache))
+    store = open_features(Path(path))
+    return replace(store, image_id=[prefix + image_id for image_id in store.image_id])
+
+
+def _refuse_unlike(stores: Iterable[FeatureStore]) -> None:
+    first, *others = stores
+    for store in others:
+        unlike = first.provenance.differences(store.provenance)
+        if first.width != store.width:
+            unlike.append(f"width: {first.width} / {store.width}")
+        if first.features.dtype != store.features.dtype:
+            unlike.append(f"dtype: '{first.features.dtype}' / '{store.features.dtype}'")
+        if unlike:
+            raise RanktagError(
+                f"{store.path}: was made otherwise than {first.path} ({'; '.join(unlike)}); "
+                "only features of one network go together"
+            )
+
+
+def _refuse_repeated(stores: Iterable[FeatureStore]) -> None:
+    place: dict[str, FeatureStore] = {}
+    for store in stores:
+        for image_id in store.image_id:
+            if (other := place.setdefault(image_id, store)) is not store:
+                raise RanktagError(
+                    f"'{image_id}' is in {other.path} and in {store.path}; leave one out, or tell their images apart "
+                    "by a prefix: PREFIX=CACHE"
+                )
