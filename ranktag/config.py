@@ -260,9 +260,9 @@ class EvaluationConfig(Config):
     )
     split: str | None = setting(
         None,
-        "score the images of this split only",
-        choices=("train", "val", "test"),
-        when_none="every split of which a prediction file holds images",
+        "score the images of this split only; all is every image, those that the models were trained on among them",
+        choices=("train", "val", "test", "all"),
+        when_none="test; where the files hold a single other split, that",
     )
     resamples: int = setting(
         1000,

@@ -21,7 +21,14 @@ from ranktag.feature_cache.store import FeatureStore, open_features
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
-from ranktag.tags.predictions import WRITERS, Predictions, predictions_to_frame, write_predictions
+from ranktag.tags.predictions import (
+    WRITERS,
+    Predictions,
+    PredictionsWithSplit,
+    predictions_to_frame,
+    write_predictions,
+)
+from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +49,7 @@ class DecodingReport:
     predictions: Predictions
 
     def predictions_frame(self) -> pd.DataFrame:
-        """The predictions, a row a tag: image_id, rank, tag, probability."""
+        """The predictions, a row a tag: image_id, rank, tag, probability, split."""
         return predictions_to_frame(self.predictions)
 
 
@@ -78,7 +85,7 @@ def decode(
     force: bool = False,
     progress: Progress | None = None,
 ) -> DecodingReport:
-    """Write the ranked tags of a cache's images, in the cache's order.
+    """Write the ranked tags of a cache's images, in the cache's order, each with the split the model saw it in.
 
     run: a run folder, or several of one vocabulary (seeds, say) that decide together.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
@@ -109,13 +116,28 @@ def decode(
     models = [checkpoint.model for checkpoint in checkpoints]
     ranked = rank_tags(models, FeatureRows(store, rows), first.longest, config, device, progress)
     tags = first.vocabulary.tags
-    predictions: Predictions = {
-        store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
-        for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
-    }
+    predictions = PredictionsWithSplit(
+        {
+            store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
+            for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
+        },
+        _seen(checkpoints, [store.image_id[row] for row in rows.tolist()]),
+    )
     write_predictions(output, predictions, format)
     without_feature = int((~store.valid).sum()) if split is None else 0
     return DecodingReport(output, len(rows), int((ranked.tags >= 0).sum()), without_feature, predictions)
+
+
+def _seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
+    """Image id -> the split in which it was when the models were trained, '' for one that none of them saw.
+
+    Of several splits it is the one that the models knew most of: train before val before test.
+    """
+    known: dict[str, str] = {}
+    for split in reversed(SPLITS):
+        for checkpoint in checkpoints:
+            known.update(dict.fromkeys(checkpoint.split.get(split, ()), split))
+    return {image_id: known.get(image_id, "") for image_id in image_ids}
 
 
 def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str) -> npt.NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """Comparing predictions with people's tag lists: one row of scores a prediction file, and the differences between rows.
 
-What is compared. The *expected* images are those of the chosen split; without one,
-those of every split that any of the files touches; without splits in the tag file,
-those that any of the files holds. An image is *scored* in a row if it is expected,
+What is compared. The *expected* images are those of the chosen split, by default test
+(see ``ranktag.evaluation.expected``); where neither the tag file nor the predictions know
+of splits, those that any of the files holds. An image is *scored* in a row if it is expected,
 has tags and is in the file. Nothing else is left out, and what is left out is
 counted: expected images that the file lacks, images without tags, ids that the tag
 file does not know.
@@ -72,6 +72,7 @@ def compare(
         tags=tags,
         config=config,
         splits=expected.splits,
+        told_by=expected.told_by,
         image_ids=expected.image_ids,
         lists=expected.lists,
         rows=tuple(rows),

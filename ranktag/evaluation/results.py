@@ -44,6 +44,7 @@ class Row:
     that were not asked for (another split). empty: scored images with no predicted
     tag (in any of the files). unnamed_tags, unnamed: different truth tags of the scored
     images that the row never predicts for any image, and how often they stand in the truth.
+    trained_on: scored images that a model of the row was trained on.
     """
 
     label: str
@@ -57,6 +58,7 @@ class Row:
     empty: int = 0
     unnamed_tags: int = 0
     unnamed: int = 0
+    trained_on: int = 0
 
     @property
     def scored(self) -> Mask:
@@ -112,7 +114,8 @@ class TagRow:
 class EvaluationReport:
     """Everything an evaluation found.
 
-    metrics: the columns of the tables. splits: those the expected images were taken from; () if the tag file has none.
+    metrics: the columns of the tables. splits: those the expected images were taken from, () if nobody knows of any;
+    told_by: who does, 'tags' or 'predictions'.
     image_ids: the expected images, in the tag file's order. lists: their people's
     lists. rows: one an argument, in order. people: the human ceiling, each person's
     list scored against each of the others', on the images that have several; None
@@ -130,6 +133,7 @@ class EvaluationReport:
     tags: Path
     config: EvaluationConfig
     splits: tuple[str, ...]
+    told_by: str
     image_ids: tuple[str, ...]
     lists: Mapping[str, Sequence[TagList]]
     rows: tuple[Row, ...]

@@ -15,6 +15,7 @@ from ranktag.evaluation.matches import Floats, Mask, match
 from ranktag.evaluation.results import Estimate, Row, TagRow
 from ranktag.evaluation.scores import MetricTable
 from ranktag.tags.lists import TagList
+from ranktag.tags.predictions import seen_split
 
 PEOPLE = "people (each against the others)"
 
@@ -50,7 +51,16 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
         empty=sum(any(not tags[n] for tags in ranked) for n in range(len(ids))),
         unnamed_tags=len(unnamed),
         unnamed=sum(unnamed.values()),
+        trained_on=_trained_on(entry, expected, ids),
     )
+
+
+def _trained_on(entry: Entry, expected: Expected, ids: Sequence[str]) -> int:
+    """How many of the images a model of the entry was trained on: by its own account, else by the tag file's."""
+    # What other files say of their models is no account of this one.
+    by_tags = expected.split if expected.told_by == "tags" else {}
+    told = [by_tags if (own := seen_split(read)) is None else own for read in entry.predictions]
+    return sum(any(split.get(i) == "train" for split in told) for i in ids)
 
 
 def score_people(lists: Mapping[str, Sequence[TagList]], metrics: MetricTable, gain: str) -> Row | None:

@@ -40,14 +40,14 @@ def metrics_table(report: EvaluationReport) -> Table:
     """A row of scores each: its counts, and every score with its 95% interval and, with seeds, their spread."""
     scores = [score.name for score in report.metrics.scores]
     parts = ["", "_low", "_high"] + ["_seed_std"] * report.has_seeds
-    counts = ("files", "images", "missing", "unknown", "empty", "unnamed", *report.metrics.counts)
+    counts = ("files", "images", "missing", "unknown", "empty", "unnamed", "trained_on", *report.metrics.counts)
     rows = []
     for row in report.table:
         estimates = [row.scores[name] for name in scores]
         numbers = [(e.value, e.low, e.high, e.seed_std)[: len(parts)] for e in estimates]
         missing, unknown = len(row.missing), len(row.unknown)
-        first = (row.label, len(row.files), row.images, missing, unknown, row.empty, row.unnamed, *row.counts.values())
-        rows.append([*first, *(number for several in numbers for number in several)])
+        first = (row.label, len(row.files), row.images, missing, unknown, row.empty, row.unnamed, row.trained_on)
+        rows.append([*first, *row.counts.values(), *(number for several in numbers for number in several)])
     return Table(["label", *counts, *(name + part for name in scores for part in parts)], rows)
 
 

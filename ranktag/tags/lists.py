@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranktag.errors import RanktagError
-from ranktag.files.tables import read_table, write_table
+from ranktag.files.tables import read_header, read_table, write_table
 from ranktag.tags.frames import FRAME, cell_text, frame_rows, is_missing
 from ranktag.tags.splits import SPLITS
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATOR = "|"
+# The column by which a wide file of predictions is known (see ``ranktag.tags.predictions``).
+PROBABILITIES = "probabilities"
 
 # One person's tags, most important first.
 TagList = tuple[str, ...]
@@ -90,9 +92,11 @@ def read_tag_lists(path: str | Path) -> TagLists:
     image id, a split that is not train, val or test, or an image in two splits.
     """
     path = Path(path)
+    # The split in a wide file of predictions is that of the model which made it, and may be empty in places.
+    optional = () if PROBABILITIES in read_header(path) else ("split",)
     rows = (
-        (f"line {line}", image_id, tags.split(SEPARATOR), split)
-        for line, (image_id, tags, split) in read_table(path, ("image_id", "tags"), ("split",))
+        (f"line {line}", image_id, tags.split(SEPARATOR), "".join(split))
+        for line, (image_id, tags, *split) in read_table(path, ("image_id", "tags"), optional)
     )
     return _collect(str(path), rows, "expected rows of image_id,tags below the header")
 

@@ -91,9 +91,9 @@ def test_missing_unknown_and_other_images_are_counted_and_named(files: dict[str,
         assert words in text
 
 
-def test_expected_images_are_those_of_every_split_touched(files: dict[str, Path], tmp_path: Path) -> None:
+def test_all_are_those_of_every_split_touched(files: dict[str, Path], tmp_path: Path) -> None:
     write_predictions(tmp_path / "both.csv", predicted(a="x", t="x"))
-    report = evaluate([files["good"], tmp_path / "both.csv"], files["tags"])
+    report = evaluate([files["good"], tmp_path / "both.csv"], files["tags"], config=EvaluationConfig(split="all"))
     assert report.splits == ("train", "val") and report.image_ids == ("a", "b", "c", "d", "t")
     assert report.rows[0].missing == ("t",)
 

@@ -123,11 +123,13 @@ def test_the_files_look_as_the_contract_says(ranktag: Command, made: Path, tmp_p
     export(ranktag, made, tmp_path / "long.csv", "--num-tags", 2)
     with open(tmp_path / "long.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    assert header == ["image_id", "rank", "tag", "probability"]
+    assert header == ["image_id", "rank", "tag", "probability", "split"]
+    # The made lists of making.py: of every ten images the eighth and ninth are val, the tenth is test.
+    assert [row[4] for row in rows[::2]] == (["train"] * 7 + ["val"] * 2 + ["test"]) * 3
     assert [row[0] for row in rows] == [i for n in range(30) for i in [f"{n:03}.jpg"] * 2]
     assert [row[1] for row in rows] == ["1", "2"] * 30
     export(ranktag, made, tmp_path / "wide.csv", "--num-tags", 2, "--format", "wide")
-    assert (tmp_path / "wide.csv").read_text().startswith("image_id,tags,probabilities\n000.jpg,")
+    assert (tmp_path / "wide.csv").read_text().startswith("image_id,tags,probabilities,split\n000.jpg,")
 
 
 @pytest.mark.parametrize("decode", ["greedy", "beam", "mbr"])

@@ -62,6 +62,7 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         "tags": str(report.tags),
         "config": report.config.to_dict(),
         "splits": report.splits,
+        "splits_told_by": report.told_by or None,
         "images": {
             "expected": len(report.image_ids),
             "without_tags": report.untagged,
@@ -85,6 +86,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "empty": row.empty,
         "unnamed": row.unnamed,
         "unnamed_tags": row.unnamed_tags,
+        "trained_on": row.trained_on,
         **row.counts,
         "scores": {name: _numbers_json(estimate) for name, estimate in row.scores.items()},
     }

@@ -29,7 +29,8 @@ def _score_table(report: EvaluationReport) -> list[list[str]]:
     header = ["", "images", *map(_heading, shown)]
     table = [header + [f"{leading.label} by seed"] * report.has_seeds]
     for row in report.table:
-        cells = [short_label(row.label), f"{row.images:,}", *(_score(row, score) for score in shown)]
+        trained = f" ({row.trained_on:,} trained on)" if row.trained_on else ""
+        cells = [short_label(row.label), f"{row.images:,}{trained}", *(_score(row, score) for score in shown)]
         spread = row.scores[leading.name].seed_std
         by_seed = f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""
         table.append(cells + [by_seed] * report.has_seeds)
@@ -66,6 +67,8 @@ def title(report: EvaluationReport) -> str:
     """What was compared with what, in a line."""
     files = len(report.rows)
     where = f", split {' and '.join(report.splits)}" if report.splits else ""
+    if report.told_by == "predictions":
+        where += " as the models saw it"
     predictions = "prediction" if files == 1 else "predictions"
     return one_line(f"{files} {predictions} against {report.tags.name}{where}: {len(report.image_ids):,} images")
 
@@ -101,6 +104,11 @@ def notes(report: EvaluationReport) -> list[str]:
 
 def _row_notes(row: Row) -> list[str]:
     lines = []
+    if row.trained_on:
+        lines.append(
+            f"{row.label}: was trained on {row.trained_on:,} of the {row.images:,} scored images: on those it shows "
+            "what it remembers, not how it tags new photos."
+        )
     if row.missing:
         missing = _count(len(row.missing), "expected image")
         lines.append(f"{row.label}: lacks {missing} ({_examples(row.missing)}): not scored.")
