@@ -59,7 +59,7 @@ def compare(
     metrics = load_metrics()
     expected = expected_images(entries, truth, config, tags)
     scored = [
-        score_entry(entry, expected, metrics, config.gain)
+        score_entry(entry, expected, metrics, config.gain, tags)
         for entry in (progress or Progress()).over(entries, "Scoring", len(entries), "rows")
     ]
     people = score_people(expected.lists, metrics, config.gain)

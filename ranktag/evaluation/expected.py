@@ -19,6 +19,7 @@ from ranktag.config import EvaluationConfig
 from ranktag.errors import RanktagError
 from ranktag.evaluation.matches import Mask
 from ranktag.tags.lists import TagList, TagLists
+from ranktag.tags.matching import what_would_join
 from ranktag.tags.predictions import Predictions, seen_split
 from ranktag.tags.splits import SPLITS
 
@@ -86,8 +87,10 @@ def _named(entries: Sequence[Entry], truth: TagLists, tags: Path) -> set[str]:
                 examples = "it has no rows"
                 if read:
                     examples = f"'{next(iter(read), '')}' here, '{next(iter(truth.lists))}' there"
+                hint = what_would_join(list(truth.lists), read, str(tags))
                 raise RanktagError(
-                    f"{file}: none of its {len(read)} images is in {tags} ({examples}); the image ids must be the same"
+                    f"{file}: none of its {len(read)} images is in {tags} ({examples}); "
+                    + (hint or "the image ids must be the same")
                 )
             named |= known
     return named

@@ -44,7 +44,8 @@ class Row:
     that were not asked for (another split). empty: scored images with no predicted
     tag (in any of the files). unnamed_tags, unnamed: different truth tags of the scored
     images that the row never predicts for any image, and how often they stand in the truth.
-    trained_on: scored images that a model of the row was trained on.
+    trained_on: scored images that a model of the row was trained on. near: how unknown
+    ids would find missing ones, in words; '' if they would not.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Row:
     unnamed_tags: int = 0
     unnamed: int = 0
     trained_on: int = 0
+    near: str = ""
 
     @property
     def scored(self) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -247,8 +248,48 @@ def test_tagged_images_that_are_not_in_the_cache_are_noted(ranktag: Command, tmp
     cache, tags = make_data(tmp_path)
     tags.write_text(tags.read_text() + "".join(f"no{n}.jpg,train,dog\n" for n in range(4)))
     outcome = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", *SMALL)
-    assert outcome.code == 0
-    assert outcome.err == "Note: 4 of 34 tagged images are not in the cache: 'no0.jpg', 'no1.jpg', 'no2.jpg', ...\n"
+    listed = tmp_path / "run" / "missing.csv"
+    note = "Note: 4 of 34 tagged images are not in the cache: 'no0.jpg', 'no1.jpg', 'no2.jpg', ...\n"
+    lost = f"4 tagged images have no feature and were left out, no0.jpg among them: all are in {listed}"
+    assert (outcome.code, outcome.err) == (1, f"{note}{lost}; mend the ids or the photos, or pass --allow-missing\n")
+    rows = "".join(f"no{n}.jpg,train,not in the cache\n" for n in range(4))
+    assert listed.read_text() == "image_id,split,reason\n" + rows
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", "--overwrite", *SMALL)
+    # Who wants to hear nothing still hears that lists are lost, unless they are said to be.
+    quiet = ranktag(*call, "--quiet")
+    assert (quiet.code, quiet.out) == (1, "") and quiet.err.startswith(lost) and quiet.err.count("\n") == 1
+    assert ranktag(*call, "--quiet", "--allow-missing") == Outcome(0, "", "")
+    allowed = ranktag(*call, "--allow-missing")
+    assert (allowed.code, allowed.err) == (0, f"{note}{lost}\n")
+    # A sweep says so, too, and a run that loses nothing takes the list away.
+    swept = ranktag(*call, "--seeds", "0,1")
+    assert swept.code == 1 and listed.read_text().count("\n") == 5
+    whole = tags.read_text().partition("no0.jpg")[0]
+    tags.write_text(whole)
+    assert ranktag(*call).code == 0 and not listed.exists()
+
+
+def test_ids_that_nearly_join_are_told_how(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    text = tags.read_text()
+    tags.write_text(text.replace("\n0", "\nphotos/0").replace(".jpg", ".JPG"))
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", *SMALL)
+    ranktag(*call).assert_refused("30 of them differ only in", "--match path")
+    tags.write_text(text.replace("\n02", "\nphotos/02"))
+    outcome = ranktag(*call)
+    assert outcome.code == 1 and "Note: 10 of 30 tagged images are not in the cache" in outcome.err
+    assert "10 of them differ only in a leading folder ('photos/020.jpg' here, '020.jpg' there)" in outcome.err
+
+
+def test_a_score_on_few_images_says_so_and_has_an_interval(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", "knn", "--device", "cpu")
+    few = ranktag(*call).out.splitlines()[-1]
+    assert re.match(r"validation NDCG@5 0\.\d{4} \[0\.\d{4}, [01]\.\d{4}\] on only 6 images, too few to tell", few), few
+    (tmp_path / "many").mkdir()
+    cache, tags = make_data(tmp_path / "many", images=250)
+    many = ranktag("train-from-cache", cache, tags, *call[3:], "--overwrite").out.splitlines()[-1]
+    assert re.match(r"validation NDCG@5 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\], \d", many), many
 
 
 def test_what_cannot_be_read_is_one_line_and_leaves_nothing(ranktag: Command, made: Path, tmp_path: Path) -> None:

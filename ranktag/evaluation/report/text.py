@@ -115,6 +115,8 @@ def _row_notes(row: Row) -> list[str]:
     if row.unknown:
         unknown = _count(len(row.unknown), "image")
         lines.append(f"{row.label}: {unknown} not in the tag file ({_examples(row.unknown)}): not scored.")
+    if row.near:
+        lines.append(f"{row.label}: of the images it lacks, {row.near}.")
     if row.not_expected:
         lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
     if row.empty:
