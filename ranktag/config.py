@@ -160,6 +160,7 @@ class TrainingConfig(Config):
     hidden: int = setting(256, "the size H of an LSTM's state", unit="numbers", low=1, high=65536)
     embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
     min_count: int = setting(1, "tags in fewer training lists are left out of the vocabulary", unit="lists", low=1)
+    keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
     epochs: int = setting(60, "the longest training", unit="epochs", low=1)
     batch_size: int = setting(128, "lists a step", unit="lists", low=1)
     lr: float = setting(1e-3, "the highest learning rate of AdamW", low=1e-12, high=10.0)
@@ -264,6 +265,7 @@ class EvaluationConfig(Config):
         choices=("train", "val", "test", "all"),
         when_none="test; where the files hold a single other split, that",
     )
+    keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
     resamples: int = setting(
         1000,
         "how often the images are resampled for the intervals; 0 gives no intervals",

@@ -117,7 +117,7 @@ class EvaluationReport:
     """Everything an evaluation found.
 
     metrics: the columns of the tables. splits: those the expected images were taken from, () if nobody knows of any;
-    told_by: who does, 'tags' or 'predictions'.
+    told_by: who does, 'tags' or 'predictions'. spelling_note: which tags were taken for one, in words.
     image_ids: the expected images, in the tag file's order. lists: their people's
     lists. rows: one an argument, in order. people: the human ceiling, each person's
     list scored against each of the others', on the images that have several; None
@@ -136,6 +136,7 @@ class EvaluationReport:
     config: EvaluationConfig
     splits: tuple[str, ...]
     told_by: str
+    spelling_note: str
     image_ids: tuple[str, ...]
     lists: Mapping[str, Sequence[TagList]]
     rows: tuple[Row, ...]

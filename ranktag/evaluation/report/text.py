@@ -78,6 +78,8 @@ def notes(report: EvaluationReport) -> list[str]:
     lines = []
     if report.config.gain != "log":
         lines.append(f"NDCG with {report.config.gain} gain.")
+    if report.spelling_note:
+        lines.append(report.spelling_note + ".")
     if report.untagged:
         lines.append(f"{_count(report.untagged, 'expected image')} without tags: not scored.")
     lines += [line for row in report.rows for line in _row_notes(row)]
