@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ranktag.config import TrainingConfig
+from ranktag.config import BASELINE_SETTINGS, BASELINES, TrainingConfig
 from ranktag.errors import RanktagError, one_line
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
     quiet_option,
+    refuse_unused,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports, share_processors
@@ -92,6 +94,9 @@ def command(
     Tagged images that have no feature in the cache are left out and listed in missing.csv in
     the run folder; the exit code is then 1, unless --allow-missing is given.
     """
+    if config.model in BASELINES:
+        unused = [*(f.name for f in fields(TrainingConfig) if f.name not in BASELINE_SETTINGS), "tensorboard"]
+        refuse_unused(unused, f"--model {config.model} makes no use of this")
     if seeds or grid:
         if tensorboard:
             raise RanktagError(

@@ -143,6 +143,10 @@ def first_line(folder: str, name: str) -> str:
 BASELINES = {name: first_line(BASELINE_FOLDER, name) for name in registry.names(BASELINE_FOLDER)}
 
 
+# The settings of a training that make a difference to a model without an LSTM.
+BASELINE_SETTINGS = ("model", "min_count", "keep_case", "split_seed", "device", "max_memory")
+
+
 @dataclass(frozen=True)
 class TrainingConfig(Config):
     """Settings of stage two: the model and how it is trained."""
@@ -248,6 +252,14 @@ class DecodingConfig(Config):
         low=0.01,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_tags is not None and self.max_tags is not None:
+            raise RanktagError(
+                f"--num-tags {self.num_tags} --max-tags {self.max_tags}: one says exactly how many tags, "
+                "the other at most how many; leave one out"
+            )
+
 
 @dataclass(frozen=True)
 class EvaluationConfig(Config):
@@ -266,6 +278,9 @@ class EvaluationConfig(Config):
         when_none="test; where the files hold a single other split, that",
     )
     keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
+    reference: str | None = setting(
+        None, "compare every row with this one only, by its name or its file", when_none="every two rows are compared"
+    )
     resamples: int = setting(
         1000,
         "how often the images are resampled for the intervals; 0 gives no intervals",

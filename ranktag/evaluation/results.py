@@ -75,12 +75,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """The first row's score minus the second's, its 95% interval and the two-sided p of a paired bootstrap."""
+    """The first row's score minus the second's, its 95% interval and the two-sided p of a paired bootstrap.
+
+    p_holm: p, corrected for the number of differences that the report holds (``bootstrap.holm``).
+    """
 
     value: float
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan
+    p_holm: float = math.nan
 
 
 @dataclass(frozen=True)

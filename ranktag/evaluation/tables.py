@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,12 +79,17 @@ def tag_table(report: EvaluationReport) -> Table:
 
 
 def difference_table(report: EvaluationReport) -> Table:
-    """A row a pair of rows: the first's score minus the second's, its 95% interval and p, of every score."""
+    """A row a pair of rows: the first's score minus the second's, its 95% interval, p and Holm's p, of every score."""
     scores = [score.name for score in report.metrics.scores]
-    header = ["first", "second", "images", *(name + part for name in scores for part in ("", "_low", "_high", "_p"))]
+    header = [
+        "first",
+        "second",
+        "images",
+        *(name + part for name in scores for part in ("", "_low", "_high", "_p", "_p_holm")),
+    ]
     rows = []
     for difference in report.differences:
         changes = [difference.scores[name] for name in scores]
-        numbers = [number for change in changes for number in (change.value, change.low, change.high, change.p)]
+        numbers = [number for change in changes for number in dataclasses.astuple(change)]
         rows.append([difference.first, difference.second, difference.images, *numbers])
     return Table(header, rows)

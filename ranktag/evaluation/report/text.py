@@ -12,18 +12,44 @@ from ranktag.evaluation.scores import Score
 
 def to_text(report: EvaluationReport) -> str:
     """The scores with their intervals, the differences and the counts, in plain text, without a newline at the end."""
-    sections = [f"{title(report)}\n\n{_aligned(_score_table(report))}"]
+    sections = [f"{title(report)}\n\n{_aligned(score_table(report))}"]
     if report.differences:
-        sections.append(_aligned(_difference_table(report)))
+        sections.append(_aligned(difference_table(report)))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
         else "."
     )
-    return "\n\n".join([*sections, "\n".join([explained, *map(one_line, notes(report))])])
+    lines = [explained, *filter(None, [about_p(report)]), *map(one_line, notes(report))]
+    return "\n\n".join([*sections, "\n".join(lines)])
 
 
-def _score_table(report: EvaluationReport) -> list[list[str]]:
+def about_p(report: EvaluationReport) -> str:
+    """What p of a difference is, in a sentence; '' without one."""
+    if not report.differences or not report.config.resamples:
+        return ""
+    several = len(report.differences)
+    corrected = (
+        f", corrected for {several} comparisons by Holm: it may be above 0.05 where the interval, "
+        "which is not corrected, leaves out zero"
+        if several > 1
+        else "; it is below 0.05 where the interval leaves out zero"
+    )
+    least = 2 / (report.config.resamples + 1)
+    return (
+        f"Differences: two-sided p by the same resamples (below {least:.1g}, by their normal distribution){corrected}."
+    )
+
+
+def p_text(p: float) -> str:
+    """A p as it is read: three digits after the point, smaller ones by their first digit."""
+    if math.isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "<1e-9" if p < 1e-9 else f"{p:.1g}"
+
+
+def score_table(report: EvaluationReport) -> list[list[str]]:
+    """Rows of cells: the scores that are printed, under their names."""
     shown = [score for score in report.metrics.scores if score.metric.in_text and score.short]
     leading = report.metrics.leading
     header = ["", "images", *map(_heading, shown)]
@@ -51,14 +77,15 @@ def _score(row: Row, score: Score) -> str:
     return text
 
 
-def _difference_table(report: EvaluationReport) -> list[list[str]]:
+def difference_table(report: EvaluationReport) -> list[list[str]]:
+    """Rows of cells: the differences that are printed, with their p."""
     shown = [s for s in report.metrics.scores if s.metric.in_text and s.metric.interval_in_text and s.short]
     table = [["difference", "images", *(cell for score in shown for cell in (score.label, "p"))]]
     for d in report.differences:
         cells = [f"{short_label(d.first)} - {short_label(d.second)}", f"{d.images:,}"]
         for score in shown:
             change = d.scores[score.name]
-            cells += [_with_interval(change, score.metric.digits, "+"), fixed(change.p)]
+            cells += [_with_interval(change, score.metric.digits, "+"), p_text(change.p_holm)]
         table.append(cells)
     return table
 
