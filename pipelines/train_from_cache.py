@@ -154,6 +154,10 @@ def train_many(
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
     except ValueError:
         raise RanktagError(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
+    combined = parse_grid(grid)
+    unused = [name for name in combined if name not in BASELINE_SETTINGS]
+    if config.model in BASELINES and "model" not in combined and unused:
+        raise RanktagError(f"--grid {unused[0]}: --model {config.model} makes no use of this; leave it out")
     say = (lambda text: None) if quiet else click.echo
     missing: dict[str, str] = {}
 
@@ -166,7 +170,7 @@ def train_many(
         tags,
         run,
         config,
-        parse_grid(grid),
+        combined,
         numbers,
         resume=resume,
         overwrite=overwrite,

@@ -144,7 +144,7 @@ BASELINES = {name: first_line(BASELINE_FOLDER, name) for name in registry.names(
 
 
 # The settings of a training that make a difference to a model without an LSTM.
-BASELINE_SETTINGS = ("model", "min_count", "keep_case", "split_seed", "device", "max_memory")
+BASELINE_SETTINGS = ("model", "seed", "min_count", "keep_case", "split_seed", "device", "max_memory")
 
 
 @dataclass(frozen=True)

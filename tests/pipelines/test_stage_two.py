@@ -37,6 +37,8 @@ SMALL = (
     "--device",
     "cpu",
 )
+# A baseline has none of an LSTM's settings.
+BASELINE = ("--device", "cpu")
 MODELS = ("every-step", "initial-state", "linear", "knn", "logistic", "mlp", "popularity")
 
 
@@ -66,7 +68,8 @@ def export(ranktag: Command, made: Path, output: Path, *options: object) -> Outc
 @pytest.mark.parametrize("model", MODELS)
 def test_train_export_evaluate(ranktag: Command, tmp_path: Path, model: str) -> None:
     cache, tags = make_data(tmp_path)
-    trained = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *SMALL)
+    settings = SMALL if model in MODELS[:2] else BASELINE
+    trained = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *settings)
     assert (trained.code, trained.err) == (0, "")
     lines = trained.out.splitlines()
     assert lines[0] == f"{model} on 21 train, 6 val, 3 test images, 21 training lists, 6 tags"
@@ -148,7 +151,7 @@ def test_the_number_of_tags_is_exact_or_a_limit(ranktag: Command, made: Path, tm
 @pytest.mark.parametrize("model", ["popularity", "knn", "linear"])
 def test_a_baseline_takes_the_same_options(ranktag: Command, tmp_path: Path, model: str) -> None:
     cache, tags = make_data(tmp_path)
-    ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *SMALL)
+    ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *BASELINE)
     for options, lengths in (
         (("--num-tags", 5), {5}),
         (("--max-tags", 1), {0, 1}),
@@ -485,6 +488,7 @@ def test_a_sweep_that_fails_in_its_first_training_brings_the_old_one_back(
         (("--grid", "lr=0.1", "--grid", "lr=0.2"), ["twice"]),
         (("--grid", "hidden="), ["--grid hidden="]),
         (("--seeds", "0,1", "--tensorboard"), ["--tensorboard"]),
+        (("--model", "linear"), ["--projection, --hidden, ", "--model linear makes no use of this; leave them out"]),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(
@@ -495,3 +499,37 @@ def test_a_sweep_that_makes_no_sense_is_refused(
     )
     outcome.assert_refused(*words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "linear", "--hidden", "512"), ["--hidden: --model linear makes no use of this; leave it out"]),
+        (("--model", "knn", "--tensorboard"), ["--tensorboard: --model knn makes no use"]),
+        (("--model", "knn", "--grid", "hidden=4,8"), ["--grid hidden: --model knn makes no use"]),
+    ],
+)
+def test_a_training_option_that_does_nothing_is_refused(
+    ranktag: Command, made: Path, tmp_path: Path, options: tuple[str, ...], words: list[str]
+) -> None:
+    call = ("train-from-cache", made / "cache.h5", made / "tags.csv", "-o", tmp_path / "run")
+    ranktag(*call, *options).assert_refused(*words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--num-tags", 5, "--max-tags", 3), ["--num-tags 5 --max-tags 3", "leave one out"]),
+        (("--decode", "greedy", "--samples", 8), ["--samples: --decode greedy makes no use of this"]),
+        (("--decode", "beam", "--gain", "log", "--seed", 1), ["--gain, --seed: --decode beam"]),
+        (("--beam-size", 5), ["--beam-size: --decode mbr"]),
+        (("--allow-repeats",), ["--allow-repeats: --decode mbr"]),
+    ],
+)
+def test_a_decoding_option_that_does_nothing_is_refused(
+    ranktag: Command, made: Path, tmp_path: Path, options: tuple[object, ...], words: list[str]
+) -> None:
+    export(ranktag, made, tmp_path / "p.csv", *options).assert_refused(*words)
+    assert not (tmp_path / "p.csv").exists()
+    ranktag("tag", tmp_path, "--model", made / "run", *options).assert_refused(*words)
