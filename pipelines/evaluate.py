@@ -20,7 +20,8 @@ from ranktag.pipelines.shared.options import FilePath, config_options, overwrite
     type=FilePath,
     default=None,
     show_default="only print",
-    help="Write a report to this folder: metrics.csv, metrics.json, per_image.csv, per_tag.csv and report.html.",
+    help="Write a report to this folder: metrics.csv, metrics.json, metrics.tex, differences.csv, per_image.csv, "
+    "per_tag.csv and report.html.",
 )
 @click.option(
     "--images",
@@ -44,8 +45,12 @@ def command(
     PREDICTIONS are files that 'export-tags' wrote; each is a row of the printed table. A folder
     of them (say, one file a seed) is one row, the mean over its files. TAGS is the tag-list file.
 
+    Scored are the test images, by the tag file's split, else by what the predictions say of the
+    split their model saw; --split all scores every image and marks rows that were trained on them.
+
     A score is the mean over the images, with a 95% interval by bootstrap. Every two rows are
-    also compared on the images that both hold. The main scores are printed; the report (-o)
+    also compared on the images that both hold; of several comparisons p is corrected by Holm.
+    The main scores are printed; the report (-o)
     holds all of them, and those of each image and of each tag.
 
     The exit code is 1 if a file lacks images that it should hold.

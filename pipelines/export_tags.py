@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig
-from ranktag.pipelines.shared.options import FilePath, config_options, module_option, overwrite_option, quiet_option
+from ranktag.pipelines.shared.options import (
+    FilePath,
+    config_options,
+    module_option,
+    overwrite_option,
+    quiet_option,
+    refuse_other_decoders_settings,
+)
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.predictions import WRITERS
@@ -83,6 +90,7 @@ def command(
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.
     """
+    refuse_other_decoders_settings(config)
     with imports():
         from ranktag.decoding.decode import decode
         from ranktag.tags.image_ids import read_image_ids

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ranktag.config import RecipeConfig
-from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
+from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, refuse_unused
 from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
@@ -22,6 +22,8 @@ def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig
     SOURCE is a VOC devkit folder. Tags are its classes, the largest box first, in the
     official splits. Features are extracted from its photos unless --cache gives them.
     """
+    if cache is not None:
+        refuse_unused(["weights"], "with --cache no features are extracted")
     from ranktag.tags.readers import voc
 
     tag_lists = voc.read(source, voc.VocConfig()).tag_lists

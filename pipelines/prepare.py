@@ -18,6 +18,7 @@ from ranktag.pipelines.shared.progress import progress
 from ranktag.tags.annotations.builder import TOLD
 from ranktag.tags.annotations.download import DATA_SETS
 from ranktag.tags.annotations.files import BrokenFile
+from ranktag.tags.matching import RULES
 
 if TYPE_CHECKING:
     from ranktag.config import Config
@@ -103,19 +104,48 @@ def format_command(name: str) -> click.Command:
         "source", type=FilePath, nargs=-1 if several else 1, required=True, metavar="SOURCE..." if several else "SOURCE"
     )
     @click.option("-o", "--output", type=FilePath, required=True, help="The tag-list file to write (CSV).")
+    @click.option(
+        "--images",
+        "photos",
+        type=FilePath,
+        show_default="ids are taken as they stand",
+        help="The photos (a folder, or a CSV as extract-features takes it): write the ids of those that are there.",
+    )
+    @click.option(
+        "--match",
+        type=click.Choice(RULES),
+        show_default="path",
+        help="With --images: by what an image finds its photo. path: its path, without regard to letter case, "
+        "slashes and leading folders; name: its file name; stem: its file name without extension.",
+    )
     @overwrite_option
     @quiet_option
     @config_options(types["config"])
     def make_tag_lists(
-        source: Path | tuple[Path, ...], output: Path, overwrite: bool, quiet: bool, config: Config
+        source: Path | tuple[Path, ...],
+        output: Path,
+        photos: Path | None,
+        match: str | None,
+        overwrite: bool,
+        quiet: bool,
+        config: Config,
     ) -> int:
-        return _prepare(name, source, config, output, overwrite, quiet)
+        if match is not None and photos is None:
+            raise click.UsageError("--match says how images find their photos: name those with --images")
+        return _prepare(name, source, config, output, overwrite, quiet, photos, match or "path")
 
     return make_tag_lists
 
 
 def _prepare(
-    name: str, source: Path | tuple[Path, ...], config: Config, output: Path, overwrite: bool, quiet: bool
+    name: str,
+    source: Path | tuple[Path, ...],
+    config: Config,
+    output: Path,
+    overwrite: bool,
+    quiet: bool,
+    photos: Path | None = None,
+    rule: str = "path",
 ) -> int:
     """Make the lists, write them, say what was made and left out, and return the exit code."""
     refuse_existing(output, overwrite)
@@ -129,6 +159,10 @@ def _prepare(
         raise RanktagError(f"{source}: {error}; mend it there") from None
     finally:
         TOLD.reset(token)
+    if photos is not None:
+        from ranktag.images.listing import list_images
+
+        builder.rename_to(list_images(photos).ids, rule, str(photos))
     builder.write(output)
     if not quiet:
         first, *others = builder.summary()
@@ -136,7 +170,8 @@ def _prepare(
         for line in others:
             click.echo("  " + one_line(line))
     if builder.broken:
-        click.echo(f"files skipped: {len(builder.broken)}", err=True)
+        what = "files" if photos is None else "images"
+        click.echo(f"{what} skipped: {len(builder.broken)}", err=True)
         for file, reason in builder.broken:
             click.echo("  " + one_line(f"{file} {reason}"), err=True)
     return builder.exit_code

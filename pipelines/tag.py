@@ -11,7 +11,12 @@ import click
 from ranktag import registry
 from ranktag.config import DecodingConfig
 from ranktag.errors import one_line
-from ranktag.pipelines.shared.options import FilePath, config_options, module_option
+from ranktag.pipelines.shared.options import (
+    FilePath,
+    config_options,
+    module_option,
+    refuse_other_decoders_settings,
+)
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.predictions import WRITERS, PredictedImage
@@ -36,6 +41,7 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
     The network, layer, weights and preprocessing are those the model was trained on. Photos
     that cannot be read are listed on stderr; the exit code is then 1.
     """
+    refuse_other_decoders_settings(config)
     with imports():
         from ranktag.tagging import tag_images
 

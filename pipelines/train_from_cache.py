@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ranktag.config import TrainingConfig
-from ranktag.errors import RanktagError
+from ranktag.config import BASELINE_SETTINGS, BASELINES, TrainingConfig
+from ranktag.errors import RanktagError, one_line
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
     quiet_option,
+    refuse_unused,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports, share_processors
 
 if TYPE_CHECKING:
     from ranktag.training.loop import Epoch
+    from ranktag.training.train import TrainingReport
     from ranktag.training_data.load import TrainingData
 
 
@@ -57,6 +61,12 @@ if TYPE_CHECKING:
     show_default="off",
     help="Go on with a run that was stopped, with the same settings and files.",
 )
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    show_default="off",
+    help="Take it as it is that tagged images have no feature in the cache; the exit code is else 1.",
+)
 @overwrite_option
 @click.option(
     "--tensorboard", is_flag=True, show_default="off", help="Write TensorBoard event files into the run folder too."
@@ -70,10 +80,11 @@ def command(
     seeds: str | None,
     grid: tuple[str, ...],
     resume: bool,
+    allow_missing: bool,
     overwrite: bool,
     tensorboard: bool,
     quiet: bool,
-) -> None:
+) -> int:
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
@@ -81,14 +92,20 @@ def command(
     Early stopping keeps the weights of the epoch with the best validation NDCG@5. With
     --seeds or --grid, the best training becomes the run folder, and sweep.csv in it lists
     all of them; --resume does not train the finished ones again.
+
+    Tagged images that have no feature in the cache are left out and listed in missing.csv in
+    the run folder; the exit code is then 1, unless --allow-missing is given.
     """
+    if config.model in BASELINES:
+        unused = [*(f.name for f in fields(TrainingConfig) if f.name not in BASELINE_SETTINGS), "tensorboard"]
+        refuse_unused(unused, f"--model {config.model} makes no use of this")
     if seeds or grid:
         if tensorboard:
             raise RanktagError(
                 "--tensorboard goes with a single training; leave it out or leave out --seeds and --grid"
             )
-        train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
-        return
+        missing = train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
+        return say_missing(missing, run, allow_missing, quiet)
 
     share_processors()
     with imports():
@@ -115,7 +132,8 @@ def command(
         )
     if not quiet:
         kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
-        click.echo(f"validation NDCG@5 {report.ndcg5:.4f}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
+        click.echo(f"validation {report.score}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
+    return say_missing(report.missing, run, allow_missing, quiet)
 
 
 def train_many(
@@ -128,8 +146,8 @@ def train_many(
     resume: bool,
     overwrite: bool,
     quiet: bool,
-) -> None:
-    """Train every combination and seed, and print the table."""
+) -> Mapping[str, str]:
+    """Train every combination and seed, and print the table. Returns the tagged images that have no feature."""
     share_processors()
     with imports():
         from ranktag.training.sweep import TABLE_FILE, parse_grid, sweep
@@ -138,25 +156,49 @@ def train_many(
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
     except ValueError:
         raise RanktagError(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
+    combined = parse_grid(grid)
+    unused = [name for name in combined if name not in BASELINE_SETTINGS]
+    if config.model in BASELINES and "model" not in combined and unused:
+        raise RanktagError(f"--grid {unused[0]}: --model {config.model} makes no use of this; leave it out")
     say = (lambda text: None) if quiet else click.echo
+    missing: dict[str, str] = {}
+
+    def say_report(name: str, report: TrainingReport) -> None:
+        missing.update(report.missing)
+        say(f"{name}: {report.score}, {report.epochs} epochs, {report.seconds:.1f} s")
+
     combinations = sweep(
         caches if len(caches) > 1 else caches[0],
         tags,
         run,
         config,
-        parse_grid(grid),
+        combined,
         numbers,
         resume=resume,
         overwrite=overwrite,
         started=lambda data: None if quiet else say_data(data, config),
-        report=lambda name, report: say(
-            f"{name}: NDCG@5 {report.ndcg5:.4f}, {report.epochs} epochs, {report.seconds:.1f} s"
-        ),
+        report=say_report,
     )
     for combination in combinations:
         settings = " ".join(f"{name}={value}" for name, value in combination.settings.items()) or config.model
         say(f"NDCG@5 {combination.mean:.4f} ± {combination.spread:.4f} over {len(combination.ndcg5)} seeds  {settings}")
     say(f"the best model is in {run}, all of them in {run / TABLE_FILE}")
+    return missing
+
+
+def say_missing(missing: Mapping[str, str], run: Path, allowed: bool, quiet: bool) -> int:
+    """Say which tag lists were lost, even to who wants to hear nothing, and return the exit code."""
+    if not missing or (allowed and quiet):
+        return 0
+    remedy = "" if allowed else "; mend the ids or the photos, or pass --allow-missing"
+    click.echo(
+        one_line(
+            f"{len(missing)} tagged images have no feature and were left out, {next(iter(missing))} among them: "
+            f"all are in {run / 'missing.csv'}{remedy}"
+        ),
+        err=True,
+    )
+    return 0 if allowed else 1
 
 
 def say_data(data: TrainingData, config: TrainingConfig) -> None:

@@ -161,6 +161,10 @@ def first_line(folder: str, name: str) -> str:
 BASELINES = {name: first_line(BASELINE_FOLDER, name) for name in registry.names(BASELINE_FOLDER)}
 
 
+# The settings of a training that make a difference to a model without an LSTM.
+BASELINE_SETTINGS = ("model", "seed", "min_count", "keep_case", "split_seed", "device", "max_memory")
+
+
 @dataclass(frozen=True)
 class TrainingConfig(Config):
     """Settings of stage two: the model and how it is trained."""
@@ -178,6 +182,7 @@ class TrainingConfig(Config):
     hidden: int = setting(256, "the size H of an LSTM's state", unit="numbers", low=1, high=65536)
     embedding: int = setting(128, "the size of a tag's embedding", unit="numbers", low=1, high=65536)
     min_count: int = setting(1, "tags in fewer training lists are left out of the vocabulary", unit="lists", low=1)
+    keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
     epochs: int = setting(60, "the longest training", unit="epochs", low=1)
     batch_size: int = setting(128, "lists a step", unit="lists", low=1)
     lr: float = setting(1e-3, "the highest learning rate of AdamW", low=1e-12, high=10.0)
@@ -265,6 +270,14 @@ class DecodingConfig(Config):
         low=0.01,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_tags is not None and self.max_tags is not None:
+            raise RanktagError(
+                f"--num-tags {self.num_tags} --max-tags {self.max_tags}: one says exactly how many tags, "
+                "the other at most how many; leave one out"
+            )
+
 
 @dataclass(frozen=True)
 class EvaluationConfig(Config):
@@ -278,9 +291,13 @@ class EvaluationConfig(Config):
     )
     split: str | None = setting(
         None,
-        "score the images of this split only",
-        choices=("train", "val", "test"),
-        when_none="every split of which a prediction file holds images",
+        "score the images of this split only; all is every image, those that the models were trained on among them",
+        choices=("train", "val", "test", "all"),
+        when_none="test; where the files hold a single other split, that",
+    )
+    keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
+    reference: str | None = setting(
+        None, "compare every row with this one only, by its name or its file", when_none="every two rows are compared"
     )
     resamples: int = setting(
         1000,

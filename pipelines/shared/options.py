@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ranktag import registry
-from ranktag.config import Config
+from ranktag.config import Config, DecodingConfig
 
 FilePath = click.Path(path_type=Path)
 
@@ -92,6 +93,30 @@ def module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
+
+
+def refuse_unused(settings: Iterable[str], why: str) -> None:
+    """Raise click.UsageError if one of these settings was given on the command line. why: 'X does not use it', say."""
+    context = click.get_current_context()
+    given = [name for name in settings if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise click.UsageError(f"{options}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
+
+
+# What only some decoders look at.
+DECODER_SETTINGS = {
+    "greedy": ("allow_repeats",),
+    "beam": ("beam_size", "allow_repeats"),
+    "mbr": ("samples", "gain", "seed"),
+}
+
+
+def refuse_other_decoders_settings(config: DecodingConfig) -> None:
+    """Raise click.UsageError for an option that the chosen decoder does not look at."""
+    every = dict.fromkeys(name for names in DECODER_SETTINGS.values() for name in names)
+    unused = [name for name in every if name not in DECODER_SETTINGS[config.decode]]
+    refuse_unused(unused, f"--decode {config.decode} makes no use of this")
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, show_default="off", help="Replace an existing output.")

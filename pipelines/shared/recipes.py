@@ -41,14 +41,22 @@ def features(cache: Path | None, photos: Path, output: Path, config: RecipeConfi
     return made
 
 
-def finish(cache: Path, lists: TagLists, output: Path, config: RecipeConfig, photos: Path, overwrite: bool) -> int:
+def finish(
+    cache: Path, lists: TagLists, output: Path, config: RecipeConfig, photos: Path | None, overwrite: bool
+) -> int:
     """Run the recipe and print its table."""
     share_processors()
     from ranktag.evaluation.report.text import to_text
     from ranktag.recipes.all_models import run_recipe
 
     report = run_recipe(
-        cache, lists, output, config, images=photos if photos.is_dir() else None, overwrite=overwrite, say=click.echo
+        cache,
+        lists,
+        output,
+        config,
+        images=photos if photos is not None and photos.is_dir() else None,
+        overwrite=overwrite,
+        say=click.echo,
     )
     click.echo(to_text(report))
     click.echo(f"The report is {output / 'report' / 'report.html'}")

@@ -23,7 +23,14 @@ from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
-from ranktag.tags.predictions import WRITERS, Predictions, predictions_to_frame, write_predictions
+from ranktag.tags.predictions import (
+    WRITERS,
+    Predictions,
+    PredictionsWithSplit,
+    predictions_to_frame,
+    write_predictions,
+)
+from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +53,7 @@ class DecodingReport:
     kept: int = 0
 
     def predictions_frame(self) -> pd.DataFrame:
-        """The predictions, a row a tag: image_id, rank, tag, probability."""
+        """The predictions, a row a tag: image_id, rank, tag, probability, split."""
         return predictions_to_frame(self.predictions)
 
 
@@ -85,7 +92,7 @@ def decode(
     force: bool = False,
     progress: Progress | None = None,
 ) -> DecodingReport:
-    """Write the ranked tags of a cache's images, in the cache's order.
+    """Write the ranked tags of a cache's images, in the cache's order, each with the split the model saw it in.
 
     cache: one, or several that are used as one. run: a run folder, or several of one
     vocabulary (seeds, say) that decide together.
@@ -119,7 +126,10 @@ def decode(
     todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
     decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
     ids = [store.image_id[row] for row in rows.tolist()]
-    predictions: Predictions = {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids}
+    predictions = PredictionsWithSplit(
+        {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids},
+        _seen(checkpoints, ids),
+    )
     write_predictions(output, predictions, format)
     if memory:
         memory.write(features)
@@ -182,6 +192,18 @@ def _chosen(
     if not kept and (wanted is not None or untagged is not None):
         raise RanktagError(f"{store.path}: no image is left to decode; choose other images or leave out the choice")
     return np.array(kept, np.int64)
+
+
+def _seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
+    """Image id -> the split in which it was when the models were trained, '' for one that none of them saw.
+
+    Of several splits it is the one that the models knew most of: train before val before test.
+    """
+    known: dict[str, str] = {}
+    for split in reversed(SPLITS):
+        for checkpoint in checkpoints:
+            known.update(dict.fromkeys(checkpoint.split.get(split, ()), split))
+    return {image_id: known.get(image_id, "") for image_id in image_ids}
 
 
 def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str) -> npt.NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """Comparing predictions with people's tag lists: one row of scores a prediction file, and the differences between rows.
 
-What is compared. The *expected* images are those of the chosen split; without one,
-those of every split that any of the files touches; without splits in the tag file,
-those that any of the files holds. An image is *scored* in a row if it is expected,
+What is compared. The *expected* images are those of the chosen split, by default test
+(see ``ranktag.evaluation.expected``); where neither the tag file nor the predictions know
+of splits, those that any of the files holds. An image is *scored* in a row if it is expected,
 has tags and is in the file. Nothing else is left out, and what is left out is
 counted: expected images that the file lacks, images without tags, ids that the tag
 file does not know.
@@ -21,6 +21,7 @@ same draws (see ``ranktag.evaluation.bootstrap``).
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ from ranktag.evaluation.rows import score_entry, score_people, score_tags
 from ranktag.evaluation.scores import load_metrics
 from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists
-from ranktag.tags.predictions import Predictions
+from ranktag.tags.predictions import Predictions, PredictionsWithSplit, seen_split
+from ranktag.tags.spelling import Spelling
 
 
 def compare(
@@ -57,9 +59,12 @@ def compare(
     files = files or {label: [Path(label)] * len(several) for label, several in predictions.items()}
     entries = [Entry(label, tuple(files[label]), tuple(several)) for label, several in predictions.items()]
     metrics = load_metrics()
+    spelling = None if config.keep_case else _spelling(truth, entries)
+    if spelling is not None:
+        truth, entries = _spelt_alike(truth, entries, spelling)
     expected = expected_images(entries, truth, config, tags)
     scored = [
-        score_entry(entry, expected, metrics, config.gain)
+        score_entry(entry, expected, metrics, config.gain, tags)
         for entry in (progress or Progress()).over(entries, "Scoring", len(entries), "rows")
     ]
     people = score_people(expected.lists, metrics, config.gain)
@@ -72,6 +77,8 @@ def compare(
         tags=tags,
         config=config,
         splits=expected.splits,
+        told_by=expected.told_by,
+        spelling_note="" if spelling is None else spelling.note(),
         image_ids=expected.image_ids,
         lists=expected.lists,
         rows=tuple(rows),
@@ -88,3 +95,26 @@ def compare(
         unseen_tags=None if training is None else len(occurring.keys() - training),
         unseen=None if training is None else sum(n for tag, n in occurring.items() if tag not in training),
     )
+
+
+def _spelling(truth: TagLists, entries: Sequence[Entry]) -> Spelling | None:
+    """The tag file's spellings, and those of tags that only the predictions hold; None if each has one."""
+    counts = Counter(tag for people in truth.lists.values() for tags in people for tag in tags)
+    said = {tag for entry in entries for read in entry.predictions for tags in read.values() for tag, _ in tags}
+    spelling = Spelling(dict.fromkeys(said, 0) | counts)
+    return spelling if spelling.merged else None
+
+
+def _spelt_alike(truth: TagLists, entries: Sequence[Entry], spelling: Spelling) -> tuple[TagLists, list[Entry]]:
+    """The same with every tag in one spelling."""
+    lists = {i: [spelling.spell_list(tags) for tags in people] for i, people in truth.lists.items()}
+    spelt = []
+    for entry in entries:
+        several: list[Predictions] = []
+        for read in entry.predictions:
+            # A tag that comes again takes up its place and earns nothing, as any repeat.
+            tags = {i: [(spelling.spell(tag), p) for tag, p in ranked] for i, ranked in read.items()}
+            split = seen_split(read)
+            several.append(tags if split is None else PredictionsWithSplit(tags, split))
+        spelt.append(dataclasses.replace(entry, predictions=tuple(several)))
+    return dataclasses.replace(truth, lists=lists), spelt

@@ -15,6 +15,7 @@ from ranktag.config import EvaluationConfig
 from ranktag.errors import RanktagError
 from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.folder import check_output, write_report
+from ranktag.evaluation.report.gallery import inside
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists, read_tag_lists
@@ -47,8 +48,8 @@ def evaluate(
     told how far reading and scoring are.
 
     Raises RanktagError for unreadable files, no image in common, a split that the
-    tag file does not have, and an ``output`` that exists (unless ``overwrite``, which
-    replaces a report and nothing else).
+    tag file does not have, ``images`` that has none of the photos, and an ``output`` that
+    exists (unless ``overwrite``, which replaces a report and nothing else).
     """
     if output is not None:
         check_output(Path(output), overwrite)
@@ -68,6 +69,8 @@ def evaluate(
         truth = truth.renamed(forms)
         progress.note(said(forms))
     report = compare(read, truth, config, files, name, progress)
+    if images is not None:
+        refuse_other_photos(Path(images), report.image_ids)
     if output is not None:
         write_report(Path(output), report, None if images is None else Path(images), overwrite)
     return report
@@ -96,6 +99,15 @@ def _by_label(
         label: [part for path, source in zip(names[label], given) for part in _files(path, source)]
         for label, given in named.items()
     }
+
+
+def refuse_other_photos(images: Path, image_ids: Sequence[str]) -> None:
+    """Raise RanktagError if the folder has none of the photos."""
+    if not any(inside(images, image_id) for image_id in image_ids):
+        raise RanktagError(
+            f"{images}: has none of the {len(image_ids)} photos, '{next(iter(image_ids))}' among them; "
+            "name the folder that the image ids are paths below"
+        )
 
 
 def _several(given: Source | Sequence[Source]) -> list[Source]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ranktag.config import EvaluationConfig
-from ranktag.evaluation.bootstrap import interval, p_value, resampled_means
+from ranktag.errors import RanktagError
+from ranktag.evaluation.bootstrap import holm, interval, p_value, resampled_means
 from ranktag.evaluation.matches import Floats, Mask
 from ranktag.evaluation.results import Change, Difference, Estimate, Row
 from ranktag.evaluation.scores import MetricTable
@@ -21,11 +22,17 @@ Resampled = Mapping[tuple[bytes, int], Mapping[str, Floats]]
 def with_intervals(
     rows: Sequence[Row], compared: int, metrics: MetricTable, config: EvaluationConfig
 ) -> tuple[list[Row], list[Difference]]:
-    """The rows with intervals, and the differences between every two of the first ``compared`` that share images."""
+    """The rows with intervals, and the differences between every two of the first ``compared`` that share images.
+
+    With a reference, those between every other row and it. Raises RanktagError if there is no such row.
+    """
     scored = [row.scored for row in rows]
-    pairs = {
-        (a, b): shared for a, b in itertools.combinations(range(compared), 2) if np.any(shared := scored[a] & scored[b])
-    }
+    wanted = (
+        itertools.combinations(range(compared), 2)
+        if config.reference is None
+        else _with_one(rows[:compared], config.reference)
+    )
+    pairs = {(a, b): shared for a, b in wanted if np.any(shared := scored[a] & scored[b])}
     resampled = _resample(rows, pairs, metrics, config)
     finished = []
     for number, row in enumerate(rows):
@@ -44,7 +51,31 @@ def with_intervals(
             value = float(first[name] - second[name])
             changes[name] = Change(value, *interval(drawn_changes), p_value(drawn_changes))
         differences.append(Difference(rows[a].label, rows[b].label, int(np.count_nonzero(shared)), changes))
-    return finished, differences
+    return finished, _corrected(differences)
+
+
+def _with_one(rows: Sequence[Row], reference: str) -> list[tuple[int, int]]:
+    """The numbers of every other row and the reference's, which is named by its label or one of its files."""
+    found = [n for n, row in enumerate(rows) if row.label == reference]
+    found = found or [n for n, row in enumerate(rows) if reference in map(str, row.files)]
+    if not found:
+        there = ", ".join(f"'{row.label}'" for row in rows)
+        raise RanktagError(f"--reference {reference}: is no row; the rows are {there}")
+    return [(n, found[0]) for n in range(len(rows)) if n != found[0]]
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences with p corrected for how many there are, score by score."""
+    if not differences:
+        return []
+    corrected = {name: holm([d.scores[name].p for d in differences]) for name in differences[0].scores}
+    return [
+        dataclasses.replace(
+            d,
+            scores={name: dataclasses.replace(change, p_holm=corrected[name][n]) for name, change in d.scores.items()},
+        )
+        for n, d in enumerate(differences)
+    ]
 
 
 def _resample(

@@ -44,6 +44,8 @@ class Row:
     that were not asked for (another split). empty: scored images with no predicted
     tag (in any of the files). unnamed_tags, unnamed: different truth tags of the scored
     images that the row never predicts for any image, and how often they stand in the truth.
+    trained_on: scored images that a model of the row was trained on. near: how unknown
+    ids would find missing ones, in words; '' if they would not.
     """
 
     label: str
@@ -57,6 +59,8 @@ class Row:
     empty: int = 0
     unnamed_tags: int = 0
     unnamed: int = 0
+    trained_on: int = 0
+    near: str = ""
 
     @property
     def scored(self) -> Mask:
@@ -71,12 +75,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Change:
-    """The first row's score minus the second's, its 95% interval and the two-sided p of a paired bootstrap."""
+    """The first row's score minus the second's, its 95% interval and the two-sided p of a paired bootstrap.
+
+    p_holm: p, corrected for the number of differences that the report holds (``bootstrap.holm``).
+    """
 
     value: float
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan
+    p_holm: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class TagRow:
 class EvaluationReport:
     """Everything an evaluation found.
 
-    metrics: the columns of the tables. splits: those the expected images were taken from; () if the tag file has none.
+    metrics: the columns of the tables. splits: those the expected images were taken from, () if nobody knows of any;
+    told_by: who does, 'tags' or 'predictions'. spelling_note: which tags were taken for one, in words.
     image_ids: the expected images, in the tag file's order. lists: their people's
     lists. rows: one an argument, in order. people: the human ceiling, each person's
     list scored against each of the others', on the images that have several; None
@@ -130,6 +139,8 @@ class EvaluationReport:
     tags: Path
     config: EvaluationConfig
     splits: tuple[str, ...]
+    told_by: str
+    spelling_note: str
     image_ids: tuple[str, ...]
     lists: Mapping[str, Sequence[TagList]]
     rows: tuple[Row, ...]

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,12 +16,17 @@ from ranktag.evaluation.matches import Floats, Mask, match
 from ranktag.evaluation.results import Estimate, Row, TagRow
 from ranktag.evaluation.scores import MetricTable
 from ranktag.tags.lists import TagList
+from ranktag.tags.matching import what_would_join
+from ranktag.tags.predictions import seen_split
 
 PEOPLE = "people (each against the others)"
 
 
-def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: str) -> Row:
-    """The row of an entry. Raises RanktagError if it has none of the expected images that have tags."""
+def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: str, tags: Path) -> Row:
+    """The row of an entry. tags: the tag file, to be named.
+
+    Raises RanktagError if it has none of the expected images that have tags.
+    """
     image_ids = expected.image_ids
     there = np.array([all(i in read for read in entry.predictions) for i in image_ids], bool)
     scored = there & expected.tagged
@@ -32,25 +38,37 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
     ids = list(itertools.compress(image_ids, scored))
     lists = [expected.lists[i] for i in ids]
     ranked = [[[tag for tag, _ in read[i]] for i in ids] for read in entry.predictions]
-    per_file = np.stack([metrics.per_image(match(lists, tags, gain)) for tags in ranked])
+    per_file = np.stack([metrics.per_image(match(lists, named, gain)) for named in ranked])
     per_image = np.full((len(image_ids), len(metrics.values)), np.nan)
     per_image[scored] = per_file.mean(axis=0)
     unnamed = _never_predicted(entry, lists)
+    unknown = tuple(dict.fromkeys(i for read in entry.predictions for i in read if i not in expected.known))
+    missing = tuple(itertools.compress(image_ids, ~there))
     return Row(
         label=entry.label,
         files=entry.files,
         scores=_scores(per_image, scored, metrics, _spread(per_file, metrics)),
         counts=_counts(per_image, scored, metrics),
         values=per_image,
-        missing=tuple(itertools.compress(image_ids, ~there)),
-        unknown=tuple(dict.fromkeys(i for read in entry.predictions for i in read if i not in expected.known)),
+        missing=missing,
+        unknown=unknown,
+        near=what_would_join(missing, unknown, str(tags)) if missing and unknown else "",
         not_expected=len(
             {i for read in entry.predictions for i in read if i in expected.known} - expected.lists.keys()
         ),
-        empty=sum(any(not tags[n] for tags in ranked) for n in range(len(ids))),
+        empty=sum(any(not named[n] for named in ranked) for n in range(len(ids))),
         unnamed_tags=len(unnamed),
         unnamed=sum(unnamed.values()),
+        trained_on=_trained_on(entry, expected, ids),
     )
+
+
+def _trained_on(entry: Entry, expected: Expected, ids: Sequence[str]) -> int:
+    """How many of the images a model of the entry was trained on: by its own account, else by the tag file's."""
+    # What other files say of their models is no account of this one.
+    by_tags = expected.split if expected.told_by == "tags" else {}
+    told = [by_tags if (own := seen_split(read)) is None else own for read in entry.predictions]
+    return sum(any(split.get(i) == "train" for split in told) for i in ids)
 
 
 def score_people(lists: Mapping[str, Sequence[TagList]], metrics: MetricTable, gain: str) -> Row | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,14 +41,14 @@ def metrics_table(report: EvaluationReport) -> Table:
     """A row of scores each: its counts, and every score with its 95% interval and, with seeds, their spread."""
     scores = [score.name for score in report.metrics.scores]
     parts = ["", "_low", "_high"] + ["_seed_std"] * report.has_seeds
-    counts = ("files", "images", "missing", "unknown", "empty", "unnamed", *report.metrics.counts)
+    counts = ("files", "images", "missing", "unknown", "empty", "unnamed", "trained_on", *report.metrics.counts)
     rows = []
     for row in report.table:
         estimates = [row.scores[name] for name in scores]
         numbers = [(e.value, e.low, e.high, e.seed_std)[: len(parts)] for e in estimates]
         missing, unknown = len(row.missing), len(row.unknown)
-        first = (row.label, len(row.files), row.images, missing, unknown, row.empty, row.unnamed, *row.counts.values())
-        rows.append([*first, *(number for several in numbers for number in several)])
+        first = (row.label, len(row.files), row.images, missing, unknown, row.empty, row.unnamed, row.trained_on)
+        rows.append([*first, *row.counts.values(), *(number for several in numbers for number in several)])
     return Table(["label", *counts, *(name + part for name in scores for part in parts)], rows)
 
 
@@ -78,12 +79,17 @@ def tag_table(report: EvaluationReport) -> Table:
 
 
 def difference_table(report: EvaluationReport) -> Table:
-    """A row a pair of rows: the first's score minus the second's, its 95% interval and p, of every score."""
+    """A row a pair of rows: the first's score minus the second's, its 95% interval, p and Holm's p, of every score."""
     scores = [score.name for score in report.metrics.scores]
-    header = ["first", "second", "images", *(name + part for name in scores for part in ("", "_low", "_high", "_p"))]
+    header = [
+        "first",
+        "second",
+        "images",
+        *(name + part for name in scores for part in ("", "_low", "_high", "_p", "_p_holm")),
+    ]
     rows = []
     for difference in report.differences:
         changes = [difference.scores[name] for name in scores]
-        numbers = [number for change in changes for number in (change.value, change.low, change.high, change.p)]
+        numbers = [number for change in changes for number in dataclasses.astuple(change)]
         rows.append([difference.first, difference.second, difference.images, *numbers])
     return Table(header, rows)

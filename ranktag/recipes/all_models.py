@@ -16,7 +16,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, RecipeConfig, TrainingConfig
 from ranktag.decoding.decode import decode
 from ranktag.errors import RanktagError
-from ranktag.evaluation.evaluate import evaluate
+from ranktag.evaluation.evaluate import evaluate, refuse_other_photos
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.feature_cache.store import open_features
 from ranktag.tags.lists import TagLists, write_tag_lists
@@ -88,6 +88,9 @@ def run_recipe(
     tags, report = output / "tags.csv", output / "report"
     if report.exists() and not overwrite:
         raise RanktagError(f"{report}: exists already; choose another folder or pass --overwrite")
+    if images is not None:
+        # Now, and not when everything is trained.
+        refuse_other_photos(images, list(lists.lists))
     output.mkdir(parents=True, exist_ok=True)
     write_tag_lists(tags, _with_features(split_for_table(lists, config.table), cache, say))
     settings = TrainingConfig(device=config.device)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranktag.errors import RanktagError
-from ranktag.files.tables import read_table, write_table
+from ranktag.files.tables import read_header, read_table, write_table
 from ranktag.tags.frames import FRAME, cell_text, frame_rows, is_missing
 from ranktag.tags.splits import SPLITS
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATOR = "|"
+# The column by which a wide file of predictions is known (see ``ranktag.tags.predictions``).
+PROBABILITIES = "probabilities"
 
 # One person's tags, most important first.
 TagList = tuple[str, ...]
@@ -97,11 +100,35 @@ def read_tag_lists(path: str | Path) -> TagLists:
     image id, a split that is not train, val or test, or an image in two splits.
     """
     path = Path(path)
+    # The split in a wide file of predictions is that of the model which made it, and may be empty in places.
+    optional = () if PROBABILITIES in read_header(path) else ("split",)
+    table = list(read_table(path, ("image_id", "tags"), optional))
+    if optional:
+        refuse_other_separator(path, (cells[1] for _, cells in table))
     rows = (
-        (f"line {line}", image_id, tags.split(SEPARATOR), split)
-        for line, (image_id, tags, split) in read_table(path, ("image_id", "tags"), ("split",))
+        (f"line {line}", image_id, tags.split(SEPARATOR), "".join(split)) for line, (image_id, tags, *split) in table
     )
     return _collect(str(path), rows, "expected rows of image_id,tags below the header")
+
+
+def refuse_other_separator(path: Path, cells: Iterable[str]) -> None:
+    """Raise RanktagError if most cells hold ``,`` or ``;``, and none ``|``: each would be one long tag.
+
+    A tag that holds a comma is known by the ``|`` behind it.
+    """
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        counts["all"] += bool(cell.strip())
+        counts[SEPARATOR] += SEPARATOR in cell
+        counts.update(sign for sign in ",;" if sign in cell)
+    sign = max(",;", key=lambda sign: counts[sign])
+    if not counts[SEPARATOR] and 2 * counts[sign] > counts["all"]:
+        written = sign if sign == "," else f"'{sign}'"
+        raise RanktagError(
+            f"{path}: {counts[sign]} of {counts['all']} rows with tags hold '{sign}' and no '{SEPARATOR}', so each "
+            f"would be one long tag; convert it: ranktag prepare csv {path} --tag-separator {written} -o NEW.csv "
+            f"(a tag that does hold '{sign}' is written with a '{SEPARATOR}' behind it)"
+        )
 
 
 def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str]], expected: str) -> TagLists:
@@ -151,11 +178,17 @@ def write_tag_lists(path: str | Path, tag_lists: TagLists) -> None:
         path,
         ("image_id", "tags") if split is None else ("image_id", "split", "tags"),
         (
-            (image_id, join_tags(tags)) if split is None else (image_id, split[image_id], join_tags(tags))
+            (image_id, _cell(tags)) if split is None else (image_id, split[image_id], _cell(tags))
             for image_id, people in tag_lists.lists.items()
             for tags in people
         ),
     )
+
+
+def _cell(tags: TagList) -> str:
+    """Tags joined by ``|``; a single one that could be taken for several has one behind it."""
+    alone = len(tags) == 1 and ("," in tags[0] or ";" in tags[0])
+    return join_tags(tags) + (SEPARATOR if alone else "")
 
 
 def join_tags(tags: Iterable[str]) -> str:

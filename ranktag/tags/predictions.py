@@ -10,14 +10,18 @@ memory): evaluation reads only the order, so any tagger's lists can be compared.
 They are written with six significant digits. Tags are cleaned as those of tag
 lists are, so that the two sides of a comparison are spelt alike.
 
+Predictions of a trained model end in a column ``split``: 'train', 'val' or 'test' as
+the model saw the image, empty for one that it never saw. A file may leave it out.
+
 As a DataFrame, predictions are of the long form (``predictions_to_frame``,
 ``predictions_from_frame``).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +31,7 @@ from ranktag.files.atomic import atomic_text
 from ranktag.files.tables import read_header, read_table
 from ranktag.tags.frames import FRAME, cell_text, frame_rows
 from ranktag.tags.lists import SEPARATOR, clean_tag
+from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 WRITERS = "ranktag.tags.writers"
 LONG = ("image_id", "rank", "tag", "probability")
 WIDE = ("image_id", "tags", "probabilities")
+SPLIT = "split"
 
 # A tag and its probability, nan if it is not known.
 RankedTag = tuple[str, float]
@@ -41,11 +47,44 @@ RankedTag = tuple[str, float]
 Predictions = dict[str, list[RankedTag]]
 
 
+class PredictionsWithSplit(dict[str, list[RankedTag]]):
+    """Predictions of which it is known how the model saw each image.
+
+    split: image id -> 'train', 'val' or 'test', or '' for an image that it never saw.
+    """
+
+    def __init__(self, predictions: Mapping[str, list[RankedTag]], split: Mapping[str, str]) -> None:
+        super().__init__(predictions)
+        self.split = split
+
+
+def seen_split(predictions: Mapping[str, Sequence[RankedTag]]) -> Mapping[str, str] | None:
+    """Image id -> how the model saw it (see ``PredictionsWithSplit``); None if the predictions do not say."""
+    return predictions.split if isinstance(predictions, PredictionsWithSplit) else None
+
+
 class PredictedImage(NamedTuple):
     """What writers take: an image's id, or its path, and its tags in order of rank."""
 
     image_id: str
     tags: Sequence[RankedTag]
+
+
+class SeenImage(PredictedImage):
+    """One of which it is known how the model saw it. split: 'train', 'val' or 'test', '' if it never did."""
+
+    split: str
+
+    def __new__(cls, image_id: str, tags: Sequence[RankedTag], split: str) -> SeenImage:
+        """The pair, and the split beside it: writers that do not look for it are given pairs."""
+        image = super().__new__(cls, image_id, tags)
+        image.split = split
+        return image
+
+
+def split_cells(image: PredictedImage) -> tuple[str, ...]:
+    """The cells of the column ``split``: one if it is known how the model saw the image, else none."""
+    return (image.split,) if isinstance(image, SeenImage) else ()
 
 
 def write_predictions(path: str | Path, predictions: Mapping[str, Sequence[RankedTag]], format: str = "long") -> None:
@@ -56,8 +95,26 @@ def write_predictions(path: str | Path, predictions: Mapping[str, Sequence[Ranke
     cannot hold (wide: a tag with ``|``).
     """
     writer = registry.load(WRITERS, format)
+    split = seen_split(predictions)
     with atomic_text(path) as file:
-        writer.write((PredictedImage(image_id, tags) for image_id, tags in predictions.items()), file)
+        writer.write(
+            (
+                PredictedImage(image_id, tags) if split is None else SeenImage(image_id, tags, split.get(image_id, ""))
+                for image_id, tags in predictions.items()
+            ),
+            file,
+        )
+
+
+def with_split_column(
+    images: Iterable[PredictedImage], header: Sequence[str]
+) -> tuple[Sequence[str], Iterator[PredictedImage]]:
+    """The header, with the column ``split`` if the first image has one, and the images."""
+    rest = iter(images)
+    first = next(rest, None)
+    if first is None:
+        return header, rest
+    return (*header, SPLIT) if split_cells(first) else header, itertools.chain([first], rest)
 
 
 def probability_cell(probability: float) -> str:
@@ -66,35 +123,40 @@ def probability_cell(probability: float) -> str:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read a long or a wide file (its header says which).
+    """Read a long or a wide file (its header says which); with a column ``split`` as ``PredictionsWithSplit``.
 
     The rows of an image may stand in any order. Raises RanktagError for an
     unreadable table (see ``ranktag.files.tables``); a row without image id or tag; a rank
     that is no whole number from 1, comes twice or is missing; a probability that is
     no number from 0 to 1; a wide row with more or fewer probabilities than tags, or
-    an image on two wide rows.
+    an image on two wide rows; a split that is none, or two of one image.
     """
     path = Path(path)
     header = read_header(path)
     if "tags" in header and "rank" not in header:
-        return _read_wide(path)
-    return _from_rows(str(path), ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], LONG[3:])))
+        return _read_wide(path, has_split=SPLIT in header)
+    rows = ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], (*LONG[3:], SPLIT)))
+    return _from_rows(str(path), rows, has_split=SPLIT in header)
 
 
 def predictions_to_frame(predictions: Mapping[str, Sequence[RankedTag]]) -> pd.DataFrame:
     """Predictions as a pandas DataFrame of the long form, a row a tag.
 
     Columns: image_id (text), rank (Int64, from 1), tag (text), probability (float64,
-    nan if it is not known). An image without tags has one row without rank and tag.
+    nan if it is not known) and, if it is known, split (text, '' for an image that the model
+    never saw). An image without tags has one row without rank and tag.
     """
     import pandas as pd
+
+    split = seen_split(predictions)
 
     rows: list[tuple[object, ...]] = []
     for image_id, tags in predictions.items():
         rows += [(image_id, rank, tag, probability) for rank, (tag, probability) in enumerate(tags, 1)]
         if not tags:
             rows.append((image_id, None, None, math.nan))
-    return pd.DataFrame(rows, columns=list(LONG)).astype({"rank": "Int64", "probability": "float64"})
+    frame = pd.DataFrame(rows, columns=list(LONG)).astype({"rank": "Int64", "probability": "float64"})
+    return frame if split is None else frame.assign(**{SPLIT: [split.get(i, "") for i in frame["image_id"]]})
 
 
 def predictions_from_frame(frame: pd.DataFrame) -> Predictions:
@@ -103,18 +165,21 @@ def predictions_from_frame(frame: pd.DataFrame) -> Predictions:
     The rows of an image may stand in any order; an image without tags has one row
     without rank and tag. Raises RanktagError for what ``read_predictions`` refuses.
     """
-    rows = ((where, [cell_text(cell) for cell in cells]) for where, cells in frame_rows(frame, LONG[:3], LONG[3:]))
-    return _from_rows(FRAME, rows)
+    columns = LONG[:3], (*LONG[3:], SPLIT)
+    rows = ((where, [cell_text(cell) for cell in cells]) for where, cells in frame_rows(frame, *columns))
+    return _from_rows(FRAME, rows, has_split=SPLIT in frame.columns)
 
 
-def _from_rows(source: str, rows: Iterable[tuple[str, Sequence[str]]]) -> Predictions:
+def _from_rows(source: str, rows: Iterable[tuple[str, Sequence[str]]], *, has_split: bool) -> Predictions:
     """Predictions from rows of the long form. source, and where each row stands ('line 3'), are for errors."""
+    seen: dict[str, str] = {}
     # Image -> rank -> (tag, probability, where); an image without tags is there with no rank.
     found: dict[str, dict[int, tuple[str, float, str]]] = {}
     empty: set[str] = set()
-    for where, (image_id, rank_cell, tag_cell, probability_text) in rows:
+    for where, (image_id, rank_cell, tag_cell, probability_text, split_cell) in rows:
         if not image_id:
             raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
+        _note_split(source, where, image_id, split_cell, seen)
         ranks = found.setdefault(image_id, {})
         tag, rank_text = clean_tag(tag_cell), rank_cell.strip()
         nothing = not rank_text and not tag
@@ -133,7 +198,22 @@ def _from_rows(source: str, rows: Iterable[tuple[str, Sequence[str]]]) -> Predic
                 f"{source}: rank {rank} of '{image_id}' is on {ranks[rank][2]} and on {where}; remove one"
             )
         ranks[rank] = (tag, _probability(source, where, probability_text), where)
-    return {image_id: _in_order(source, image_id, ranks) for image_id, ranks in found.items()}
+    predictions = {image_id: _in_order(source, image_id, ranks) for image_id, ranks in found.items()}
+    return PredictionsWithSplit(predictions, seen) if has_split else predictions
+
+
+def _note_split(source: str, where: str, image_id: str, cell: str, seen: dict[str, str]) -> None:
+    """Keep how the model saw an image. Raises RanktagError for another word than a split, and for two of one image."""
+    split = cell.strip()
+    if split and split not in SPLITS:
+        raise RanktagError(
+            f"{source}: {where}: split '{split[:40]}' is not one of {', '.join(SPLITS)}; mend it or leave it empty"
+        )
+    if seen.setdefault(image_id, split) != split:
+        raise RanktagError(
+            f"{source}: {where}: '{image_id}' is in split '{split}' there and in '{seen[image_id]}' before; "
+            "an image belongs to one split"
+        )
 
 
 def _rank(source: str, where: str, text: str) -> int:
@@ -157,10 +237,11 @@ def _in_order(source: str, image_id: str, ranks: Mapping[int, tuple[str, float, 
     return [ranks[rank][:2] for rank in range(1, len(ranks) + 1)]
 
 
-def _read_wide(path: Path) -> Predictions:
+def _read_wide(path: Path, *, has_split: bool) -> Predictions:
     predictions: Predictions = {}
+    seen: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for line, (image_id, tag_cell, probability_text) in read_table(path, WIDE[:2], WIDE[2:]):
+    for line, (image_id, tag_cell, probability_text, split_cell) in read_table(path, WIDE[:2], (*WIDE[2:], SPLIT)):
         if not image_id:
             raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
         if image_id in lines:
@@ -169,6 +250,7 @@ def _read_wide(path: Path) -> Predictions:
                 "a prediction has one list an image"
             )
         lines[image_id] = line
+        _note_split(str(path), f"line {line}", image_id, split_cell, seen)
         tags = [clean_tag(tag) for tag in tag_cell.split(SEPARATOR)] if tag_cell.strip() else []
         if "" in tags:
             raise RanktagError(
@@ -184,7 +266,7 @@ def _read_wide(path: Path) -> Predictions:
         predictions[image_id] = [
             (tag, _probability(str(path), f"line {line}", cell)) for tag, cell in zip(tags, cells, strict=True)
         ]
-    return predictions
+    return PredictionsWithSplit(predictions, seen) if has_split else predictions
 
 
 def _probability(source: str, where: str, cell: str) -> float:

@@ -19,10 +19,11 @@ from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
+from ranktag.evaluation.matches import Floats
 from ranktag.models.lstm import ModelConfig, RankTagger, join_members
 from ranktag.models.ranking import Limits, best_five
 from ranktag.training.schedule import learning_rate
-from ranktag.training.validation import ndcg5
+from ranktag.training.validation import ndcg5_of_images
 from ranktag.training_data.load import TrainingData
 
 # Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the
@@ -135,6 +136,8 @@ class Trainer:
         self.members = [Member(data, config, device, number) for number in range(config.members)]
         self.average = join_members([member.average for member in self.members])
         self.epoch = 0
+        # NDCG@5 of each validation image, (N,), as it was validated last.
+        self.values: Floats = np.empty(0)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -189,7 +192,8 @@ class Trainer:
                     f"what the model says after epoch {self.epoch} of validation images", validation.row[start + bad]
                 )
             ranked += best_five(gain)
-        return self._validation_loss(), ndcg5(validation, ranked)
+        self.values = ndcg5_of_images(validation, ranked)
+        return self._validation_loss(), float(np.mean(self.values))
 
     def _validation_loss(self) -> float:
         # Of some images only: it is shown, not decided by, and must stay cheap beside an epoch.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run_folder import CURVES_FILE, HISTORY_FILE, RunFolder
 from ranktag.training.state import StateFile, TrainingState
-from ranktag.training.validation import ndcg5
+from ranktag.training.validation import ndcg5, ndcg5_of_images
 from ranktag.training_data.load import TrainingData
 
 # A state is five times the weights, so it is not written after every short epoch.
@@ -72,7 +73,7 @@ class Run:
         progress = self.progress
         progress.history.append(row)
         if best_epoch(progress.history, self.config.window) == row.epoch:
-            progress.ndcg5, progress.epoch = row.ndcg5, row.epoch
+            progress.ndcg5, progress.epoch, progress.values = row.ndcg5, row.epoch, self.trainer.values.tolist()
             weights = self.trainer.average.state_dict()
             progress.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
 
@@ -111,7 +112,8 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
         torch.manual_seed(config.seed)
         model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
-    progress = TrainingState(ndcg5=score(torch.cat(gains)))
+    values = ndcg5_of_images(data.validation, best_five(torch.cat(gains)))
+    progress = TrainingState(ndcg5=float(np.mean(values)), values=values.tolist())
     rows = [(attempt.setting, f"{attempt.score:.6g}") for attempt in attempts]
     write_table(folder.file(HISTORY_FILE), ("setting", "ndcg5"), rows)
     _save_checkpoint(folder, model, config, data, progress)

@@ -4,6 +4,7 @@ runs/NAME/model.pt     the best weights so far, with all that decoding needs (se
 runs/NAME/config.json  the settings, what was trained on, and how well it went
 runs/NAME/history.csv  a row an epoch (of a baseline: a row a setting tried)
 runs/NAME/curves.png   the same, to look at, where matplotlib is installed
+runs/NAME/missing.csv  the tagged images that have no feature, and why, if there are any
 runs/NAME/state.pt     what ``resume`` needs
 runs/NAME/.new/        a run that overwrites this one, until it has saved what it needs
 """
@@ -11,10 +12,12 @@ runs/NAME/.new/        a run that overwrites this one, until it has saved what i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -24,17 +27,26 @@ from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
 from ranktag.files.replacement import Replacement
+from ranktag.files.tables import write_table
 from ranktag.models.checkpoint import MODEL_FILE
 from ranktag.training_data.load import TrainingData
 from ranktag.version import __version__
 
 CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE = "config.json", "history.csv", "state.pt", "curves.png"
+MISSING_FILE = "missing.csv"
 EVENT_FILES = "events.out.tfevents.*"
 LOCK_FILE = ".lock"
 
-RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE)
+RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE, MISSING_FILE)
 # What a new run replaces: event files of an old one would be shown with its own.
 REPLACED = (*RUN_FILES, EVENT_FILES)
+
+
+class Kept(Protocol):
+    """Of the weights that are kept: validation NDCG@5, and the epoch (0 of a baseline)."""
+
+    ndcg5: float
+    epoch: int
 
 
 class RunFolder:
@@ -112,8 +124,18 @@ class RunFolder:
         """The run in progress is of use: it takes the place of the one it overwrites, if there is one."""
         self._replacement.commit()
 
-    def write_config(self, config: TrainingConfig, data: TrainingData, cache: Caches, ndcg5: float, epoch: int) -> None:
-        """``config.json``: for people to read; nothing reads it back. ndcg5, epoch: of the weights that are kept."""
+    def write_missing(self, data: TrainingData) -> None:
+        """``missing.csv``, if a tagged image has no feature: image_id, split (if it has one) and why."""
+        joined = data.joined
+        if joined.missing:
+            rows = [(i, joined.split.get(i, ""), why) for i, why in joined.missing.items()]
+            write_table(self.file(MISSING_FILE), ("image_id", "split", "reason"), rows)
+
+    def write_config(
+        self, config: TrainingConfig, data: TrainingData, cache: Caches, kept: Kept, interval: tuple[float, float]
+    ) -> None:
+        """``config.json``: for people to read; nothing reads it back. interval: 95% of kept.ndcg5."""
+        low, high = (None if math.isnan(bound) else bound for bound in interval)
         content = {
             "ranktag_version": __version__,
             "torch_version": torch.__version__,
@@ -126,7 +148,13 @@ class RunFolder:
             "vocabulary": len(data.vocabulary),
             "left_out": list(data.joined.notes),
             "features": asdict(data.joined.store.provenance),
-            "validation": {"ndcg5": ndcg5, "epoch": epoch},
+            "validation": {
+                "ndcg5": kept.ndcg5,
+                "epoch": kept.epoch,
+                "images": len(data.validation.row),
+                "low": low,
+                "high": high,
+            },
         }
         with atomic_path(self.file(CONFIG_FILE)) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

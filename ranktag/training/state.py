@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,15 @@ class TrainingState:
     """How far a training is.
 
     history: its epochs. ndcg5, epoch: of the weights that are kept (-1 and 0: none yet; of a
-    baseline the epoch stays 0). best: those weights; weights: all that the trainer needs to go
+    baseline the epoch stays 0). values: NDCG@5 of each validation image by those weights.
+    best: those weights; weights: all that the trainer needs to go
     on; both empty once the training is finished.
     """
 
     history: list[Epoch] = field(default_factory=list)
     ndcg5: float = -1.0
     epoch: int = 0
+    values: Sequence[float] = ()
     best: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,6 +48,7 @@ class StateFile:
             "history": [tuple(row) for row in progress.history],
             "ndcg5": progress.ndcg5,
             "epoch": progress.epoch,
+            "values": list(progress.values),
         }
         weights = {"trainer": progress.weights, "best": progress.best} if progress.weights else {}
         write_tensors(self.folder.file(STATE_FILE), content | weights)
@@ -63,7 +66,12 @@ class StateFile:
             self._refuse_other(dict(state["settings"]))
             history = [Epoch(*row) for row in state["history"]]
             progress = TrainingState(
-                history, state["ndcg5"], state["epoch"], state.get("best", {}), state.get("trainer", {})
+                history,
+                state["ndcg5"],
+                state["epoch"],
+                state.get("values", ()),
+                state.get("best", {}),
+                state.get("trainer", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(error) from None
@@ -80,6 +88,8 @@ class StateFile:
 
     def _refuse_other(self, theirs: Mapping[str, Any]) -> None:
         run = self.folder.path
+        # A run of before there was the setting: where it makes a difference, its weights do not fit.
+        theirs = {"keep_case": self.settings["keep_case"], **theirs}
         for name, ours in self.settings.items():
             if name not in theirs:
                 raise RanktagError(

@@ -7,10 +7,11 @@ bit for bit, as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder
 from ranktag.training.state import StateFile, TrainingState
+from ranktag.training.validation import in_words, mean_interval
 from ranktag.training_data.join import Tags
 from ranktag.training_data.load import TrainingData, load_training_data
 
@@ -38,7 +40,10 @@ class TrainingReport:
 
     ndcg5: validation NDCG@5 of the kept weights. epoch: the one they are of; epochs:
     how many were run (both 0 for a baseline). images, lists, vocabulary: trained on.
-    notes: a sentence for everything that was left out. seconds: of this process.
+    notes: a sentence for everything that was left out. seconds: of this process. low, high:
+    95% interval of ndcg5, by bootstrap over the validation_images (nan if a run of an older
+    ranktag was resumed). missing: id -> why, of the tagged images that have no feature; the
+    run's missing.csv lists them.
     """
 
     run: Path
@@ -50,6 +55,15 @@ class TrainingReport:
     vocabulary: int
     notes: Sequence[str]
     seconds: float
+    low: float = math.nan
+    high: float = math.nan
+    validation_images: int = 0
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def score(self) -> str:
+        """The validation score, its interval, and a word where the images are few."""
+        return in_words(self.ndcg5, self.low, self.high, self.validation_images)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -101,11 +115,13 @@ def train(
             if progress is None:
                 progress = TrainingState()
                 state.save(progress)
+            folder.write_missing(data)
             if config.model in FORMS:
                 Run(folder, state, Trainer(data, config, device), progress).fit(events, report)
             else:
                 progress = fit_baseline(folder, config, data)
-        folder.write_config(config, data, cache, progress.ndcg5, progress.epoch)
+        low, high = mean_interval(progress.values)
+        folder.write_config(config, data, cache, progress, (low, high))
     return TrainingReport(
         run=folder.path,
         ndcg5=progress.ndcg5,
@@ -116,4 +132,8 @@ def train(
         vocabulary=len(data.vocabulary),
         notes=data.joined.notes,
         seconds=time.monotonic() - begin,
+        low=low,
+        high=high,
+        validation_images=len(data.validation.row),
+        missing=data.joined.missing,
     )

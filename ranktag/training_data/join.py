@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.digest import sha256_file
 from ranktag.tags.lists import TagList, TagLists, read_tag_lists, write_tag_lists
+from ranktag.tags.matching import what_would_join
 from ranktag.tags.splits import SPLITS, assign_splits
 from ranktag.tags.unicode_forms import other_forms, said
 
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
 Tags: TypeAlias = Union[Path, str, TagLists, "pd.DataFrame"]
 
 
+# Why a tagged image has no feature.
+ABSENT, FAILED = "not in the cache", "without a feature, because extraction failed"
+
+
 @dataclass(frozen=True)
 class Joined:
     """A cache and tag lists, joined by image id.
 
     rows: (N,) the cache's row of each image that has a feature. image_ids, lists: N ids and people's lists. split: id
     -> split, also of images that have no feature. tags_name, tags_sha256: the tag file and its digest. notes: one
-    sentence for everything that was left out.
+    sentence for everything that was left out. missing: id -> why, of the images whose lists are lost, because they
+    have no feature.
     """
 
     store: FeatureStore
@@ -45,6 +51,7 @@ class Joined:
     tags_name: str
     tags_sha256: str
     notes: Sequence[str]
+    missing: Mapping[str, str]
 
     @cached_property
     def parts(self) -> dict[str, list[int]]:
@@ -73,13 +80,15 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
     tag_lists = tag_lists.renamed(forms)
     row_of = store.row_of()
     image_ids = [i for i in tag_lists.lists if i in row_of]
-    notes = [*([said(forms)] if forms else []), *_left_out(store, tag_lists, row_of)]
+    missing = _missing(store, tag_lists, row_of)
     if not image_ids:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
+        absent = [i for i, why in missing.items() if why == ABSENT]
         raise RanktagError(
             f"{name}: none of its image ids has a feature in {store.path} (ids there: '{there}', here: '{asked}'); "
-            "write the ids alike, as with 'ranktag prepare csv --prefix'"
+            + (what_would_join(absent, row_of, name) or "write the ids alike, as with 'ranktag prepare csv --prefix'")
         )
+    notes = [*([said(forms)] if forms else []), *_left_out(missing, tag_lists, row_of, name)]
     made = tag_lists.split is None
     split = assign_splits(image_ids, seed) if tag_lists.split is None else dict(tag_lists.split)
     if made:
@@ -95,6 +104,7 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
         name,
         digest,
         notes,
+        missing,
     )
 
 
@@ -108,16 +118,22 @@ def _read(tags: Tags) -> tuple[TagLists, str, str]:
         return lists, "the tag lists", sha256_file(Path(folder, "tags.csv"))
 
 
-def _left_out(store: FeatureStore, tag_lists: TagLists, row_of: dict[str, int]) -> list[str]:
+def _missing(store: FeatureStore, tag_lists: TagLists, row_of: Mapping[str, int]) -> dict[str, str]:
+    """Image id -> why it has no feature."""
+    known = set(store.image_id)
+    return {i: FAILED if i in known else ABSENT for i in tag_lists.lists if i not in row_of}
+
+
+def _left_out(missing: Mapping[str, str], tag_lists: TagLists, row_of: Mapping[str, int], name: str) -> list[str]:
     notes = []
-    known, tagged = set(store.image_id), len(tag_lists.lists)
-    absent = [i for i in tag_lists.lists if i not in known]
-    failed = [i for i in tag_lists.lists if i in known and i not in row_of]
-    for reason, ids in (("not in the cache", absent), ("without a feature, because extraction failed", failed)):
+    for reason in (ABSENT, FAILED):
+        ids = [i for i, why in missing.items() if why == reason]
         if ids:
             shown = ", ".join(f"'{i}'" for i in ids[:3])
             more = ", ..." if len(ids) > 3 else ""
-            notes.append(f"{len(ids)} of {tagged} tagged images are {reason}: {shown}{more}")
+            notes.append(f"{len(ids)} of {len(tag_lists.lists)} tagged images are {reason}: {shown}{more}")
+            if reason == ABSENT and (hint := what_would_join(ids, row_of, name)):
+                notes.append(hint)
     untagged = sum(not any(people) for people in tag_lists.lists.values())
     if untagged:
         notes.append(f"{untagged} images have no tags and are not trained on")

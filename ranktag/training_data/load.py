@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches
+from ranktag.tags.spelling import Spelling
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.examples import Examples, examples, standardisation
@@ -83,6 +84,8 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
     if nothing is left to train or validate on.
     """
     joined = join(cache, tags, config.split_seed)
+    if not config.keep_case:
+        joined = _in_one_spelling(joined)
     counts = joined.counts()
     for split, purpose in (("train", "train on"), ("val", "stop early by")):
         if not counts[split]:
@@ -100,6 +103,14 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
     for part in (validation,) if bool(mean.isfinite().all()) else (training, validation):
         _refuse_not_finite(joined.store, part)
     return TrainingData(joined, vocabulary, training, validation, mean, scale)
+
+
+def _in_one_spelling(joined: Joined) -> Joined:
+    """The lists with every tag in the spelling that is most frequent in the training lists."""
+    spelling = Spelling.of(tags for n in joined.parts["train"] for tags in joined.lists[n])
+    lists = [[spelling.spell_list(tags) for tags in people] for people in joined.lists]
+    note = spelling.note()
+    return replace(joined, lists=lists, notes=[*joined.notes, *([note] if note else [])])
 
 
 def _refuse_not_finite(store: FeatureStore, part: Examples) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from making import features_of, make_cache, make_data, tiny
 
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import decode
+from ranktag.decoding.decode import _seen, decode
 from ranktag.errors import RanktagError
-from ranktag.tags.predictions import read_predictions
+from ranktag.models.checkpoint import load_checkpoint
+from ranktag.tags.predictions import read_predictions, seen_split
 from ranktag.training.train import train
 
 CONFIG = DecodingConfig(precision="fp32", device="cpu", num_tags=3)
@@ -36,7 +38,8 @@ def test_paths_may_be_text_and_what_is_written_is_given_back(trained: Path, tmp_
         assert [tag for tag, _ in report.predictions[image_id]] == [tag for tag, _ in tags]
         assert [p for _, p in report.predictions[image_id]] == pytest.approx([p for _, p in tags], rel=1e-5)
     frame = report.predictions_frame()
-    assert list(frame.columns) == ["image_id", "rank", "tag", "probability"] and frame["rank"].tolist() == [1, 2, 3] * 3
+    assert list(frame.columns) == ["image_id", "rank", "tag", "probability", "split"]
+    assert frame["rank"].tolist() == [1, 2, 3] * 3
     several = decode(str(trained / "cache.h5"), [str(trained / "run")] * 2, tmp_path / "several.csv", CONFIG)
     assert several.images == 30
 
@@ -49,3 +52,17 @@ def test_a_row_that_is_not_finite_is_named(trained: Path, tmp_path: Path) -> Non
     cache.write_bytes(content.replace(at, np.full(4096, np.inf, np.float16).tobytes()))
     with pytest.raises(RanktagError, match="'b' is not finite"):
         decode(cache, trained / "run", tmp_path / "predictions.csv", CONFIG, force=True)
+
+
+def test_images_carry_the_split_in_which_a_model_saw_them(trained: Path, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "more.h5", ["new.jpg", "000.jpg", "007.jpg", "009.jpg"], features_of(4))
+    report = decode(cache, trained / "run", tmp_path / "p.csv", CONFIG, force=True)
+    assert seen_split(report.predictions) == {"new.jpg": "", "000.jpg": "train", "007.jpg": "val", "009.jpg": "test"}
+    assert seen_split(read_predictions(tmp_path / "p.csv")) == seen_split(report.predictions)
+
+
+def test_of_two_models_splits_the_one_counts_that_they_knew_most_of(trained: Path) -> None:
+    one = load_checkpoint(trained / "run")
+    two = replace(one, split={"train": ["009.jpg"], "val": ["000.jpg", "new.jpg"], "test": ["007.jpg"]})
+    seen = _seen([one, two], ["000.jpg", "007.jpg", "009.jpg", "new.jpg", "never.jpg"])
+    assert list(seen.values()) == ["train", "val", "train", "val", ""]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ranktag.evaluation import bootstrap
-from ranktag.evaluation.bootstrap import interval, p_value, resampled_means
+from ranktag.evaluation.bootstrap import holm, interval, p_value, resampled_means
 
 
 def test_equals_drawing_one_resample_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,11 +52,39 @@ def test_no_resamples_give_no_interval() -> None:
     assert all(map(math.isnan, (*interval(none), p_value(none))))
 
 
-def test_p_counts_the_smaller_side_twice_and_is_never_zero() -> None:
-    # Three of 99 on the other side: 2 * (3 + 1) / (99 + 1).
+def test_p_is_where_zero_lies_among_the_quantiles() -> None:
+    # Three of 99 on the other side: zero is half way from the third, of place 2 of 98, to the fourth.
     differences = np.array([-1.0] * 3 + [1.0] * 96)
-    assert p_value(differences) == p_value(-differences) == pytest.approx(0.08)
+    assert p_value(differences) == p_value(-differences) == pytest.approx(2 * 2.5 / 98)
+    assert interval(differences)[0] < 0.0  # p is above 0.05, and the interval holds zero
     assert p_value(np.ones(999)) == pytest.approx(0.002)
     # No difference at all is no evidence of one.
     assert p_value(np.zeros(999)) == 1.0
     assert p_value(np.array([math.nan, 1.0])) == pytest.approx(1.0)
+
+
+def test_p_below_0_05_is_an_interval_without_zero() -> None:
+    random = np.random.default_rng(4)
+    both = 0
+    for _ in range(500):
+        # Near the border, and with ties, as means over few images have them.
+        differences = np.round(random.normal(random.uniform(1.5, 2.4), 1.0, 200), int(random.integers(1, 4)))
+        low, high = interval(differences)
+        assert (p_value(differences) < 0.05) == (low > 0 or high < 0)
+        both += low > 0
+    assert 100 < both < 400
+
+
+def test_what_the_resamples_cannot_tell_follows_their_normal_distribution() -> None:
+    # Mean 4, standard deviation 1: all of 1,000 lie above zero; two-sided p of z = 4 is 6.3e-5.
+    normal = np.random.default_rng(0).normal(size=1000)
+    differences = 4.0 + (normal - normal.mean()) / normal.std()
+    assert p_value(differences) == p_value(-differences) == pytest.approx(6.334e-5, rel=1e-3)
+    # Never more than what the resamples do tell.
+    assert p_value(np.array([0.1] * 500 + [9.0] * 499)) == pytest.approx(2 / 1000)
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 * 4, 0.02 * 3, then 0.03 * 2 and 0.03 * 1, which may not fall below; nan is no comparison.
+    assert holm([0.03, 0.01, math.nan, 0.02, 0.031]) == pytest.approx([0.06, 0.04, math.nan, 0.06, 0.06], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([0.03]) == [0.03] and holm([]) == []

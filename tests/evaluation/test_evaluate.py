@@ -130,6 +130,11 @@ def test_wrong_calls(ranktag: Callable[..., Any], files: dict[str, Path], tmp_pa
         "none", "no such folder"
     )
     ranktag("evaluate", good, tags, "--images", tmp_path).assert_refused("--images", "-o")
+    ranktag("evaluate", good, tags, "-o", tmp_path / "r", "--images", tmp_path).assert_refused(
+        "none of the 4 photos", "'a'"
+    )
+    assert not (tmp_path / "r").exists()
+    ranktag("evaluate", good, tags, "--reference", "best").assert_refused("--reference best", "'good'")
     ranktag("evaluate", good, tags, "-o", good).assert_refused("good.csv", "is a file")
     ranktag("evaluate", good, tags, "--resamples", "-1").assert_refused("--resamples")
     (tmp_path / "empty").mkdir()
@@ -217,6 +222,7 @@ def test_the_python_function_refuses_as_the_command_does(files: dict[str, Path])
 
 
 def test_paths_may_be_text_and_one_file_needs_no_list(files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a photo")
     report = evaluate(str(files["good"]), str(files["tags"]), str(tmp_path / "report"), images=str(tmp_path))
     assert [row.label for row in report.rows] == ["good"] and report.tags == files["tags"]
     assert (tmp_path / "report" / "report.html").is_file()

@@ -23,7 +23,7 @@ def report(files: dict[str, Path], tmp_path: Path) -> EvaluationReport:
     return evaluate(rows, files["tags"], tmp_path / "report")
 
 
-@pytest.mark.parametrize("name", ["metrics", "per_image", "per_tag"])
+@pytest.mark.parametrize("name", ["metrics", "differences", "per_image", "per_tag"])
 def test_frames_are_the_csv_files(report: EvaluationReport, tmp_path: Path, name: str) -> None:
     frame: pd.DataFrame = getattr(report, f"{name}_frame")()
     written = pd.read_csv(tmp_path / "report" / f"{name}.csv")
@@ -47,9 +47,9 @@ def test_differences_are_those_of_the_json_file(report: EvaluationReport, tmp_pa
     (row,) = report.differences_frame().to_dict("records")
     (written,) = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))["differences"]
     assert (row["first"], row["second"], row["images"]) == ("seeds", "part", 1)
-    assert len(row) == 3 + 4 * len(written["scores"])
+    assert len(row) == 3 + 5 * len(written["scores"])
     for name, change in written["scores"].items():
-        for key, part in (("value", ""), ("low", "_low"), ("high", "_high"), ("p", "_p")):
+        for key, part in (("value", ""), ("low", "_low"), ("high", "_high"), ("p", "_p"), ("p_holm", "_p_holm")):
             assert row[name + part] == pytest.approx(np.nan if change[key] is None else change[key], nan_ok=True)
 
 

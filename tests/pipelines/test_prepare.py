@@ -86,3 +86,32 @@ def test_formats_of_several_sources_say_so(ranktag: Ranktag) -> None:
 def test_a_setting_without_a_default_must_be_given(ranktag: Ranktag, tmp_path: Path) -> None:
     outcome = ranktag("prepare", "hwang-grauman", tmp_path, "-o", tmp_path / "t.csv")
     outcome.assert_refused("Missing option '--words'")
+
+
+def test_images_are_called_as_the_photos_they_match(ranktag: Ranktag, tmp_path: Path) -> None:
+    for name in ("2019/IMG_1.JPG", "2020/IMG_1.JPG", "2020/beach.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"")
+    source, output = tmp_path / "mine.csv", tmp_path / "tags.csv"
+    source.write_text(
+        "image_id,tags\nx\\2019\\img_1.jpg,dog\nbeach.jpg,sea|sand\nBEACH.jpg,sea\nIMG_1.JPG,cat\nbaech.jpg,sun\n"
+    )
+    call = ("prepare", "csv", source, "-o", output, "--images", tmp_path / "photos")
+    done = ranktag(*call)
+    assert done.code == 1
+    # Two rows of one photo are two people's lists.
+    assert read_tag_lists(output).lists == {"2019/IMG_1.JPG": [("dog",)], "2020/beach.jpg": [("sea", "sand"), ("sea",)]}
+    assert done.err.splitlines() == [
+        "images skipped: 2",
+        "  IMG_1.JPG may be any of 2 photos (2019/IMG_1.JPG, 2020/IMG_1.JPG)",
+        f"  baech.jpg is no photo of {tmp_path / 'photos'}; the nearest is '2020/beach.jpg'",
+    ]
+    source.write_text("image_id,tags\nsome/beach,sea\n")
+    assert ranktag(*call, "--match", "stem", "--overwrite").code == 0
+    assert read_tag_lists(output).lists == {"2020/beach.jpg": [("sea",)]}
+    ranktag(*call, "--match", "name", "--overwrite").assert_refused(
+        "none of the 1 images matches", "try another --match"
+    )
+    ranktag("prepare", "csv", source, "-o", output, "--match", "stem").assert_refused("--match", "--images")
+    source.write_text("image_id,tags,split\nbeach.jpg,sea,train\n2020/beach.jpg,sea,test\n")
+    ranktag(*call, "--split-column", "split", "--overwrite").assert_refused("2020/beach.jpg", "one split")

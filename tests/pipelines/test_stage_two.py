@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ SMALL = (
     "--device",
     "cpu",
 )
+# A baseline has none of an LSTM's settings.
+BASELINE = ("--device", "cpu")
 MODELS = ("every-step", "initial-state", "linear", "knn", "logistic", "mlp", "popularity")
 
 
@@ -65,7 +68,8 @@ def export(ranktag: Command, made: Path, output: Path, *options: object) -> Outc
 @pytest.mark.parametrize("model", MODELS)
 def test_train_export_evaluate(ranktag: Command, tmp_path: Path, model: str) -> None:
     cache, tags = make_data(tmp_path)
-    trained = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *SMALL)
+    settings = SMALL if model in MODELS[:2] else BASELINE
+    trained = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *settings)
     assert (trained.code, trained.err) == (0, "")
     lines = trained.out.splitlines()
     assert lines[0] == f"{model} on 21 train, 6 val, 3 test images, 21 training lists, 6 tags"
@@ -123,11 +127,13 @@ def test_the_files_look_as_the_contract_says(ranktag: Command, made: Path, tmp_p
     export(ranktag, made, tmp_path / "long.csv", "--num-tags", 2)
     with open(tmp_path / "long.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    assert header == ["image_id", "rank", "tag", "probability"]
+    assert header == ["image_id", "rank", "tag", "probability", "split"]
+    # The made lists of making.py: of every ten images the eighth and ninth are val, the tenth is test.
+    assert [row[4] for row in rows[::2]] == (["train"] * 7 + ["val"] * 2 + ["test"]) * 3
     assert [row[0] for row in rows] == [i for n in range(30) for i in [f"{n:03}.jpg"] * 2]
     assert [row[1] for row in rows] == ["1", "2"] * 30
     export(ranktag, made, tmp_path / "wide.csv", "--num-tags", 2, "--format", "wide")
-    assert (tmp_path / "wide.csv").read_text().startswith("image_id,tags,probabilities\n000.jpg,")
+    assert (tmp_path / "wide.csv").read_text().startswith("image_id,tags,probabilities,split\n000.jpg,")
 
 
 @pytest.mark.parametrize("decode", ["greedy", "beam", "mbr"])
@@ -145,7 +151,7 @@ def test_the_number_of_tags_is_exact_or_a_limit(ranktag: Command, made: Path, tm
 @pytest.mark.parametrize("model", ["popularity", "knn", "linear"])
 def test_a_baseline_takes_the_same_options(ranktag: Command, tmp_path: Path, model: str) -> None:
     cache, tags = make_data(tmp_path)
-    ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *SMALL)
+    ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", model, *BASELINE)
     for options, lengths in (
         (("--num-tags", 5), {5}),
         (("--max-tags", 1), {0, 1}),
@@ -245,8 +251,48 @@ def test_tagged_images_that_are_not_in_the_cache_are_noted(ranktag: Command, tmp
     cache, tags = make_data(tmp_path)
     tags.write_text(tags.read_text() + "".join(f"no{n}.jpg,train,dog\n" for n in range(4)))
     outcome = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", *SMALL)
-    assert outcome.code == 0
-    assert outcome.err == "Note: 4 of 34 tagged images are not in the cache: 'no0.jpg', 'no1.jpg', 'no2.jpg', ...\n"
+    listed = tmp_path / "run" / "missing.csv"
+    note = "Note: 4 of 34 tagged images are not in the cache: 'no0.jpg', 'no1.jpg', 'no2.jpg', ...\n"
+    lost = f"4 tagged images have no feature and were left out, no0.jpg among them: all are in {listed}"
+    assert (outcome.code, outcome.err) == (1, f"{note}{lost}; mend the ids or the photos, or pass --allow-missing\n")
+    rows = "".join(f"no{n}.jpg,train,not in the cache\n" for n in range(4))
+    assert listed.read_text() == "image_id,split,reason\n" + rows
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", "--overwrite", *SMALL)
+    # Who wants to hear nothing still hears that lists are lost, unless they are said to be.
+    quiet = ranktag(*call, "--quiet")
+    assert (quiet.code, quiet.out) == (1, "") and quiet.err.startswith(lost) and quiet.err.count("\n") == 1
+    assert ranktag(*call, "--quiet", "--allow-missing") == Outcome(0, "", "")
+    allowed = ranktag(*call, "--allow-missing")
+    assert (allowed.code, allowed.err) == (0, f"{note}{lost}\n")
+    # A sweep says so, too, and a run that loses nothing takes the list away.
+    swept = ranktag(*call, "--seeds", "0,1")
+    assert swept.code == 1 and listed.read_text().count("\n") == 5
+    whole = tags.read_text().partition("no0.jpg")[0]
+    tags.write_text(whole)
+    assert ranktag(*call).code == 0 and not listed.exists()
+
+
+def test_ids_that_nearly_join_are_told_how(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    text = tags.read_text()
+    tags.write_text(text.replace("\n0", "\nphotos/0").replace(".jpg", ".JPG"))
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", *SMALL)
+    ranktag(*call).assert_refused("30 of them differ only in", "--match path")
+    tags.write_text(text.replace("\n02", "\nphotos/02"))
+    outcome = ranktag(*call)
+    assert outcome.code == 1 and "Note: 10 of 30 tagged images are not in the cache" in outcome.err
+    assert "10 of them differ only in a leading folder ('photos/020.jpg' here, '020.jpg' there)" in outcome.err
+
+
+def test_a_score_on_few_images_says_so_and_has_an_interval(ranktag: Command, tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path)
+    call = ("train-from-cache", cache, tags, "-o", tmp_path / "run", "--model", "knn", "--device", "cpu")
+    few = ranktag(*call).out.splitlines()[-1]
+    assert re.match(r"validation NDCG@5 0\.\d{4} \[0\.\d{4}, [01]\.\d{4}\] on only 6 images, too few to tell", few), few
+    (tmp_path / "many").mkdir()
+    cache, tags = make_data(tmp_path / "many", images=250)
+    many = ranktag("train-from-cache", cache, tags, *call[3:], "--overwrite").out.splitlines()[-1]
+    assert re.match(r"validation NDCG@5 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\], \d", many), many
 
 
 def test_what_cannot_be_read_is_one_line_and_leaves_nothing(ranktag: Command, made: Path, tmp_path: Path) -> None:
@@ -442,6 +488,7 @@ def test_a_sweep_that_fails_in_its_first_training_brings_the_old_one_back(
         (("--grid", "lr=0.1", "--grid", "lr=0.2"), ["twice"]),
         (("--grid", "hidden="), ["--grid hidden="]),
         (("--seeds", "0,1", "--tensorboard"), ["--tensorboard"]),
+        (("--model", "linear"), ["--projection, --hidden, ", "--model linear makes no use of this; leave them out"]),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(
@@ -452,3 +499,37 @@ def test_a_sweep_that_makes_no_sense_is_refused(
     )
     outcome.assert_refused(*words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "linear", "--hidden", "512"), ["--hidden: --model linear makes no use of this; leave it out"]),
+        (("--model", "knn", "--tensorboard"), ["--tensorboard: --model knn makes no use"]),
+        (("--model", "knn", "--grid", "hidden=4,8"), ["--grid hidden: --model knn makes no use"]),
+    ],
+)
+def test_a_training_option_that_does_nothing_is_refused(
+    ranktag: Command, made: Path, tmp_path: Path, options: tuple[str, ...], words: list[str]
+) -> None:
+    call = ("train-from-cache", made / "cache.h5", made / "tags.csv", "-o", tmp_path / "run")
+    ranktag(*call, *options).assert_refused(*words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--num-tags", 5, "--max-tags", 3), ["--num-tags 5 --max-tags 3", "leave one out"]),
+        (("--decode", "greedy", "--samples", 8), ["--samples: --decode greedy makes no use of this"]),
+        (("--decode", "beam", "--gain", "log", "--seed", 1), ["--gain, --seed: --decode beam"]),
+        (("--beam-size", 5), ["--beam-size: --decode mbr"]),
+        (("--allow-repeats",), ["--allow-repeats: --decode mbr"]),
+    ],
+)
+def test_a_decoding_option_that_does_nothing_is_refused(
+    ranktag: Command, made: Path, tmp_path: Path, options: tuple[object, ...], words: list[str]
+) -> None:
+    export(ranktag, made, tmp_path / "p.csv", *options).assert_refused(*words)
+    assert not (tmp_path / "p.csv").exists()
+    ranktag("tag", tmp_path, "--model", made / "run", *options).assert_refused(*words)

@@ -54,7 +54,6 @@ def test_a_recipe_ends_in_a_table_and_goes_on_where_it_was(
     call = (
         "labelme",
         tmp_path / "tags.csv",
-        tmp_path / "none",
         "--cache",
         cache,
         "-o",
@@ -72,5 +71,14 @@ def test_a_recipe_ends_in_a_table_and_goes_on_where_it_was(
     ranktag(*call).assert_refused("report", "--overwrite")
     again = ranktag(*call, "--overwrite")
     assert again.code == 0
+    # Photos that would not be shown, and weights that would not be used, are refused before anything is trained.
+    (tmp_path / "empty").mkdir()
+    for options, words in (
+        ((tmp_path / "none",), ("none", "no folder of photos")),
+        ((tmp_path / "empty",), ("empty", "none of the 42 photos")),
+        (("--weights", "random"), ("--weights", "--cache")),
+    ):
+        ranktag(*call, "--overwrite", *options).assert_refused(*words)
+    ranktag("labelme", tmp_path / "tags.csv", "-o", tmp_path / "new").assert_refused("IMAGES", "--cache")
     # What is finished is not trained again.
     assert "every-step mbr, seed 1" in again.out

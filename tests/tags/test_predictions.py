@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranktag.errors import RanktagError
-from ranktag.tags.lists import clean_tag, read_tag_lists
-from ranktag.tags.predictions import Predictions, read_predictions, write_predictions
+from ranktag.tags.lists import TagLists, clean_tag, read_tag_lists
+from ranktag.tags.predictions import (
+    Predictions,
+    PredictionsWithSplit,
+    predictions_from_frame,
+    predictions_to_frame,
+    read_predictions,
+    seen_split,
+    write_predictions,
+)
 
 # All of Unicode but lone surrogates, which UTF-8 cannot hold, and NUL, which no table may hold.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
@@ -138,3 +146,49 @@ def test_whatever_the_bytes_only_the_projects_own_error_is_raised(content: bytes
         except RanktagError as error:
             message = str(error)
         assert "\n" not in message
+
+
+SPLITS = {"b.jpg": "train", "a.jpg": ""}
+
+
+@pytest.mark.parametrize("format", ["long", "wide"])
+def test_how_the_model_saw_an_image_stands_in_the_last_column(tmp_path: Path, format: str) -> None:
+    predictions = PredictionsWithSplit({"b.jpg": [("dog", 0.75), ("grass", 0.5)], "a.jpg": []}, SPLITS)
+    write_predictions(tmp_path / "p.csv", predictions, format)
+    text = (tmp_path / "p.csv").read_text()
+    assert (
+        text
+        == {
+            "long": "image_id,rank,tag,probability,split\nb.jpg,1,dog,0.75,train\nb.jpg,2,grass,0.5,train\na.jpg,,,,\n",
+            "wide": "image_id,tags,probabilities,split\nb.jpg,dog|grass,0.75|0.5,train\na.jpg,,,\n",
+        }[format]
+    )
+    read = read_predictions(tmp_path / "p.csv")
+    assert read == predictions and seen_split(read) == SPLITS
+    frame = predictions_to_frame(read)
+    assert frame["split"].tolist() == ["train", "train", ""]
+    again = predictions_from_frame(frame)
+    assert again["b.jpg"] == predictions["b.jpg"] and seen_split(again) == SPLITS
+    # Files without the column, and predictions of which nobody knows it.
+    write_predictions(tmp_path / "old.csv", dict(predictions), format)
+    assert (
+        "split" not in (tmp_path / "old.csv").read_text() and seen_split(read_predictions(tmp_path / "old.csv")) is None
+    )
+
+
+def test_a_wide_file_of_a_model_that_saw_some_images_is_still_a_tag_list_file(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", PredictionsWithSplit({"b.jpg": [("dog", 0.75)], "a.jpg": []}, SPLITS), "wide")
+    assert read_tag_lists(tmp_path / "p.csv") == TagLists({"b.jpg": [("dog",)], "a.jpg": [()]})
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,1,dog,,tset\n", "line 2: split 'tset' is not one of train, val, test"),
+        ("a,1,dog,,test\na,2,cat,,train\n", "line 3: 'a' is in split 'train' there and in 'test' before"),
+    ],
+)
+def test_a_split_that_makes_no_sense_is_named(tmp_path: Path, rows: str, words: str) -> None:
+    (tmp_path / "p.csv").write_text("image_id,rank,tag,probability,split\n" + rows)
+    with pytest.raises(RanktagError, match=words):
+        read_predictions(tmp_path / "p.csv")

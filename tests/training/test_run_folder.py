@@ -45,7 +45,14 @@ def test_the_run_folder_holds_what_the_contract_names(tmp_path: Path, curves: No
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["settings"] == tiny(epochs=4).to_dict()
     assert config["images"] == {"train": 21, "val": 6, "test": 3}
-    assert config["validation"] == {"ndcg5": report.ndcg5, "epoch": report.epoch}
+    assert config["validation"] == {
+        "ndcg5": report.ndcg5,
+        "epoch": report.epoch,
+        "images": 6,
+        "low": report.low,
+        "high": report.high,
+    }
+    assert report.low < report.ndcg5 < report.high
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.training == tiny(epochs=4).to_dict()
     assert {split: len(ids) for split, ids in checkpoint.split.items()} == {"train": 21, "val": 6, "test": 3}

@@ -3,6 +3,8 @@
 ===============  ==================================================================================
 metrics.csv      a row of scores each, every score with its 95% interval (``_low``, ``_high``)
 metrics.json     the same, the differences between every two rows, and what was counted
+differences.csv  a row a pair of rows: every difference with its interval, p, and p corrected by Holm
+metrics.tex      the scores and the differences that are printed, as LaTeX tables
 per_image.csv    a row an image and row of scores: how many people gave tags, its values, or why it has none
 per_tag.csv      a row a tag and row of scores: support, precision, recall, rank error
 report.html      all of it to look at, with photos, in one file (see ``ranktag.evaluation.report.page``)
@@ -18,15 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.errors import RanktagError
+from ranktag.evaluation.report.latex import to_latex
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
-from ranktag.evaluation.tables import image_table, metrics_table, tag_table
+from ranktag.evaluation.tables import difference_table, image_table, metrics_table, tag_table
 from ranktag.files.replacement import Replacement, replaced_together
 from ranktag.files.tables import write_table
 from ranktag.version import __version__
 
-TABLES = {"metrics.csv": metrics_table, "per_image.csv": image_table, "per_tag.csv": tag_table}
-FILES = (*TABLES, "metrics.json", "report.html")
+TABLES = {
+    "metrics.csv": metrics_table,
+    "differences.csv": difference_table,
+    "per_image.csv": image_table,
+    "per_tag.csv": tag_table,
+}
+FILES = (*TABLES, "metrics.json", "metrics.tex", "report.html")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -53,6 +61,7 @@ def write_report(output: Path, report: EvaluationReport, images: Path | None = N
         text = json.dumps(_metrics_json(report), indent=1, ensure_ascii=False, allow_nan=False)
         # What is not UTF-8 in a file's name becomes a valid JSON escape.
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        (folder / "metrics.tex").write_text(to_latex(report), encoding="utf-8", errors="backslashreplace")
         (folder / "report.html").write_text(render(report, images), encoding="utf-8")
 
 
@@ -62,6 +71,7 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         "tags": str(report.tags),
         "config": report.config.to_dict(),
         "splits": report.splits,
+        "splits_told_by": report.told_by or None,
         "images": {
             "expected": len(report.image_ids),
             "without_tags": report.untagged,
@@ -70,6 +80,7 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         },
         "truth_tags": {"all": report.truth_tags, "in_no_training_list": report.unseen, "different": report.unseen_tags},
         "rows": [_row_json(row) for row in report.table],
+        "p_holm_of_comparisons": len(report.differences),
         "differences": [_difference_json(difference) for difference in report.differences],
     }
 
@@ -85,6 +96,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "empty": row.empty,
         "unnamed": row.unnamed,
         "unnamed_tags": row.unnamed_tags,
+        "trained_on": row.trained_on,
         **row.counts,
         "scores": {name: _numbers_json(estimate) for name, estimate in row.scores.items()},
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.evaluation.report.gallery import galleries, inside
-from ranktag.evaluation.report.text import fixed, notes, title
+from ranktag.evaluation.report.text import about_p, fixed, notes, p_text, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
 from ranktag.evaluation.scores import Score
 from ranktag.version import __version__
@@ -49,6 +49,7 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         report=report,
         title=title(report),
         notes=notes(report),
+        about_p=about_p(report),
         findings=_findings(report, best),
         best=best,
         version=__version__,
@@ -171,8 +172,8 @@ def _change(change: Change, digits: int) -> dict[str, Any]:
     return {
         "value": value,
         "interval": "" if math.isnan(change.low) else f"{low} to {high}",
-        "p": "" if math.isnan(change.p) else f"p = {change.p:.3f}",
-        "certain": change.low > 0 or change.high < 0,
+        "p": "" if math.isnan(change.p_holm) else f"p = {p_text(change.p_holm)}".replace("= <", "< "),
+        "certain": change.p_holm < 0.05,
     }
 
 

@@ -12,24 +12,51 @@ from ranktag.evaluation.scores import Score
 
 def to_text(report: EvaluationReport) -> str:
     """The scores with their intervals, the differences and the counts, in plain text, without a newline at the end."""
-    sections = [f"{title(report)}\n\n{_aligned(_score_table(report))}"]
+    sections = [f"{title(report)}\n\n{_aligned(score_table(report))}"]
     if report.differences:
-        sections.append(_aligned(_difference_table(report)))
+        sections.append(_aligned(difference_table(report)))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
         else "."
     )
-    return "\n\n".join([*sections, "\n".join([explained, *map(one_line, notes(report))])])
+    lines = [explained, *filter(None, [about_p(report)]), *map(one_line, notes(report))]
+    return "\n\n".join([*sections, "\n".join(lines)])
 
 
-def _score_table(report: EvaluationReport) -> list[list[str]]:
+def about_p(report: EvaluationReport) -> str:
+    """What p of a difference is, in a sentence; '' without one."""
+    if not report.differences or not report.config.resamples:
+        return ""
+    several = len(report.differences)
+    corrected = (
+        f", corrected for {several} comparisons by Holm: it may be above 0.05 where the interval, "
+        "which is not corrected, leaves out zero"
+        if several > 1
+        else "; it is below 0.05 where the interval leaves out zero"
+    )
+    least = 2 / (report.config.resamples + 1)
+    return (
+        f"Differences: two-sided p by the same resamples (below {least:.1g}, by their normal distribution){corrected}."
+    )
+
+
+def p_text(p: float) -> str:
+    """A p as it is read: three digits after the point, smaller ones by their first digit."""
+    if math.isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "<1e-9" if p < 1e-9 else f"{p:.1g}"
+
+
+def score_table(report: EvaluationReport) -> list[list[str]]:
+    """Rows of cells: the scores that are printed, under their names."""
     shown = [score for score in report.metrics.scores if score.metric.in_text and score.short]
     leading = report.metrics.leading
     header = ["", "images", *map(_heading, shown)]
     table = [header + [f"{leading.label} by seed"] * report.has_seeds]
     for row in report.table:
-        cells = [short_label(row.label), f"{row.images:,}", *(_score(row, score) for score in shown)]
+        trained = f" ({row.trained_on:,} trained on)" if row.trained_on else ""
+        cells = [short_label(row.label), f"{row.images:,}{trained}", *(_score(row, score) for score in shown)]
         spread = row.scores[leading.name].seed_std
         by_seed = f"std {spread:.4f} of {len(row.files)}" if len(row.files) > 1 else ""
         table.append(cells + [by_seed] * report.has_seeds)
@@ -50,14 +77,15 @@ def _score(row: Row, score: Score) -> str:
     return text
 
 
-def _difference_table(report: EvaluationReport) -> list[list[str]]:
+def difference_table(report: EvaluationReport) -> list[list[str]]:
+    """Rows of cells: the differences that are printed, with their p."""
     shown = [s for s in report.metrics.scores if s.metric.in_text and s.metric.interval_in_text and s.short]
     table = [["difference", "images", *(cell for score in shown for cell in (score.label, "p"))]]
     for d in report.differences:
         cells = [f"{short_label(d.first)} - {short_label(d.second)}", f"{d.images:,}"]
         for score in shown:
             change = d.scores[score.name]
-            cells += [_with_interval(change, score.metric.digits, "+"), fixed(change.p)]
+            cells += [_with_interval(change, score.metric.digits, "+"), p_text(change.p_holm)]
         table.append(cells)
     return table
 
@@ -66,6 +94,8 @@ def title(report: EvaluationReport) -> str:
     """What was compared with what, in a line."""
     files = len(report.rows)
     where = f", split {' and '.join(report.splits)}" if report.splits else ""
+    if report.told_by == "predictions":
+        where += " as the models saw it"
     predictions = "prediction" if files == 1 else "predictions"
     return one_line(f"{files} {predictions} against {report.tags.name}{where}: {len(report.image_ids):,} images")
 
@@ -75,6 +105,8 @@ def notes(report: EvaluationReport) -> list[str]:
     lines = []
     if report.config.gain != "log":
         lines.append(f"NDCG with {report.config.gain} gain.")
+    if report.spelling_note:
+        lines.append(report.spelling_note + ".")
     if report.untagged:
         lines.append(f"{_count(report.untagged, 'expected image')} without tags: not scored.")
     lines += [line for row in report.rows for line in _row_notes(row)]
@@ -101,12 +133,19 @@ def notes(report: EvaluationReport) -> list[str]:
 
 def _row_notes(row: Row) -> list[str]:
     lines = []
+    if row.trained_on:
+        lines.append(
+            f"{row.label}: was trained on {row.trained_on:,} of the {row.images:,} scored images: on those it shows "
+            "what it remembers, not how it tags new photos."
+        )
     if row.missing:
         missing = _count(len(row.missing), "expected image")
         lines.append(f"{row.label}: lacks {missing} ({_examples(row.missing)}): not scored.")
     if row.unknown:
         unknown = _count(len(row.unknown), "image")
         lines.append(f"{row.label}: {unknown} not in the tag file ({_examples(row.unknown)}): not scored.")
+    if row.near:
+        lines.append(f"{row.label}: of the images it lacks, {row.near}.")
     if row.not_expected:
         lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
     if row.empty:

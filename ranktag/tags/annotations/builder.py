@@ -12,8 +12,10 @@ from ranktag.errors import RanktagError
 from ranktag.progress import Progress
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
+from ranktag.tags.matching import Ids
 from ranktag.tags.splits import SPLITS
 
+NEAREST = 100  # names for which the nearest is looked for
 SHOWN = 5  # names that a line of the account gives as examples
 REPEATS = "repeats of a tag in its list"
 # Who is told of every list that is added: a reader need not know.
@@ -92,6 +94,39 @@ class TagListBuilder:
                 image: [tuple(t for t in tags if t not in rare) for tags in people]
                 for image, people in self.lists.items()
             }
+
+    def rename_to(self, photos: Iterable[str], rule: str, folder: str) -> None:
+        """Call the images as the photos that they match by a rule (see ``ranktag.tags.matching``).
+
+        An image that matches none, or several, is skipped, and said with the nearest name. Images that match one
+        photo are several people's lists for it. folder: where the photos are, to be named.
+
+        Raises RanktagError if none matches, or if images of two splits match one photo.
+        """
+        ids, lists, split = Ids(photos), self.lists, self.split
+        self.lists, self.split = {}, {}
+        for image_id, people in lists.items():
+            found = ids.find(image_id, rule)
+            if len(found) > 1:
+                self.skip(image_id, f"may be any of {len(found)} photos ({_examples(found, 3)})")
+            elif not found:
+                # In a large archive each look takes its time, and nobody reads thousands.
+                nearest = ids.nearest(image_id) if len(self.broken) < NEAREST else None
+                self.skip(image_id, f"is no photo of {folder}" + (f"; the nearest is '{nearest}'" if nearest else ""))
+            else:
+                (name,) = found
+                self.lists.setdefault(name, []).extend(people)
+                part = split.get(image_id)
+                if part is not None and self.split.setdefault(name, part) != part:
+                    raise RanktagError(
+                        f"'{image_id}' is in '{part}' and would be called '{name}', which is in '{self.split[name]}'; "
+                        "an image belongs to one split"
+                    )
+        if not self.lists:
+            first, reason = self.broken[-1]
+            raise RanktagError(
+                f"none of the {len(lists)} images matches a photo by {rule}: '{first}' {reason}; try another --match"
+            )
 
     def counts(self) -> Counter[str]:
         """Tag -> in how many lists it stands."""

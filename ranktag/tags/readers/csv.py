@@ -27,6 +27,7 @@ from ranktag.files.tables import read_table
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, cell_separator, number
 from ranktag.tags.annotations.settings import ReaderConfig
+from ranktag.tags.lists import SEPARATOR, refuse_other_separator
 
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -103,7 +104,10 @@ def _rows_an_image(source: Path, config: TableConfig) -> Iterator[_List]:
     if not between:
         raise RanktagError("--tag-separator: is empty; name what stands between the tags")
     columns = [config.image_column, config.tags_column, *([config.split_column] if config.split_column else [])]
-    for line, cells in read_table(source, columns, separator=cell_separator(config.separator, "--separator")):
+    table = list(read_table(source, columns, separator=cell_separator(config.separator, "--separator")))
+    if between == SEPARATOR:
+        refuse_other_separator(source, (cells[1] for _, cells in table))
+    for line, cells in table:
         # An empty cell is an image without tags, not one with an empty tag.
         tags = cells[1].split(between) if cells[1].strip() else []
         yield _List(line, cells[0].strip(), tags, cells[2] if config.split_column else "")

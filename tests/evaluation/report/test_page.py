@@ -15,6 +15,7 @@ from PIL import Image
 from ranktag.config import EvaluationConfig
 from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.page import render
+from ranktag.evaluation.report.text import p_text
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.tags.lists import TagLists
 
@@ -79,7 +80,7 @@ def test_scores_intervals_and_counts_are_shown() -> None:
             assert f">{estimate.value:.3f}</span><small>{estimate.low:.3f}–{estimate.high:.3f}</small>" in page
     assert page.count("<svg") == 4 and page.count('class="whisker"') == 4 * len(report.table)
     change = report.differences[0].scores["ndcg@5"]
-    assert f"p = {change.p:.3f}" in page
+    assert f"p = {p_text(change.p_holm)}" in page
     assert "with several people’s lists" in html.unescape(page).replace("'", "’")
 
 
