@@ -316,3 +316,13 @@ def test_the_real_network_gives_timms_features_and_tells_photos_apart() -> None:
     assert features.shape == (6, 1280) and torch.cosine_similarity(features, expected).min() > 0.9999
     alike = torch.cosine_similarity(features[:, None], features[None], dim=2).fill_diagonal_(0)
     assert alike.max() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "beside"),
+    [("torchvision:regnet_y_400mf", 440, "fc.weight"), ("timm:levit_128s", 384, "head_dist.bn.weight")],
+)
+def test_networks_that_are_built_otherwise_have_a_width_and_a_classifier(name: str, width: int, beside: str) -> None:
+    backbone = find_backbone(name)
+    assert backbone.layers == {"pooled": width}
+    assert beside.startswith(backbone.unused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection
 from typing import Any
 
 from ranktag.errors import RanktagError, one_line
@@ -35,12 +36,12 @@ def find(name: str) -> Backbone:
     """The network ``name``, up to what its classifier is given. Raises RanktagError if there is none."""
     refuse_unknown("timm", name, names())
 
-    def build(**options: Any) -> nn.Module:
-        network: nn.Module = timm.create_model(name, pretrained=False, **options)
-        return network
+    kept: set[str] = set()
 
     def headless() -> nn.Module:
-        return build(num_classes=0)
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+        kept.update(network.state_dict())
+        return network
 
     known: Any = timm.get_pretrained_cfg(name)
     configuration = known.to_dict() if known is not None else {"architecture": name}
@@ -57,7 +58,7 @@ def find(name: str) -> Backbone:
         build=lambda: built(headless),
         cut=lambda network, layer: nn.Sequential(network),
         published=_published(configuration),
-        unused=_classifiers(configuration),
+        unused=_classifiers(configuration, kept),
     )
 
 
@@ -88,8 +89,13 @@ def _published(configuration: dict[str, Any]) -> PublishedWeights | None:
     return PublishedWeights(f"timm/{name}", url) if url else None
 
 
-def _classifiers(configuration: dict[str, Any]) -> tuple[str, ...]:
-    """What the names of a classifier's weights begin with; there may be several, or none."""
+def _classifiers(configuration: dict[str, Any], kept: Collection[str]) -> tuple[str, ...]:
+    """What the names of a classifier's weights begin with; there may be several, or none.
+
+    kept: the names in the network without it. Where a head has nothing left, all of it was the
+    classifier, its normalisation too.
+    """
     classifier = configuration.get("classifier") or ()
     found = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    return tuple(f"{name}." for name in found)
+    heads = [f"{name.partition('.')[0]}." for name in found]
+    return tuple(f"{name}." if any(one.startswith(head) for one in kept) else head for name, head in zip(found, heads))

@@ -40,8 +40,12 @@ def find(name: str) -> Backbone:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preprocessing = _preprocessing(weights.transforms())
 
+    classifiers: set[str] = set()
+
     def build() -> nn.Module:
-        return _headless(name, preprocessing.crop)[0]
+        network, classifier = _headless(name, preprocessing.crop)
+        classifiers.add(f"{classifier}.")
+        return network
 
     try:
         width = width_of(build, preprocessing.crop)
@@ -55,7 +59,7 @@ def find(name: str) -> Backbone:
         build=lambda: built(build),
         cut=lambda network, layer: nn.Sequential(network),
         published=PublishedWeights(str(weights), weights.url),
-        unused=(f"{_classifier(name, preprocessing.crop)}.", *HELPERS),
+        unused=(*classifiers, *HELPERS),
     )
 
 
@@ -93,10 +97,3 @@ def _headless(name: str, crop: int) -> tuple[nn.Module, str]:
     parent, _, last = classifier.rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Identity())
     return network, classifier
-
-
-def _classifier(name: str, crop: int) -> str:
-    import torch
-
-    with torch.device("meta"):
-        return _headless(name, crop)[1]
