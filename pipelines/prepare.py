@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ranktag import registry
 from ranktag.errors import RanktagError, one_line
 from ranktag.files.atomic import refuse_existing
+from ranktag.files.tables import write_table
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
 from ranktag.tags.annotations.builder import TOLD
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from ranktag.tags.annotations.builder import TagListBuilder
 
 READERS = "ranktag.tags.readers"
+SHOWN = 20  # images without a photo that are printed
 
 
 class FormatGroup(click.Group):
@@ -93,42 +97,53 @@ def command(
     return _fetch(download, folder or Path(download), output, overwrite, quiet)
 
 
+def _match_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the options by which images are called as their photos are."""
+    command = click.option(
+        "--match",
+        type=click.Choice(RULES),
+        show_default="path",
+        help="With --images: by what an image finds its photo. path: its path, without regard to letter case, "
+        "slashes and leading folders; name: its file name; stem: its file name without extension.",
+    )(command)
+    return click.option(
+        "--images",
+        "photos",
+        type=FilePath,
+        show_default="ids are taken as they stand",
+        help="The photos (a folder, or a CSV as extract-features takes it): write the ids of those that are there.",
+    )(command)
+
+
+def _as_it_is(command: Callable[..., Any]) -> Callable[..., Any]:
+    return command
+
+
 def format_command(name: str) -> click.Command:
     """The command of one format: its help, argument and options are what its reader says of itself."""
     reader = registry.load(READERS, name)
     types = typing.get_type_hints(reader.read)
     several = "sources" in types
+    # A format may need the photos itself, and then takes ids from them.
+    matches = "images" not in {field.name for field in dataclasses.fields(types["config"])}
 
     @click.command(name, help=reader.__doc__)
     @click.argument(
         "source", type=FilePath, nargs=-1 if several else 1, required=True, metavar="SOURCE..." if several else "SOURCE"
     )
     @click.option("-o", "--output", type=FilePath, required=True, help="The tag-list file to write (CSV).")
-    @click.option(
-        "--images",
-        "photos",
-        type=FilePath,
-        show_default="ids are taken as they stand",
-        help="The photos (a folder, or a CSV as extract-features takes it): write the ids of those that are there.",
-    )
-    @click.option(
-        "--match",
-        type=click.Choice(RULES),
-        show_default="path",
-        help="With --images: by what an image finds its photo. path: its path, without regard to letter case, "
-        "slashes and leading folders; name: its file name; stem: its file name without extension.",
-    )
+    @(_match_options if matches else _as_it_is)
     @overwrite_option
     @quiet_option
     @config_options(types["config"])
     def make_tag_lists(
         source: Path | tuple[Path, ...],
         output: Path,
-        photos: Path | None,
-        match: str | None,
         overwrite: bool,
         quiet: bool,
         config: Config,
+        photos: Path | None = None,
+        match: str | None = None,
     ) -> int:
         if match is not None and photos is None:
             raise click.UsageError("--match says how images find their photos: name those with --images")
@@ -172,8 +187,14 @@ def _prepare(
     if builder.broken:
         what = "files" if photos is None else "images"
         click.echo(f"{what} skipped: {len(builder.broken)}", err=True)
-        for file, reason in builder.broken:
+        # Of a large archive's images thousands may lack a photo: who wants them all reads the file.
+        listed = builder.broken if photos is None else builder.broken[:SHOWN]
+        for file, reason in listed:
             click.echo("  " + one_line(f"{file} {reason}"), err=True)
+        if photos is not None:
+            unmatched = output.with_name(output.name + ".unmatched.csv")
+            write_table(unmatched, ("image_id", "reason"), builder.broken)
+            click.echo(one_line(f"all of them are in {unmatched}"), err=True)
     return builder.exit_code
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
+LEAST_P = 1e-300
 # Draws counted at once: 64 x 10,000 images is 5 MB, which stays in a processor's cache.
 _BLOCK = 1 << 19
 
@@ -63,7 +64,10 @@ def p_value(differences: Floats) -> float:
     least, spread = 2 / (n + 1), float(known.std())
     if p >= least:
         return p
-    return least if spread == 0.0 else min(least, math.erfc(abs(float(known.mean())) / spread / math.sqrt(2)))
+    if spread == 0.0:
+        return least
+    # Far out the distribution's tail is no longer a number; p is never 0.
+    return min(least, max(math.erfc(abs(float(known.mean())) / spread / math.sqrt(2)), LEAST_P))
 
 
 def _place(ordered: Floats) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ class Table(NamedTuple):
             yield [_cell(value) if isinstance(value, float) else value for value in row]
 
 
-def _cell(number: float) -> str:
-    return "" if math.isnan(number) else f"{number:.6g}"
+def _cell(number: float) -> str | Decimal:
+    text = "" if math.isnan(number) else f"{number:.6g}"
+    # As text a number with a minus would be guarded like a spreadsheet's formula (see ``ranktag.files.tables``).
+    return Decimal(text) if number < 0 else text
 
 
 def metrics_table(report: EvaluationReport) -> Table:

@@ -50,9 +50,10 @@ class Ids:
         return sorted(nested if len(nested) == 1 or rule == "path" else found)
 
     def nearest(self, image_id: str) -> str | None:
-        """The known id whose file name is spelt most alike; None if none is."""
+        """The known id whose file name is spelt most alike; None if none is. Another number is another photo."""
         name = _parts(image_id)[-1]
-        names = [known for known in self._by_name if abs(len(known) - len(name)) <= 3]
+        digits = _digits(name)
+        names = [known for known in self._by_name if abs(len(known) - len(name)) <= 3 and _digits(known) == digits]
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
         return min(self._by_name[close[0]]) if close else None
 
@@ -66,6 +67,10 @@ def _parts(image_id: str) -> tuple[str, ...]:
 def _stem(name: str) -> str:
     stem, point, _ = name.rpartition(".")
     return stem if point and stem else name
+
+
+def _digits(name: str) -> str:
+    return "".join(c for c in name if c.isdigit())
 
 
 def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:

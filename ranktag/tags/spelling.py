@@ -53,6 +53,6 @@ class Spelling:
         shown = ", ".join(f"'{tag}' is '{best}'" for tag, best in list(self.merged.items())[:3])
         more = ", ..." if len(self.merged) > 3 else ""
         return (
-            f"{len(self.merged)} tags differ from others only in case, spaces or Unicode form and are taken for those: "
+            f"tags that differ only in case, spaces or Unicode form are taken for one ({len(self.merged)} spellings): "
             f"{shown}{more} (--keep-case keeps them apart)"
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from comparing import predicted
 from outcome import Outcome
@@ -64,6 +65,10 @@ def test_where_it_is_written(tmp_path: Path) -> None:
     written = [(float(row["ndcg@5_p"]), float(row["ndcg@5_p_holm"])) for row in rows]
     found = [(d.scores["ndcg@5"].p, d.scores["ndcg@5"].p_holm) for d in report.differences]
     np.testing.assert_allclose(written, found, rtol=1e-5)
+    # A number with a minus is a number, to a spreadsheet and to pandas.
+    other = evaluate({"poor": ROWS["poor"][0], "good": ROWS["good_1"][0]}, TRUTH, tmp_path / "other")
+    assert pd.read_csv(tmp_path / "other" / "differences.csv")["ndcg@5"][0] == pytest.approx(-20 / 60, abs=1e-6)
+    assert 0 < other.differences[0].scores["ndcg@5"].p < 1e-6
     data = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert data["p_holm_of_comparisons"] == 3
     assert data["differences"][1]["scores"]["ndcg@5"]["p_holm"] == found[1][1]

@@ -14,6 +14,7 @@ from added import of_readme
 from outcome import Outcome
 
 from ranktag import registry
+from ranktag.files.tables import read_header
 from ranktag.pipelines.prepare import READERS
 from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.lists import read_tag_lists
@@ -105,7 +106,9 @@ def test_images_are_called_as_the_photos_they_match(ranktag: Ranktag, tmp_path: 
         "images skipped: 2",
         "  IMG_1.JPG may be any of 2 photos (2019/IMG_1.JPG, 2020/IMG_1.JPG)",
         f"  baech.jpg is no photo of {tmp_path / 'photos'}; the nearest is '2020/beach.jpg'",
+        f"all of them are in {output}.unmatched.csv",
     ]
+    assert read_header(f"{output}.unmatched.csv") == ["image_id", "reason"]
     source.write_text("image_id,tags\nsome/beach,sea\n")
     assert ranktag(*call, "--match", "stem", "--overwrite").code == 0
     assert read_tag_lists(output).lists == {"2020/beach.jpg": [("sea",)]}

@@ -33,7 +33,8 @@ def test_what_a_rule_finds(image_id: str, rule: str, found: list[str]) -> None:
 
 
 def test_the_nearest_name() -> None:
-    assert KNOWN.nearest("tpo.jpg") == "top.jpg" and KNOWN.nearest("IMG_3.png") == "2020/IMG_2.png"
+    assert KNOWN.nearest("tpo.jpg") == "top.jpg" and KNOWN.nearest("IGM_2.png") == "2020/IMG_2.png"
+    assert KNOWN.nearest("IMG_3.png") is None  # another number is another photo
     assert KNOWN.nearest("nothing like it") is None
 
 
