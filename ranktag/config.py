@@ -117,7 +117,7 @@ class ExtractionConfig(Config):
     )
     workers: int | None = setting(
         None,
-        "processes that decode images; 0 decodes in the main process",
+        "processes that decode images ahead of the network; 0 decodes a batch when it is asked for",
         unit="processes",
         low=0,
         high=1024,
