@@ -111,9 +111,10 @@ def decode(
     refuse_existing(output, overwrite or update)
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-    store = open_together(cache)
-    checkpoints = _load(runs, store, force)
+    checkpoints = [load_checkpoint(one) for one in runs]
     first = checkpoints[0]
+    store = open_together(cache)
+    _refuse_unlike(runs, checkpoints, store, force)
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
     if split is not None and not len(rows):
         raise RanktagError(
@@ -140,14 +141,12 @@ def decode(
     )
 
 
-def _load(runs: Sequence[Path], store: FeatureStore, force: bool) -> list[Checkpoint]:
-    """The models. Raises RanktagError if they cannot decide together or were trained on other features."""
-    checkpoints = [load_checkpoint(one) for one in runs]
+def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], store: FeatureStore, force: bool) -> None:
+    """Raise RanktagError if models cannot decide together or were trained on other features."""
     for path, checkpoint in zip(runs, checkpoints):
         if checkpoint.vocabulary != checkpoints[0].vocabulary:
             raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
         checkpoint.refuse_other_features(store, path, force=force)
-    return checkpoints
 
 
 def _ranked(
