@@ -40,6 +40,8 @@ ROWS = (
     Row("popularity", "popularity", "mbr", False),
     Row("knn", "knn", "mbr", False),
     Row("linear", "linear", "mbr", False),
+    Row("logistic", "logistic", "mbr", True),
+    Row("mlp", "mlp", "mbr", True),
     Row("initial-state mbr", "initial-state", "mbr", True),
     Row("every-step greedy", "every-step", "greedy", True),
     Row("every-step mbr", "every-step", "mbr", True),
