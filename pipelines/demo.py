@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from ranktag.config import DemoConfig
+from ranktag.pipelines.extract_features import progress_printer
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
     overwrite_option,
     quiet_option,
 )
+from ranktag.pipelines.shared.startup import share_processors
 
 
 @click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +37,13 @@ def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> N
     writes the tags of the test scenes, and compares them with tags ranked by popularity.
     It takes about two minutes on two cores. The same seed gives the same tags on the same machine.
     """
+    share_processors()
     from ranktag.recipes.demo import run_demo
 
-    run_demo(output, config, overwrite=overwrite, say=(lambda line: None) if quiet else click.echo)
+    run_demo(
+        output,
+        config,
+        overwrite=overwrite,
+        say=(lambda line: None) if quiet else click.echo,
+        progress=None if quiet else progress_printer(),
+    )

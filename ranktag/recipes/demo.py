@@ -31,7 +31,7 @@ from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport
 from ranktag.features.backbone import find_backbone
 from ranktag.features.extract import extract_features
-from ranktag.features.progress import ExtractionProgress, Plan
+from ranktag.features.progress import ExtractionProgress
 from ranktag.features.read_weights import published_path
 from ranktag.features.weights import choose_weights
 from ranktag.files.atomic import atomic_path
@@ -60,7 +60,6 @@ MODEL, POPULARITY = "model", "popularity"
 TAGS_AN_IMAGE = 5
 EXAMPLES = 4
 EPOCHS_A_LINE = 5
-SCENES_A_LINE = 100
 
 # Few epochs: a few hundred scenes are soon learned.
 SHORT = TrainingConfig(epochs=20)
@@ -107,8 +106,9 @@ def run_demo(
     *,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    progress: ExtractionProgress | None = None,
 ) -> DemoReport:
-    """Run every stage in ``folder``. say: is given lines that tell what is done.
+    """Run every stage in ``folder``. say: is given lines that tell what is done. progress: is told of the extraction.
 
     overwrite: replace what an earlier demo left there. Raises RanktagError if the
     folder holds anything else, or anything without ``overwrite``.
@@ -121,7 +121,7 @@ def run_demo(
     with atomic_path(folder / MARK) as temporary:
         settings = json.dumps({"demo": config.to_dict(), "weights": weights}, indent=2)
         temporary.write_text(settings + "\n", encoding="utf-8")
-    stages = _Stages(folder, config, weights, say)
+    stages = _Stages(folder, config, weights, say, progress)
     stages.draw()
     stages.extract()
     stages.train()
@@ -149,8 +149,15 @@ def _weights(config: DemoConfig) -> str:
 class _Stages:
     """The stages in their order, each from files to files in the folder, and what is said of them."""
 
-    def __init__(self, folder: Path, config: DemoConfig, weights: str, say: Callable[[str], None]) -> None:
-        self.config, self.weights, self.say = config, weights, say
+    def __init__(
+        self,
+        folder: Path,
+        config: DemoConfig,
+        weights: str,
+        say: Callable[[str], None],
+        progress: ExtractionProgress | None,
+    ) -> None:
+        self.config, self.weights, self.say, self.progress = config, weights, say, progress
         self.photos, self.tags, self.cache = folder / "photos", folder / "tags.csv", folder / "features.h5"
         self.runs = {MODEL: folder / "run", POPULARITY: folder / "popularity"}
         self.predictions = {MODEL: folder / "predictions.csv", POPULARITY: folder / "popularity.csv"}
@@ -185,7 +192,7 @@ class _Stages:
             )
             self.say("    even untrained, the network tells drawings apart. For photos take trained weights.")
         extraction = ExtractionConfig(backbone=network.name, weights=self.weights, worker_index=0, worker_count=1)
-        extracted = extract_features(self.photos, self.cache, extraction, _Lines(self.say))
+        extracted = extract_features(self.photos, self.cache, extraction, self.progress)
         width = network.layers[network.layer]
         self.say(f"    {extracted.images} features of {width:,} numbers in {self.cache} ({extracted.seconds:.0f} s)")
 
@@ -256,22 +263,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-class _Lines(ExtractionProgress):
-    """Says how far the extraction is."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._done, self._images = say, 0, 0
-
-    def start(self, plan: Plan) -> None:
-        self._images = plan.images
-        self._say(f"    Computing on {plan.device} in {plan.compute_dtype}.")
-
-    def batch(self, images: int, failures: int) -> None:
-        before, self._done = self._done, self._done + images
-        if self._done // SCENES_A_LINE > before // SCENES_A_LINE:
-            self._say(f"    {self._done} of {self._images} scenes")
 
 
 def _report(folder: Path, weights: str, config: DemoConfig, evaluation: EvaluationReport, seconds: float) -> DemoReport:
