@@ -176,8 +176,9 @@ def _prepare(
         TOLD.reset(token)
     if photos is not None:
         from ranktag.images.listing import list_images
+        from ranktag.tags.annotations.photos import rename_to_photos
 
-        builder.rename_to(list_images(photos).ids, rule, str(photos))
+        rename_to_photos(builder, list_images(photos).ids, rule, str(photos))
     builder.write(output)
     if not quiet:
         first, *others = builder.summary()

@@ -107,6 +107,21 @@ def command(
         missing = train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
         return say_missing(missing, run, allow_missing, quiet)
 
+    report = train_once(caches, tags, run, config, resume, overwrite, tensorboard, quiet)
+    return say_missing(report.missing, run, allow_missing, quiet)
+
+
+def train_once(
+    caches: tuple[Path, ...],
+    tags: Path,
+    run: Path,
+    config: TrainingConfig,
+    resume: bool,
+    overwrite: bool,
+    tensorboard: bool,
+    quiet: bool,
+) -> TrainingReport:
+    """Train, with a line an epoch, and say how good it is."""
     share_processors()
     with imports():
         from ranktag.training.train import train
@@ -133,7 +148,7 @@ def command(
     if not quiet:
         kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
         click.echo(f"validation {report.score}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
-    return say_missing(report.missing, run, allow_missing, quiet)
+    return report
 
 
 def train_many(

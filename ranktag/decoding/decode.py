@@ -112,14 +112,9 @@ def decode(
     registry.load(WRITERS, format)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
     checkpoints = [load_checkpoint(one) for one in runs]
-    first = checkpoints[0]
     store = open_together(cache)
     _refuse_unlike(runs, checkpoints, store, force)
-    rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, first, split)
-    if split is not None and not len(rows):
-        raise RanktagError(
-            f"{store.path}: no image of split '{split}' of {runs[0]} is in it; leave out --split to decode every image"
-        )
+    rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, checkpoints[0], split, runs[0])
     rows = _chosen(store, rows, images, untagged)
     memory = Memory(output, runs, config, format) if update else None
     features = feature_digests(store, rows.tolist()) if memory else {}
@@ -205,8 +200,12 @@ def _seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[s
     return {image_id: known.get(image_id, "") for image_id in image_ids}
 
 
-def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str) -> npt.NDArray[np.int64]:
-    """The cache's rows with features that were in the split when the model was trained."""
+def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str, run: Path) -> npt.NDArray[np.int64]:
+    """The cache's rows with features that were in the split when the model was trained. Raises RanktagError if none."""
     chosen = set(checkpoint.split.get(split, ()))
-    valid = np.flatnonzero(store.valid).tolist()
-    return np.array([row for row in valid if store.image_id[row] in chosen], dtype=np.int64)
+    rows = [row for row in np.flatnonzero(store.valid).tolist() if store.image_id[row] in chosen]
+    if not rows:
+        raise RanktagError(
+            f"{store.path}: no image of split '{split}' of {run} is in it; leave out --split to decode every image"
+        )
+    return np.array(rows, dtype=np.int64)

@@ -120,8 +120,15 @@ def train(
                 Run(folder, state, Trainer(data, config, device), progress).fit(events, report)
             else:
                 progress = fit_baseline(folder, config, data)
-        low, high = mean_interval(progress.values)
-        folder.write_config(config, data, cache, progress, (low, high))
+        interval = mean_interval(progress.values)
+        folder.write_config(config, data, cache, progress, interval)
+    return _report(folder, data, progress, interval, time.monotonic() - begin)
+
+
+def _report(
+    folder: RunFolder, data: TrainingData, progress: TrainingState, interval: tuple[float, float], seconds: float
+) -> TrainingReport:
+    low, high = interval
     return TrainingReport(
         run=folder.path,
         ndcg5=progress.ndcg5,
@@ -131,7 +138,7 @@ def train(
         lists=len(data.training.image),
         vocabulary=len(data.vocabulary),
         notes=data.joined.notes,
-        seconds=time.monotonic() - begin,
+        seconds=seconds,
         low=low,
         high=high,
         validation_images=len(data.validation.row),

@@ -12,10 +12,8 @@ from ranktag.errors import RanktagError
 from ranktag.progress import Progress
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
-from ranktag.tags.matching import Ids
 from ranktag.tags.splits import SPLITS
 
-NEAREST = 100  # names for which the nearest is looked for
 SHOWN = 5  # names that a line of the account gives as examples
 REPEATS = "repeats of a tag in its list"
 # Who is told of every list that is added: a reader need not know.
@@ -95,39 +93,6 @@ class TagListBuilder:
                 for image, people in self.lists.items()
             }
 
-    def rename_to(self, photos: Iterable[str], rule: str, folder: str) -> None:
-        """Call the images as the photos that they match by a rule (see ``ranktag.tags.matching``).
-
-        An image that matches none, or several, is skipped, and said with the nearest name. Images that match one
-        photo are several people's lists for it. folder: where the photos are, to be named.
-
-        Raises RanktagError if none matches, or if images of two splits match one photo.
-        """
-        ids, lists, split = Ids(photos), self.lists, self.split
-        self.lists, self.split = {}, {}
-        for image_id, people in lists.items():
-            found = ids.find(image_id, rule)
-            if len(found) > 1:
-                self.skip(image_id, f"may be any of {len(found)} photos ({_examples(found, 3)})")
-            elif not found:
-                # In a large archive each look takes its time, and nobody reads thousands.
-                nearest = ids.nearest(image_id) if len(self.broken) < NEAREST else None
-                self.skip(image_id, f"is no photo of {folder}" + (f"; the nearest is '{nearest}'" if nearest else ""))
-            else:
-                (name,) = found
-                self.lists.setdefault(name, []).extend(people)
-                part = split.get(image_id)
-                if part is not None and self.split.setdefault(name, part) != part:
-                    raise RanktagError(
-                        f"'{image_id}' is in '{part}' and would be called '{name}', which is in '{self.split[name]}'; "
-                        "an image belongs to one split"
-                    )
-        if not self.lists:
-            first, reason = self.broken[-1]
-            raise RanktagError(
-                f"none of the {len(lists)} images matches a photo by {rule}: '{first}' {reason}; try another --match"
-            )
-
     def counts(self) -> Counter[str]:
         """Tag -> in how many lists it stands."""
         return Counter(tag for people in self.lists.values() for tags in people for tag in tags)
@@ -179,16 +144,16 @@ class TagListBuilder:
             lines.append(f"images with several lists: {several}")
         lines.append(f"empty lists: {lengths.count(0)}")
         lines += [f"dropped: {count} {what}" for what, count in self.dropped.most_common()]
-        lines += [f"note: {what}: {len(where)} ({_examples(where)})" for what, where in self.notes.items()]
+        lines += [f"note: {what}: {len(where)} ({examples(where)})" for what, where in self.notes.items()]
         rare = sorted(tag for tag, count in counts.items() if count == 1)
         if rare:
             lines.append(
-                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({_examples(rare, 4 * SHOWN)})"
+                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
             )
         return lines
 
 
-def _examples(names: list[str], shown: int = SHOWN) -> str:
+def examples(names: list[str], shown: int = SHOWN) -> str:
     """The first few names, without repeats, and dots where there are more."""
     unique = list(dict.fromkeys(names))
     return ", ".join(unique[:shown]) + (", ..." if len(unique) > shown else "")
