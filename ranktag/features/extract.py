@@ -72,8 +72,9 @@ def extract_features(
             if report is None:
                 return replace(_extract(job, progress), left_out=left_out)
         except BaseException:
-            # A call that fails before anything is done leaves no trace; other workers may be about to write there.
-            if job.worker[1] == 1 and not any(folder_of(job.output).glob("*.h5")):
+            # A call that fails before anything is done leaves no trace; other workers may be about to write there, and
+            # another process may be the one at work.
+            if job.worker[1] == 1 and not any(folder_of(job.output).glob("*.h5")) and lock.acquire(0, SETTLING + 1):
                 remove(job.output)
             raise
     _tidy(job.output)

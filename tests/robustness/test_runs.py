@@ -149,9 +149,11 @@ WRITERS = [
             place.tags,
             "-o",
             disk / "run",
-            *SMALL,
             "--model",
             "linear",
+            "--device",
+            "cpu",
+            "--quiet",
         ),
         "run",
         ("--resume",),
@@ -242,6 +244,8 @@ def assert_whole(disk: Path) -> None:
             assert path.read_bytes().endswith(b"\n")
         elif path.suffix == ".json":
             json.loads(path.read_text())
+        elif path.suffix == ".tex":
+            assert path.read_text().rstrip().endswith(r"\end{tabular}")
         elif path.suffix == ".html":
             assert path.read_text().rstrip().endswith("</html>")
         else:
