@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,8 @@ CALLS = [
 
 def run(lacks: str, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT + code, lacks, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    # Not the repository, whose folder ranktag/ python -c would take for the installed package.
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)

@@ -40,7 +40,7 @@ def run(ranktag: Ranktag, tmp_path: Path) -> Path:
 def tagged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``ranktag tag`` says of every photo what ``export-tags`` says of the cache's images, without a network."""
 
-    def tag_images(images: Any, folder: Path, config: Any, *, weights: Any) -> Iterator[TaggedImage]:
+    def tag_images(images: Any, folder: Path, config: Any, **others: Any) -> Iterator[TaggedImage]:
         from ranktag import decode
 
         decode(run / "cache.h5", folder, run / "said.csv", config, overwrite=True)
