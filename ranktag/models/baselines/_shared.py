@@ -44,7 +44,7 @@ class Attempt:
 
 
 class Baseline(nn.Module):
-    """A model without an LSTM. All that it learned stands in buffers, which a checkpoint holds like weights."""
+    """A model without an LSTM. All that it learned stands in its state dict, which a checkpoint holds."""
 
     Config: ClassVar[type[BaselineConfig]] = BaselineConfig
 
