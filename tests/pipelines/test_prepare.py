@@ -20,7 +20,7 @@ from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.lists import read_tag_lists
 
 Ranktag = Callable[..., Outcome]
-FORMATS = ("captions", "csv", "hwang-grauman", "labelme-json", "labelme-xml", "voc")
+FORMATS = ("captions", "coco", "csv", "hwang-grauman", "labelme-json", "labelme-xml", "voc")
 
 # The whole of a format: this is what README shows under "Extending".
 READER = of_readme("ranktag/tags/readers/colon_lines.py")
@@ -81,7 +81,7 @@ def test_every_setting_of_a_format_is_an_option_and_the_page_is_the_modules_own(
 
 def test_formats_of_several_sources_say_so(ranktag: Ranktag) -> None:
     several = {name for name in FORMATS if "[OPTIONS] SOURCE...\n" in ranktag("prepare", name, "--help").out}
-    assert several == {"captions", "hwang-grauman"}
+    assert several == {"captions", "coco", "hwang-grauman"}
 
 
 def test_a_setting_without_a_default_must_be_given(ranktag: Ranktag, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,10 +74,13 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's value. Raises BrokenFile."""
+def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """A JSON file's value. each: what every object in it is replaced by, so that what is large need not be kept.
+
+    Raises BrokenFile.
+    """
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(read_bytes(path), object_hook=each)
     except RecursionError:
         raise BrokenFile("is nested too deeply") from None
     except ValueError as error:
@@ -135,6 +138,6 @@ def is_image_name(name: str) -> bool:
 
 
 def split_in_name(path: Path) -> str | None:
-    """'train', 'val' or 'test' if that word stands in the file's name (``captions_val2017.json``, ``test.mat``)."""
-    words = set(re.findall(r"(?<![a-z])(train|val|test)(?![a-z])", path.stem.lower()))
+    """'train', 'val' or 'test' if that word, or validation, is in the file's name (``captions_val2017.json``)."""
+    words = set(re.findall(r"(?<![a-z])(train|val|test)(?:idation)?(?![a-z])", path.stem.lower()))
     return words.pop() if len(words) == 1 else None

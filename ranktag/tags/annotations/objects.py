@@ -76,6 +76,20 @@ def box_area(corner: Point, opposite: Point) -> float | None:
     return area if math.isfinite(area) else None
 
 
+def area_inside(corner: Point, opposite: Point, image: Point | None) -> float | None:
+    """Area of the part of a box that lies inside an image of this width and height; None if no part of it does.
+
+    Where the image's size is not known (None), the box's own area.
+    """
+    if image is None:
+        return box_area(corner, opposite)
+    sides = [
+        min(max(corner[axis], opposite[axis]), image[axis]) - max(min(corner[axis], opposite[axis]), 0.0)
+        for axis in (0, 1)
+    ]
+    return sides[0] * sides[1] if min(sides) > 0 else None
+
+
 def mask_area(png: bytes) -> float:
     """Area of a mask: its number of pixels above 0. Raises BrokenFile if it is not a readable PNG."""
     import numpy as np
