@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from ranktag.config import DecodingConfig
+from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
-    module_option,
-    overwrite_option,
+    output_options,
     quiet_option,
     refuse_other_decoders_settings,
+    say_failures,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
-from ranktag.tags.predictions import WRITERS
+from ranktag.tags.outputs import Output
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +32,6 @@ from ranktag.tags.predictions import WRITERS
     metavar="FOLDER",
     help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
 )
-@click.option("-o", "--output", type=FilePath, required=True, metavar="FILE", help="The file to write.")
 @config_options(DecodingConfig)
 @click.option(
     "--split",
@@ -53,14 +53,13 @@ from ranktag.tags.predictions import WRITERS
     show_default="tagged ones too",
     help="Only the images that have no list in this tag-list file.",
 )
-@module_option("--format", WRITERS, default="long")
 @click.option(
     "--force",
     is_flag=True,
     show_default="off",
     help="Take features that were made otherwise than those the model was trained on.",
 )
-@overwrite_option
+@output_options("long", "beside the photos, of a format that does that", with_photos=True)
 @click.option(
     "--update",
     is_flag=True,
@@ -72,17 +71,17 @@ from ranktag.tags.predictions import WRITERS
 def command(
     caches: tuple[Path, ...],
     runs: tuple[Path, ...],
-    output: Path,
     config: DecodingConfig,
+    choice: ChoiceConfig,
+    make_output: Callable[..., Output],
     split: str | None,
     images: Path | None,
     untagged: Path | None,
-    format: str,
     force: bool,
     overwrite: bool,
     update: bool,
     quiet: bool,
-) -> None:
+) -> int:
     """Write the ranked tags of the images in a feature CACHE.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
@@ -96,15 +95,16 @@ def command(
         from ranktag.tags.image_ids import read_image_ids
         from ranktag.tags.lists import read_tag_lists
 
+    output = make_output(replace=update)
     report = decode(
         caches if len(caches) > 1 else caches[0],
         runs,
         output,
         config,
+        choice=choice,
         split=split,
         images=None if images is None else read_image_ids(images),
         untagged=None if untagged is None else set(read_tag_lists(untagged).lists),
-        format=format,
         overwrite=overwrite,
         update=update,
         force=force,
@@ -117,3 +117,4 @@ def command(
         )
         if report.without_feature:
             click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)
+    return say_failures(output)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
-from ranktag import registry
-from ranktag.config import DecodingConfig
+from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
-    module_option,
+    output_options,
     refuse_other_decoders_settings,
+    say_failures,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
-from ranktag.tags.predictions import WRITERS, PredictedImage
+from ranktag.tags.outputs import Output, TaggedPhoto
+from ranktag.tags.predictions import PredictedImage
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,10 +34,18 @@ from ranktag.tags.predictions import WRITERS, PredictedImage
     show_default="those the model was trained on",
     help="Where the network's weights are, if the model was trained on features of a weights file.",
 )
-@module_option("--format", WRITERS, default="table")
+@output_options("table", "printed; beside the photos, of a format that does that", with_photos=False)
 @config_options(DecodingConfig)
-def command(images: tuple[Path, ...], run: Path, weights: str | None, format: str, config: DecodingConfig) -> int:
-    """Print the ranked tags of IMAGES: photos, or folders of photos.
+def command(
+    images: tuple[Path, ...],
+    run: Path,
+    weights: str | None,
+    choice: ChoiceConfig,
+    make_output: Callable[..., Output],
+    overwrite: bool,
+    config: DecodingConfig,
+) -> int:
+    """Print or write the ranked tags of IMAGES: photos, or folders of photos.
 
     The network, layer, weights and preprocessing are those the model was trained on. Photos
     that cannot be read are listed on stderr; the exit code is then 1.
@@ -45,18 +54,19 @@ def command(images: tuple[Path, ...], run: Path, weights: str | None, format: st
     with imports():
         from ranktag.tagging import tag_images
 
-    failed = 0
+    output, failed = make_output(), 0
+    tagged = tag_images(images, run, config, choice=choice, weights=weights, progress=progress(quiet=False))
 
     def readable() -> Iterator[PredictedImage]:
         nonlocal failed
-        for image in tag_images(images, run, config, weights=weights, progress=progress(quiet=False)):
+        for image in tagged:
             if image.error:
                 failed += 1
                 click.echo(f"Error: {one_line(image.path)}: {one_line(image.error)}", err=True)
             else:
-                yield PredictedImage(image.path, image.tags)
+                yield TaggedPhoto(image.path, image.tags, image.photo, image.name)
                 # Whoever waits for the lines gets each as soon as it is known.
                 sys.stdout.flush()
 
-    registry.load(WRITERS, format).write(readable(), sys.stdout)
-    return 1 if failed else 0
+    output.write(readable(), sys.stdout)
+    return say_failures(output) or int(failed > 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ranktag import registry
@@ -25,16 +26,25 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     when_none: str | None = None,
+    option: str | None = None,
 ) -> Any:
     """A dataclass field of a Config.
 
     help: a sentence without the default. unit: what a number counts. choices: the
     allowed words. low, high: inclusive limits. when_none: what None, the default,
-    stands for.
+    stands for. option: its name on the command line, if that is another than its own.
     """
     return field(
         default=default,
-        metadata={"help": help, "unit": unit, "choices": choices, "low": low, "high": high, "when_none": when_none},
+        metadata={
+            "help": help,
+            "unit": unit,
+            "choices": choices,
+            "low": low,
+            "high": high,
+            "when_none": when_none,
+            "option": option,
+        },
     )
 
 
@@ -277,6 +287,35 @@ class DecodingConfig(Config):
                 f"--num-tags {self.num_tags} --max-tags {self.max_tags}: one says exactly how many tags, "
                 "the other at most how many; leave one out"
             )
+
+
+@dataclass(frozen=True)
+class ChoiceConfig(Config):
+    """Settings of which of a model's tags are written."""
+
+    replacements: Path | None = setting(
+        None,
+        "write tags under other names: a CSV with the columns old and new; of tags that become one, "
+        "the first keeps its place and probability",
+        when_none="as the model calls them",
+        option="replace",
+    )
+    exclude: Path | None = setting(
+        None,
+        "tags that are never written: a file with a tag a line, or a CSV with the column tag",
+        when_none="none",
+    )
+    min_probability: float | None = setting(
+        None, "leave out tags whose probability is lower", low=0.0, high=1.0, when_none="none is left out"
+    )
+    top: int | None = setting(
+        None,
+        "write the first so many of the tags that are left (--num-tags and --max-tags say how many the model names, "
+        "before any is left out)",
+        unit="tags",
+        low=1,
+        when_none="all",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ import click
 from click.core import ParameterSource
 
 from ranktag import registry
-from ranktag.config import Config, DecodingConfig
+from ranktag.config import ChoiceConfig, Config, DecodingConfig
+from ranktag.errors import one_line
+from ranktag.tags.outputs import Format, Output
+from ranktag.tags.predictions import WRITERS
 
 FilePath = click.Path(path_type=Path)
 
 
 def config_options(
-    config: type[Config], without: tuple[str, ...] = ()
+    config: type[Config], without: tuple[str, ...] = (), argument: str = "config"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: adds one option a setting and passes the settings together as the argument ``config``.
+    """Decorator: adds one option a setting and passes the settings together as an argument.
 
     A setting with a single choice is none.
     """
@@ -32,7 +35,7 @@ def config_options(
         @functools.wraps(command)
         def with_config(*args: Any, **kwargs: Any) -> Any:
             values = {f.name: kwargs.pop(f.name) for f in shown}
-            return command(*args, config=config(**values), **kwargs)
+            return command(*args, **{argument: config(**values)}, **kwargs)
 
         hints = typing.get_type_hints(config)
         wrapped: Callable[..., Any] = with_config
@@ -46,7 +49,7 @@ def config_options(
 def _option(
     name: str, hint: Any, default: Any, meta: typing.Mapping[str, Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + (meta["option"] or name.replace("_", "-"))
     if hint is bool:
         # One that is on by default needs a way to turn it off; one that is off is turned on by being named.
         declaration = f"{flag}/--no-{flag[2:]}" if default else flag
@@ -82,13 +85,86 @@ def _option(
     )
 
 
-def module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: an option whose choices are the modules of a folder; the first line of each docstring is its help."""
     lines = {
         name: (registry.load(folder, name).__doc__ or "").strip().split("\n")[0] for name in registry.names(folder)
     }
     text = "; ".join(f"{name}: {line[:1].lower()}{line[1:].rstrip('.')}" for name, line in lines.items())
     return click.option(flag, type=click.Choice(tuple(lines)), default=default, show_default=True, help=f"{text}.")
+
+
+def output_options(
+    default: str, output_default: str, *, with_photos: bool
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: which tags are written, in which format, and where; passed as ``choice`` and ``make_output``.
+
+    make_output: makes the ``Output``; all formats' settings are options, and one of a format that is not written
+    is refused. output_default: what is written where -o is not given. with_photos: whether --photos is an option.
+    """
+    formats = {name: Format.of(name) for name in registry.names(WRITERS)}
+    owners: dict[str, list[str]] = {}
+    for name, known in formats.items():
+        for f in fields(known.settings) if known.settings else ():
+            owners.setdefault(f.name, []).append(name)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_output(
+            *args: Any, format: str, output: Path | None, overwrite: bool, photos: Path | None = None, **kwargs: Any
+        ) -> Any:
+            given = {name: kwargs.pop(name) for name in owners}
+            refuse_unused(
+                [name for name, owning in owners.items() if format not in owning],
+                f"--format {format} makes no use of this",
+            )
+            kind = formats[format].settings
+            settings = kind(**{name: given[name] for name in owners if format in owners[name]}) if kind else None
+
+            def make_output(*, replace: bool = False) -> Output:
+                return Output(format, output, photos=photos, settings=settings, overwrite=overwrite or replace)
+
+            return command(*args, make_output=make_output, overwrite=overwrite, **kwargs)
+
+        wrapped: Callable[..., Any] = with_output
+        for name, owning in reversed(owners.items()):
+            settings = formats[owning[0]].settings
+            assert settings is not None
+            f = next(f for f in fields(settings) if f.name == name)
+            meta = {**f.metadata, "help": f"{', '.join(owning)}: {f.metadata['help']}"}
+            wrapped = _option(name, typing.get_type_hints(settings)[name], f.default, meta)(wrapped)
+        wrapped = overwrite_option(wrapped)
+        if with_photos:
+            wrapped = click.option(
+                "--photos",
+                type=FilePath,
+                metavar="FOLDER",
+                show_default="not needed",
+                help="Of a format that writes a file beside each photo: the folder that image ids are paths below.",
+            )(wrapped)
+        wrapped = _module_option("--format", WRITERS, default)(wrapped)
+        wrapped = click.option(
+            "-o",
+            "--output",
+            type=FilePath,
+            metavar="PATH",
+            show_default=output_default,
+            help="The file to write, or the folder, of a format that writes several files.",
+        )(wrapped)
+        return config_options(ChoiceConfig, argument="choice")(wrapped)
+
+    return decorate
+
+
+def say_failures(output: Output) -> int:
+    """Say on stderr what an output has to say of images, and return the exit code: 1 if one could not be written."""
+    for note in output.notes:
+        click.echo(f"Note: {one_line(note)}", err=True)
+    for image_id, reason in output.failures:
+        click.echo(f"Error: {one_line(image_id)}: {one_line(reason)}", err=True)
+    if output.failures:
+        click.echo(f"{len(output.failures):,} images could not be written as --format {output.format.name}", err=True)
+    return int(bool(output.failures))
 
 
 def _sentence(text: str) -> str:

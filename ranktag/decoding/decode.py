@@ -12,24 +12,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ranktag import registry
 from ranktag.compute.device import choose_device
-from ranktag.config import DecodingConfig
+from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
-from ranktag.files.atomic import refuse_existing
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
-from ranktag.tags.predictions import (
-    WRITERS,
-    Predictions,
-    PredictionsWithSplit,
-    predictions_to_frame,
-    write_predictions,
-)
+from ranktag.tags.chosen import TagChoice
+from ranktag.tags.outputs import Output
+from ranktag.tags.predictions import Predictions, PredictionsWithSplit, predicted_images, predictions_to_frame
 from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -40,9 +34,10 @@ if TYPE_CHECKING:
 class DecodingReport:
     """What ``decode`` wrote.
 
-    output: the file. images, tags: how many are in it. without_feature: images left out
+    output: the file or folder. images, tags: how many are in it. without_feature: images left out
     because they have no feature. predictions: image id -> (tag, probability) in order of
-    rank. kept: of how many images they were there already.
+    rank. kept: of how many images they were there already. failures: id and reason of images
+    that the format could not be written for.
     """
 
     output: Path
@@ -51,6 +46,7 @@ class DecodingReport:
     without_feature: int
     predictions: Predictions
     kept: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
 
     def predictions_frame(self) -> pd.DataFrame:
         """The predictions, a row a tag: image_id, rank, tag, probability, split."""
@@ -80,9 +76,10 @@ class FeatureRows:
 def decode(
     cache: Caches,
     run: str | Path | Sequence[str | Path],
-    output: str | Path,
+    output: str | Path | Output,
     config: DecodingConfig = DecodingConfig(),
     *,
+    choice: ChoiceConfig = ChoiceConfig(),
     split: str | None = None,
     images: Collection[str] | None = None,
     untagged: Collection[str] | None = None,
@@ -96,10 +93,12 @@ def decode(
 
     cache: one, or several that are used as one. run: a run folder, or several of one
     vocabulary (seeds, say) that decide together.
+    output: a file of ``format`` (a module of ``ranktag.tags.writers``), replaced if ``overwrite``; or an
+    ``Output``, which says all of that and more itself. choice: which of the tags are written.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     images: only images of these ids, all of which must be in the cache. untagged: only
     images that are not among these ids.
-    format: a module of ``ranktag.tags.writers``. update: bring a file of the same models and
+    update: bring a file of the same models and
     settings up to date: images whose features are the same keep their tags. force: take features that were made
     otherwise than those trained on. progress: is told how many images are done.
 
@@ -107,32 +106,41 @@ def decode(
     of different vocabularies, a split without images, or an output that exists; ValueError
     for an unknown format.
     """
-    output = Path(output)
-    refuse_existing(output, overwrite or update)
-    registry.load(WRITERS, format)
+    if not isinstance(output, Output):
+        output = Output(format, Path(output), overwrite=overwrite or update)
+    output.refuse_no_place()
+    chosen = TagChoice(choice)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
     checkpoints = [load_checkpoint(one) for one in runs]
     store = open_together(cache)
     _refuse_unlike(runs, checkpoints, store, force)
     rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, checkpoints[0], split, runs[0])
     rows = _chosen(store, rows, images, untagged)
-    memory = Memory(output, runs, config, format) if update else None
+    for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
+        (progress or Progress()).note(sentence)
+    memory = Memory(output, runs, config, chosen) if update else None
     features = feature_digests(store, rows.tolist()) if memory else {}
     kept = memory.kept(features) if memory and not overwrite else {}
     todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
     decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
     ids = [store.image_id[row] for row in rows.tolist()]
     predictions = PredictionsWithSplit(
-        {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids},
+        {image_id: kept[image_id] if image_id in kept else chosen.of(decoded[image_id]) for image_id in ids},
         _seen(checkpoints, ids),
     )
-    write_predictions(output, predictions, format)
+    output.write(predicted_images(predictions))
     if memory:
         memory.write(features)
     left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
     without_feature = int(left_out.sum()) if split is None and untagged is None else 0
     return DecodingReport(
-        output, len(rows), sum(map(len, predictions.values())), without_feature, predictions, len(kept)
+        output.place,
+        len(rows),
+        sum(map(len, predictions.values())),
+        without_feature,
+        predictions,
+        len(kept),
+        tuple(output.failures),
     )
 
 

@@ -20,6 +20,8 @@ from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_text
 from ranktag.files.digest import sha256_file
 from ranktag.models.checkpoint import MODEL_FILE
+from ranktag.tags.chosen import TagChoice
+from ranktag.tags.outputs import Output
 from ranktag.tags.predictions import Predictions, read_predictions
 
 # Formats that are read again, and settings that change no tag.
@@ -30,16 +32,21 @@ WITHOUT_EFFECT = ("device", "max_memory")
 class Memory:
     """Of one file of predictions: what made it, and what is to make it now."""
 
-    def __init__(self, output: Path, runs: Sequence[Path], config: DecodingConfig, format: str) -> None:
+    def __init__(self, output: Output, runs: Sequence[Path], config: DecodingConfig, choice: TagChoice) -> None:
         """Raises RanktagError for a format that cannot be read again."""
-        if format not in READABLE:
+        if output.format.name not in READABLE or output.path is None:
             raise RanktagError(
-                f"--update reads the file again, which --format {format} does not allow; use long or wide"
+                f"--update reads the file again, which --format {output.format.name} does not allow; use long or wide"
             )
-        self._output, self._path = output, output.with_name(output.name + ".update.json")
+        self._output, self._path = output.path, output.path.with_name(output.path.name + ".update.json")
         settings = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
         models = [sha256_file(run / MODEL_FILE if run.is_dir() else run) for run in runs]
-        self._made_by: dict[str, Any] = {"model": models, **settings, "format": format}
+        self._made_by: dict[str, Any] = {
+            "model": models,
+            **settings,
+            **choice.describe(),
+            "format": output.format.name,
+        }
 
     def kept(self, features: Mapping[str, str]) -> Predictions:
         """The predictions that stay. features: image id -> digest of the feature that it has now.
@@ -57,7 +64,9 @@ class Memory:
             )
         made_by = remembered["made_by"]
         unlike = [
-            f"{name}: {now} / {made_by.get(name)}" for name, now in self._made_by.items() if made_by.get(name) != now
+            f"{name}: {_short(now)} / {_short(made_by.get(name))}"
+            for name, now in self._made_by.items()
+            if made_by.get(name) != now
         ]
         if unlike:
             raise RanktagError(
@@ -79,6 +88,12 @@ class Memory:
         found = {"sha256": sha256_file(self._output), "made_by": self._made_by, "features": features}
         with atomic_text(self._path) as file:
             json.dump(found, file)
+
+
+def _short(value: object) -> str:
+    """A setting as an error shows it: the files of tags may be long."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def feature_digests(store: FeatureStore, rows: Sequence[int]) -> dict[str, str]:

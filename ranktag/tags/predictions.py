@@ -90,20 +90,20 @@ def split_cells(image: PredictedImage) -> tuple[str, ...]:
 def write_predictions(path: str | Path, predictions: Mapping[str, Sequence[RankedTag]], format: str = "long") -> None:
     """Write predictions in one piece, in their order.
 
-    format: a module of ``ranktag.tags.writers``; 'long' and 'wide' can be read again.
-    Raises ValueError for an unknown format, and RanktagError for tags that the format
-    cannot hold (wide: a tag with ``|``).
+    format: a module of ``ranktag.tags.writers`` that writes one file of text (see ``ranktag.tags.outputs`` for
+    all formats); 'long' and 'wide' can be read again. Raises ValueError for an unknown format, and
+    RanktagError for tags that the format cannot hold (wide: a tag with ``|``).
     """
     writer = registry.load(WRITERS, format)
-    split = seen_split(predictions)
     with atomic_text(path) as file:
-        writer.write(
-            (
-                PredictedImage(image_id, tags) if split is None else SeenImage(image_id, tags, split.get(image_id, ""))
-                for image_id, tags in predictions.items()
-            ),
-            file,
-        )
+        writer.write(predicted_images(predictions), file)
+
+
+def predicted_images(predictions: Mapping[str, Sequence[RankedTag]]) -> Iterator[PredictedImage]:
+    """Predictions as writers take them, in their order, with the split the model saw each in if it is known."""
+    split = seen_split(predictions)
+    for image_id, tags in predictions.items():
+        yield PredictedImage(image_id, tags) if split is None else SeenImage(image_id, tags, split.get(image_id, ""))
 
 
 def with_split_column(

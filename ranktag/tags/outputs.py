@@ -1,0 +1,236 @@
+"""An output: a format of ``ranktag.tags.writers``, where it is written, and what could not be.
+
+What a format writes follows from the function that its module holds:
+
+    write         one file of text, or what is printed
+    write_file    one file of another kind
+    write_folder  a folder of files, the module's ``FILES``, that are replaced together
+    write_beside  a file beside each photo
+
+Files appear whole or not at all. No image id leads out of the folder that was named.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from ranktag import registry
+from ranktag.config import Config
+from ranktag.errors import Outage, RanktagError
+from ranktag.files.atomic import atomic_path, atomic_text, refuse_existing
+from ranktag.files.replacement import replaced_together
+from ranktag.tags.predictions import WRITERS, PredictedImage, RankedTag
+
+KINDS = ("write", "write_file", "write_folder", "write_beside")
+# What the operating system says of one path, and not of the disk or the machine.
+OF_ONE_PATH = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+)
+
+
+class Format(NamedTuple):
+    """What is known of a format before anything is written. settings: its settings class; None if it has none."""
+
+    name: str
+    kind: str
+    function: Callable[..., None]
+    settings: type[Config] | None
+    files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str) -> Format:
+        """A module of ``ranktag.tags.writers``. Raises ValueError if there is none of that name."""
+        module = registry.load(WRITERS, name)
+        kind = next(kind for kind in KINDS if hasattr(module, kind))
+        function = getattr(module, kind)
+        # A format without settings need not annotate what it is given.
+        settings = typing.get_type_hints(function).get("config") if hasattr(function, "__annotations__") else None
+        return cls(name, kind, function, settings, tuple(getattr(module, "FILES", ())))
+
+
+class TaggedPhoto(PredictedImage):
+    """One whose photo is known. photo: where it is. name: what it is called below another folder."""
+
+    photo: Path
+    name: str
+
+    def __new__(cls, image_id: str, tags: typing.Sequence[RankedTag], photo: Path, name: str) -> TaggedPhoto:
+        """The pair, and the photo beside it: writers that do not look for it are given pairs."""
+        image = super().__new__(cls, image_id, tags)
+        image.photo, image.name = photo, name
+        return image
+
+
+class Output:
+    """Where predictions are written, and in which format.
+
+    path: the file or folder to write; of files beside photos, the folder below which they go instead of
+    beside the photos. photos: the folder that image ids are paths below; not needed where images are
+    ``TaggedPhoto``. failures: image id and reason of every image that could not be written. notes: what else
+    the user should know, a sentence each.
+    """
+
+    def __init__(
+        self,
+        format: str,
+        path: Path | None = None,
+        *,
+        photos: Path | None = None,
+        settings: Config | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """settings: the format's; None are its defaults.
+
+        Raises ValueError for an unknown format, and RanktagError for settings of another one, an output that
+        exists unless ``overwrite``, a path or photos that the format needs or has no use for.
+        """
+        self.format, self.path, self.photos, self.overwrite = Format.of(format), path, photos, overwrite
+        self.settings = settings if settings is not None or self.format.settings is None else self.format.settings()
+        if self.settings is not None and not isinstance(self.settings, self.format.settings or ()):
+            raise RanktagError(f"--format {format}: {type(self.settings).__name__} are settings of another format")
+        self.failures: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self._written: set[Path] = set()
+        self._refuse()
+
+    @property
+    def beside_photos(self) -> bool:
+        """Whether the format writes a file beside each photo."""
+        return self.format.kind == "write_beside"
+
+    @property
+    def place(self) -> Path:
+        """The file or folder that was named; the photos' own if none was."""
+        return self.path or self.photos or Path()
+
+    def _refuse(self) -> None:
+        """Raise RanktagError for what cannot be, before anything is computed."""
+        name, path = self.format.name, self.path
+        if self.photos is not None and not self.beside_photos:
+            raise RanktagError(f"--format {name}: makes no use of --photos; leave it out")
+        if self.photos is not None and not self.photos.is_dir():
+            raise RanktagError(f"{self.photos}: no such folder; name the folder that the image ids are paths below")
+        if path is None:
+            if self.format.kind in ("write_file", "write_folder"):
+                what = "file" if self.format.kind == "write_file" else "folder"
+                raise RanktagError(f"--format {name}: writes a {what}; name it with -o")
+        elif self.format.kind in ("write", "write_file"):
+            refuse_existing(path, self.overwrite)
+        elif os.path.lexists(path) and not path.is_dir():
+            raise RanktagError(f"{path}: is a file, --format {name} writes a folder; name another with -o")
+        elif not self.overwrite:
+            for there in (found for pattern in self.format.files for found in path.glob(pattern)):
+                refuse_existing(there, overwrite=False)
+
+    def refuse_no_place(self) -> None:
+        """Raise RanktagError if nothing says where to write images of which only the ids are known."""
+        if self.path is None and self.photos is None:
+            photos = ", or the folder of the photos with --photos" if self.beside_photos else ""
+            raise RanktagError(f"--format {self.format.name}: name the output with -o{photos}")
+
+    def write(self, images: Iterable[PredictedImage], file: TextIO | None = None) -> None:
+        """Write the images as they come. file: an open text file, where a format of text has no path.
+
+        Raises RanktagError for what the format cannot hold; what it can hold of no more than one image is in
+        ``failures``.
+        """
+        settings = () if self.settings is None else (self.settings,)
+        kind, function, path = self.format.kind, self.format.function, self.path
+        if kind == "write_beside":
+            function(images, self, *settings)
+        elif path is None:
+            if file is None:
+                raise ValueError(f"--format {self.format.name} needs a path")
+            function(images, file, *settings)
+        elif kind == "write":
+            with atomic_text(path) as text:
+                function(images, text, *settings)
+        elif kind == "write_file":
+            with atomic_path(path) as temporary:
+                function(images, temporary, self, *settings)
+        else:
+            with replaced_together(path, self.format.files) as folder:
+                function(images, folder, self, *settings)
+
+    def fail(self, image_id: str, reason: str) -> None:
+        """An image is not written, or not as it should be."""
+        self.failures.append((image_id, reason))
+
+    @contextmanager
+    def image(self, image: PredictedImage) -> Iterator[None]:
+        """Within, one image is written: a RanktagError, or a path that cannot be written, is that image's failure.
+
+        Errors that say nothing of the image, as a full disk, are raised.
+        """
+        try:
+            yield
+        except Outage:
+            raise
+        except RanktagError as error:
+            self.fail(image.image_id, str(error))
+        except OSError as error:
+            if error.errno not in OF_ONE_PATH:
+                raise
+            self.fail(image.image_id, f"{os.fsdecode(error.filename or '')}: {error.strerror}")
+
+    def photo(self, image: PredictedImage) -> Path:
+        """The image's photo, which is there. Raises RanktagError."""
+        if isinstance(image, TaggedPhoto):
+            return image.photo
+        if self.photos is None:
+            raise RanktagError("nobody knows where its photo is; name the folder of the photos with --photos")
+        photo = self.photos / _below(image.image_id)
+        if not photo.is_file():
+            raise RanktagError(f"there is no photo {photo}; name the folder that its id is a path below with --photos")
+        return photo
+
+    def beside(self, image: PredictedImage, suffix: str) -> Path:
+        """Where the file goes that belongs beside the image's photo: photo.jpg and '.txt' give photo.jpg.txt.
+
+        Raises RanktagError for a photo that is not there, an id that leads out of the folder, and a second
+        file of one name.
+        """
+        if self.path is None:
+            photo = self.photo(image)
+        else:
+            photo = self.path / _below(image.name if isinstance(image, TaggedPhoto) else image.image_id)
+            if self.photos is not None:
+                self.photo(image)
+        path = photo.with_name(photo.name + suffix)
+        if path in self._written:
+            raise RanktagError(f"{path}: was written for another image of that name already")
+        self._written.add(path)
+        return path
+
+    def write_text(self, path: Path, text: str) -> None:
+        """A text file in one piece; one that says the same already is left as it is.
+
+        Raises RanktagError for one that says something else, unless files may be overwritten.
+        """
+        if os.path.lexists(path):
+            if path.is_file() and path.read_bytes() == text.encode():
+                return
+            refuse_existing(path, self.overwrite)
+        with atomic_text(path) as file:
+            file.write(text)
+
+
+def _below(image_id: str) -> Path:
+    """The path below a folder that an image id is. Raises RanktagError for one that leads out of it."""
+    parts = image_id.replace("\\", "/").split("/")
+    if os.path.isabs(image_id) or ".." in parts or "\0" in image_id or not any(parts):
+        raise RanktagError("its id is no path below a folder, so that nothing is written for it")
+    return Path(image_id)
