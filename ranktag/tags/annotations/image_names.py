@@ -8,7 +8,9 @@ import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name
+from ranktag.errors import RanktagError
+from ranktag.files.photos import photos_below
+from ranktag.tags.annotations.files import BrokenFile
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -40,13 +42,11 @@ class Photos:
 
     @classmethod
     def below(cls, folder: Path) -> Photos:
-        """The photos of ``folder`` and below it, by their paths relative to it; hidden ones are not looked at."""
-        found = [path.relative_to(folder) for path in files_below(folder, "")[1]]
-        return cls(
-            path.as_posix()
-            for path in found
-            if is_image_name(path.name) and not any(part.startswith(".") for part in path.parts)
-        )
+        """The photos of a folder (see ``photos_below``), by their paths relative to it; it may have none."""
+        try:
+            return cls(path for path, _ in photos_below(folder)[0])
+        except RanktagError:
+            return cls(())
 
     def named(self, path: str) -> str:
         """The photo of this path, with or without its extension. Raises BrokenFile if there is none, or are several."""

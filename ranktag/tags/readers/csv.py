@@ -16,7 +16,7 @@ validation, valid, dev, testing, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,12 +28,7 @@ from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, cell_separator, number
 from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.lists import SEPARATOR, refuse_other_separator
-
-SPLIT_NAMES: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+from ranktag.tags.splits import SPLIT_NAMES
 
 
 @dataclass(frozen=True)
