@@ -24,7 +24,10 @@ def image_path(name: object) -> str:
         raise BrokenFile("names no image")
     text = name.strip()
     if _URL.match(text):
-        text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+        try:
+            text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+        except ValueError as error:
+            raise BrokenFile(f"names no image ('{text[:60]}': {error})") from None
     path = posixpath.normpath("/".join(text.replace("\\", "/").split("/"))).lstrip("/")
     if path in ("", ".", "..") or path.startswith("../"):
         raise BrokenFile(f"names an image outside of the image folder, or a folder ('{text[:60]}')")
