@@ -257,11 +257,11 @@ class DecodingConfig(Config):
     )
     seed: int = setting(0, "seed of the lists that mbr draws", low=0, high=2**32 - 1)
     num_tags: int | None = setting(
-        None, "write exactly so many tags for each image", unit="tags", low=1, when_none="as many as the model says"
+        None, "name exactly so many tags for each image", unit="tags", low=1, when_none="as many as the model says"
     )
     max_tags: int | None = setting(
         None,
-        "write at most so many tags for each image",
+        "name at most so many tags for each image",
         unit="tags",
         low=1,
         when_none="as in the longest list the model was trained on",

@@ -140,7 +140,8 @@ def output_options(
                 type=FilePath,
                 metavar="FOLDER",
                 show_default="not needed",
-                help="Of a format that writes a file beside each photo: the folder that image ids are paths below.",
+                help="The folder that image ids are paths below, for formats that write files beside the photos, "
+                "and for fiftyone.",
             )(wrapped)
         wrapped = _module_option("--format", WRITERS, default)(wrapped)
         wrapped = click.option(

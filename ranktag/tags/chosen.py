@@ -25,7 +25,7 @@ class TagChoice:
         """Raises RanktagError for files that cannot be read, that hold no tag, or that rename a tag in two ways."""
         self._config = config
         self._new = {} if config.replacements is None else _read_replacements(config.replacements)
-        self._excluded = {} if config.exclude is None else _read_tags(config.exclude)
+        self._excluded = {} if config.exclude is None else read_tags(config.exclude)
 
     def of(self, tags: Iterable[RankedTag]) -> list[RankedTag]:
         """The tags that are written of an image's, in the same order."""
@@ -85,8 +85,11 @@ def _read_replacements(path: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _read_tags(path: Path) -> dict[str, str]:
-    """What a tag's spellings have in common -> the tag."""
+def read_tags(path: Path) -> dict[str, str]:
+    """The tags of a file, a tag a line or in a column ``tag``: what a tag's spellings have in common -> the tag.
+
+    Raises RanktagError for a file that cannot be read, and one without tags.
+    """
     if "tag" in read_header(path):
         tags = [tag for _, (tag,) in read_table(path, ("tag",))]
     else:

@@ -42,13 +42,18 @@ OF_ONE_PATH = (
 
 
 class Format(NamedTuple):
-    """What is known of a format before anything is written. settings: its settings class; None if it has none."""
+    """What is known of a format before anything is written.
+
+    settings: its settings class; None if it has none. files: patterns of the files of a folder. photos: whether
+    it makes use of the photos' folder.
+    """
 
     name: str
     kind: str
     function: Callable[..., None]
     settings: type[Config] | None
     files: tuple[str, ...]
+    photos: bool
 
     @classmethod
     def of(cls, name: str) -> Format:
@@ -58,7 +63,8 @@ class Format(NamedTuple):
         function = getattr(module, kind)
         # A format without settings need not annotate what it is given.
         settings = typing.get_type_hints(function).get("config") if hasattr(function, "__annotations__") else None
-        return cls(name, kind, function, settings, tuple(getattr(module, "FILES", ())))
+        photos = kind == "write_beside" or getattr(module, "PHOTOS", False)
+        return cls(name, kind, function, settings, tuple(getattr(module, "FILES", ())), photos)
 
 
 class TaggedPhoto(PredictedImage):
@@ -119,7 +125,7 @@ class Output:
     def _refuse(self) -> None:
         """Raise RanktagError for what cannot be, before anything is computed."""
         name, path = self.format.name, self.path
-        if self.photos is not None and not self.beside_photos:
+        if self.photos is not None and not self.format.photos:
             raise RanktagError(f"--format {name}: makes no use of --photos; leave it out")
         if self.photos is not None and not self.photos.is_dir():
             raise RanktagError(f"{self.photos}: no such folder; name the folder that the image ids are paths below")
@@ -173,7 +179,7 @@ class Output:
     def image(self, image: PredictedImage) -> Iterator[None]:
         """Within, one image is written: a RanktagError, or a path that cannot be written, is that image's failure.
 
-        Errors that say nothing of the image, as a full disk, are raised.
+        The next image then follows. Errors that say nothing of the image, as a full disk, are raised.
         """
         try:
             yield
@@ -185,6 +191,10 @@ class Output:
             if error.errno not in OF_ONE_PATH:
                 raise
             self.fail(image.image_id, f"{os.fsdecode(error.filename or '')}: {error.strerror}")
+
+    def knows_photo(self, image: PredictedImage) -> bool:
+        """Whether it was said where the photos are."""
+        return isinstance(image, TaggedPhoto) or self.photos is not None
 
     def photo(self, image: PredictedImage) -> Path:
         """The image's photo, which is there. Raises RanktagError."""
@@ -206,7 +216,7 @@ class Output:
         if self.path is None:
             photo = self.photo(image)
         else:
-            photo = self.path / _below(image.name if isinstance(image, TaggedPhoto) else image.image_id)
+            photo = self.path / _below(name_of(image))
             if self.photos is not None:
                 self.photo(image)
         path = photo.with_name(photo.name + suffix)
@@ -226,6 +236,11 @@ class Output:
             refuse_existing(path, self.overwrite)
         with atomic_text(path) as file:
             file.write(text)
+
+
+def name_of(image: PredictedImage) -> str:
+    """What an image is called in a file: its path below the folder of photos."""
+    return image.name if isinstance(image, TaggedPhoto) else image.image_id
 
 
 def _below(image_id: str) -> Path:

@@ -13,6 +13,8 @@
       write_beside(images, output)                a file beside each photo: ``output.beside(image, ".txt")``
                                                   says where, ``output.image(image)`` counts what fails
 
+  ``output.image(image)`` serves the others as well. ``PHOTOS = True`` says that a format makes use of
+  ``--photos`` (``output.photo(image)``), as those beside photos do anyhow.
   A last parameter ``config: CONFIG``, of a ``ranktag.config.Config`` of its own, gives the format options.
 
 Text that is for people to read is put on one line with ``ranktag.errors.one_line``; cells

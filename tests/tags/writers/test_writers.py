@@ -76,6 +76,10 @@ a.jpg\t
   }
 ]
 """,
+    "jsonl": """{"file_name": "b\\t1.jpg", "tags": ["dog", "=grass\\n"], "probabilities": [0.75, 0.333333]}
+{"file_name": "a.jpg", "tags": [], "probabilities": []}
+{"file_name": "\\"é\\".jpg", "tags": ["a, b"], "probabilities": [null]}
+""",
 }
 EMPTY = {
     "long": "image_id,rank,tag,probability\n",
@@ -84,6 +88,7 @@ EMPTY = {
     "table": "",
     "lines": "",
     "json": "[]\n",
+    "jsonl": "",
 }
 
 

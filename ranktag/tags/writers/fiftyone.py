@@ -1,0 +1,52 @@
+"""FiftyOne's labels.json, multilabel classifications."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ranktag.errors import RanktagError
+from ranktag.tags.outputs import Output, name_of
+from ranktag.tags.predictions import PredictedImage
+
+PHOTOS = True
+
+
+def write_file(images: Iterable[PredictedImage], path: Path, output: Output) -> None:
+    """``{"labels": {KEY: [{"label": ..., "confidence": ...}]}, "classes": [...]}``, labels in order of rank.
+
+    FiftyOne looks photos up by absolute path, which KEY is if the photos are known, or by path below its
+    data_path without extension: then the second of two photos that differ in it alone is a failure.
+    """
+    classes: dict[str, None] = {}
+    keys: set[str] = set()
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        before = '{"labels": {\n'
+        for image in images:
+            with output.image(image):
+                key = _key(image, output)
+                if key in keys:
+                    raise RanktagError(
+                        f"FiftyOne knows photos by '{key}', and so another one already; "
+                        "name the folder of the photos with --photos"
+                    )
+                keys.add(key)
+                classes.update(dict.fromkeys(tag for tag, _ in image.tags))
+                labels = [{"label": tag, "confidence": None if math.isnan(p) else round(p, 6)} for tag, p in image.tags]
+                file.write(f"{before}{_json(key)}: {_json(labels)}")
+                before = ",\n"
+        file.write(before if not keys else "\n")
+        file.write('}, "classes": ' + _json(sorted(classes)) + "}\n")
+
+
+def _key(image: PredictedImage, output: Output) -> str:
+    if output.knows_photo(image):
+        return os.path.abspath(output.photo(image))
+    return os.path.splitext(name_of(image))[0]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
