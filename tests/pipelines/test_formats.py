@@ -48,7 +48,7 @@ def tagged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         decode(run / "cache.h5", folder, run / "said.csv", config, choice=others["choice"], overwrite=True)
         for image_id, tags in read_predictions(run / "said.csv").items():
-            yield TaggedImage(image_id, tags, "")
+            yield TaggedImage(image_id, tags, "", Path(image_id), image_id)
         yield TaggedImage("broken.jpg", [], "is no image")
 
     monkeypatch.setattr("ranktag.tagging.tag_images", tag_images)
