@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,10 @@ from pathlib import Path
 import click
 
 from ranktag.config import DecodingConfig, ExtractionConfig, TrainingBenchmarkConfig
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options
+from ranktag.wording import count as counted
 
 rounds_option = click.option(
     "--rounds",
@@ -19,7 +21,6 @@ rounds_option = click.option(
     show_default="3 rounds",
     help="How often each is timed, in turn; the medians are shown.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the result as JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +28,7 @@ def command() -> None:
     """Time a stage and, in the same run, a reference to compare it with."""
 
 
-@command.command("extract")
+@command.command("extract", cls=Command)
 @click.argument("images", type=FilePath, required=False)
 @click.option(
     "--count",
@@ -38,8 +39,7 @@ def command() -> None:
 )
 @rounds_option
 @config_options(ExtractionConfig, without=("weights", "crops", "worker_index", "worker_count", "executor", "overwrite"))
-@json_option
-def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig, as_json: bool) -> None:
+def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig) -> Report:
     """Time stage one, with random weights, on IMAGES: a folder or a CSV file, or else images drawn for it.
 
     It is compared with the network alone, and with a plain loop in PyTorch.
@@ -47,21 +47,20 @@ def extract(images: Path | None, count: int, rounds: int, config: ExtractionConf
     from ranktag.benchmarks.extraction import benchmark_extraction
 
     found = benchmark_extraction(images, config.replace(weights="random"), count=count, rounds=rounds)
-    if as_json:
-        click.echo(json.dumps(found.to_dict()))
-        return
-    click.echo(
-        f"{found.images} images, {rounds} rounds, medians. {found.device}, {found.compute_dtype}, "
-        f"batches of {found.batch_size}, {found.workers} decoding process{'es' if found.workers != 1 else ''}."
-    )
+    lines = [
+        f"{counted(found.images, 'image')}, {counted(rounds, 'round')}, medians. "
+        f"{found.device}, {found.compute_dtype}, batches of {found.batch_size}, "
+        f"{counted(found.workers, 'decoding process', 'decoding processes')}."
+    ]
     ours = found.rate("end_to_end")
-    click.echo(f"end to end        {ours:8.1f} images/s")
-    click.echo(
+    lines.append(f"end to end        {ours:8.1f} images/s")
+    lines.append(
         f"bare forward      {found.rate('bare'):8.1f} images/s   end to end is {ours / found.rate('bare'):.3f} of it"
     )
     textbook = found.rate("textbook")
-    click.echo(f"textbook loop     {textbook:8.1f} images/s   end to end is {ours / textbook:.2f} times it")
-    click.echo(f"decoding alone    {found.rate('decoding'):8.1f} images/s")
+    lines.append(f"textbook loop     {textbook:8.1f} images/s   end to end is {ours / textbook:.2f} times it")
+    lines.append(f"decoding alone    {found.rate('decoding'):8.1f} images/s")
+    return Report(found.to_dict(), lines)
 
 
 images_option = click.option(
@@ -72,7 +71,7 @@ vocabulary_option = click.option(
 )
 
 
-@command.command("train")
+@command.command("train", cls=Command)
 @images_option
 @vocabulary_option
 @rounds_option
@@ -80,8 +79,7 @@ vocabulary_option = click.option(
     TrainingBenchmarkConfig,
     without=("model", "members", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"),
 )
-@json_option
-def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig, as_json: bool) -> None:
+def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig) -> Report:
     """Time an epoch of training, on made-up features and lists of 1 to 8 tags.
 
     It is compared with the model as a textbook would write it in PyTorch.
@@ -89,32 +87,29 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
     from ranktag.benchmarks.training import benchmark_training
 
     found = benchmark_training(config, images, vocabulary, rounds)
-    if as_json:
-        click.echo(json.dumps(asdict(found)))
-        return
-    click.echo(
+    lines = [
         f"{found.images} images an epoch, {rounds} rounds, medians. "
         f"{found.device}, {found.dtype}, batches of {config.batch_size}."
-    )
+    ]
     ours = found.rate("ours")
-    click.echo(f"ours                    {ours:8,.0f} images/s")
+    lines.append(f"ours                    {ours:8,.0f} images/s")
     for name, text in (
         ("ours_fp32", "ours in float32"),
         ("textbook", "textbook, in memory"),
         ("textbook_h5py", "textbook, h5py rows"),
     ):
-        click.echo(f"{text:23} {found.rate(name):8,.0f} images/s   ours is {ours / found.rate(name):.2f} times it")
+        lines.append(f"{text:23} {found.rate(name):8,.0f} images/s   ours is {ours / found.rate(name):.2f} times it")
     validation = statistics.median(found.seconds["validation"]) / statistics.median(found.seconds["ours"])
-    click.echo(f"validation on a tenth as many images takes {validation:.2f} of an epoch")
+    lines.append(f"validation on a tenth as many images takes {validation:.2f} of an epoch")
+    return Report(asdict(found), lines)
 
 
-@command.command("decode")
+@command.command("decode", cls=Command)
 @images_option
 @vocabulary_option
 @rounds_option
 @config_options(DecodingConfig, without=("decode", "gain", "num_tags", "max_tags", "allow_repeats"))
-@json_option
-def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as_json: bool) -> None:
+def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig) -> Report:
     """Time decoding, by a model trained on made-up lists.
 
     Every decoder works on whole batches; greedy and beam are compared with a textbook's
@@ -123,22 +118,20 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig, as
     from ranktag.benchmarks.decoding import benchmark_decoding
 
     found = benchmark_decoding(config, images, vocabulary, rounds)
-    if as_json:
-        click.echo(json.dumps(asdict(found)))
-        return
-    click.echo(
+    lines = [
         f"{found.images} images ({found.textbook_images} for the textbook's loops), {rounds} rounds, medians. "
         f"{found.device}, {found.tags_an_image:.1f} tags an image."
-    )
+    ]
     for name in ("greedy", "beam"):
         ours, loop = found.rate(name), found.rate(f"textbook_{name}")
         plain = found.rate(f"{name}_fp32")
-        click.echo(
+        lines.append(
             f"{name:7} {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}; "
             f"{found.same[name]:.2%} of the lists the same"
         )
-        click.echo(
+        lines.append(
             f"  fp32  {plain:8,.0f} images/s, {plain / loop:5.1f} times; "
             f"{found.same[f'{name}_fp32']:.2%} of the lists the same"
         )
-    click.echo(f"mbr     {found.rate('mbr'):8,.0f} images/s with {config.samples} lists drawn an image")
+    lines.append(f"mbr     {found.rate('mbr'):8,.0f} images/s with {config.samples} lists drawn an image")
+    return Report(asdict(found), lines)

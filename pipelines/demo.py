@@ -8,6 +8,8 @@ import click
 
 from ranktag.config import DemoConfig
 from ranktag.pipelines.extract_features import progress_printer
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
@@ -17,7 +19,7 @@ from ranktag.pipelines.shared.options import (
 from ranktag.pipelines.shared.startup import share_processors
 
 
-@click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("demo", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-o",
     "--output",
@@ -29,7 +31,7 @@ from ranktag.pipelines.shared.startup import share_processors
 @config_options(DemoConfig)
 @overwrite_option
 @quiet_option
-def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> None:
+def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> Report:
     """Run the whole path on scenes drawn on the spot; nothing is downloaded unless --weights default asks for it.
 
     It draws scenes and writes made-up people's ranked tags of them, extracts features with
@@ -40,10 +42,12 @@ def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> N
     share_processors()
     from ranktag.recipes.demo import run_demo
 
-    run_demo(
+    report = run_demo(
         output,
         config,
         overwrite=overwrite,
         say=(lambda line: None) if quiet else click.echo,
         progress=None if quiet else progress_printer(),
     )
+    facts = {"output": output, "ndcg5": report.model.value, "ndcg5_popularity": report.popularity.value}
+    return Report(facts)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ranktag.config import EvaluationConfig
 from ranktag.errors import one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option
 
+if TYPE_CHECKING:
+    from ranktag.evaluation.results import Row
 
-@click.command("evaluate", context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("evaluate", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("predictions", type=FilePath, nargs=-1, required=True)
 @click.argument("tags", type=FilePath)
 @click.option(
@@ -39,7 +45,7 @@ def command(
     images: Path | None,
     config: EvaluationConfig,
     overwrite: bool,
-) -> int:
+) -> Report:
     """Compare predicted tags with people's lists.
 
     PREDICTIONS are files that 'export-tags' wrote; each is a row of the printed table. A folder
@@ -62,7 +68,14 @@ def command(
     from ranktag.pipelines.shared.progress import progress
 
     report = evaluate(predictions, tags, output, config, images, overwrite, progress(quiet=False))
-    click.echo(to_text(report) + ("\n" if output is not None else ""))
+    lines = [to_text(report)]
     if output is not None:
-        click.echo(one_line(f"The report is in {output}: open {output / 'report.html'}"))
-    return 0 if report.complete else 1
+        lines += ["", one_line(f"The report is in {output}: open {output / 'report.html'}")]
+    facts = {"output": output, "images": len(report.image_ids), "rows": [as_dict(row) for row in report.rows]}
+    return Report(facts, lines, code=0 if report.complete else 1)
+
+
+def as_dict(row: Row) -> dict[str, object]:
+    """A row for --json."""
+    scores = {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in row.scores.items()}
+    return {"label": row.label, "images": row.images, "missing": len(row.missing), "scores": scores}

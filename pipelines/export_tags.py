@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 
 from ranktag.config import ChoiceConfig, DecodingConfig
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
+    failures_as_dicts,
     output_options,
     quiet_option,
     refuse_other_decoders_settings,
@@ -19,9 +22,10 @@ from ranktag.pipelines.shared.options import (
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.outputs import Output
+from ranktag.wording import count
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
 @click.option(
     "--model",
@@ -81,7 +85,7 @@ def command(
     overwrite: bool,
     update: bool,
     quiet: bool,
-) -> int:
+) -> Report:
     """Write the ranked tags of the images in a feature CACHE.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
@@ -110,11 +114,21 @@ def command(
         force=force,
         progress=progress(quiet),
     )
-    if not quiet:
-        click.echo(
-            f"{report.images:,} images, {report.tags / max(1, report.images):.2f} tags an image: {report.output}"
-            + (f" ({report.kept:,} were there already)" if report.kept else "")
-        )
-        if report.without_feature:
-            click.echo(f"Note: {report.without_feature:,} images without a feature are left out", err=True)
-    return say_failures(output)
+    if report.without_feature and not quiet:
+        click.echo(f"Note: {_without_feature(report.without_feature)}", err=True)
+    an_image = report.tags / max(1, report.images)
+    said = f"{count(report.images, 'image')}, {an_image:.2f} tags an image: {report.output}"
+    kept = f" ({report.kept:,} were there already)" if report.kept else ""
+    facts = {
+        "output": report.output,
+        "images": report.images,
+        "tags": report.tags,
+        "kept": report.kept,
+        "without_feature": report.without_feature,
+        "not_written": failures_as_dicts(output),
+    }
+    return Report(facts, [] if quiet else [said + kept], code=say_failures(output))
+
+
+def _without_feature(images: int) -> str:
+    return f"{count(images, 'image')} without a feature {'is' if images == 1 else 'are'} left out"

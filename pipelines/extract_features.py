@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import RanktagError, one_line
+from ranktag.errors import NotFound, one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report, current
 from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
 from ranktag.pipelines.shared.progress import Bar, duration
 from ranktag.pipelines.shared.startup import share_processors
+from ranktag.wording import count
 
 if TYPE_CHECKING:
     from ranktag.features.progress import ExtractionProgress, ExtractionReport, Plan
@@ -29,13 +32,13 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
 
     found = list(list_backbones(pattern, lambda text: click.echo(one_line(text), err=True)))
     if not found:
-        raise RanktagError(f"--list-backbones {pattern}: no network has such a name; '*' lists all")
-    for name in found:
-        click.echo(name)
+        raise NotFound(f"--list-backbones {pattern}: no network has such a name; '*' lists all")
+    current().command = context.command_path
+    current().show(Report({"backbones": found}, found))
     context.exit()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath)
 @click.option(
     "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
@@ -58,11 +61,8 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
     show_default="not written",
     help="Write the images that failed, with the reasons, to this CSV.",
 )
-@click.option("--json", "as_json", is_flag=True, show_default="off", help="Print the outcome as JSON.")
 @quiet_option
-def command(
-    images: Path, output: Path, config: ExtractionConfig, failures: Path | None, as_json: bool, quiet: bool
-) -> int:
+def command(images: Path, output: Path, config: ExtractionConfig, failures: Path | None, quiet: bool) -> Report:
     """Stage one: write a network's features of IMAGES to a cache.
 
     IMAGES is a folder, searched recursively, or a CSV with the column image_id and,
@@ -81,11 +81,8 @@ def command(
     report = extract_features(images, output, config, ExtractionProgress() if quiet else progress_printer())
     if failures is not None:
         write_table(failures, ("image_id", "error"), report.failures)
-    if as_json:
-        click.echo(json.dumps(_as_dict(report)))
-    elif not quiet:
-        _say(report, failures)
-    return 1 if report.failures else 0
+    lines = [] if quiet else list(_described(report, failures))
+    return Report(_as_dict(report), lines, code=1 if report.failures else 0)
 
 
 def _as_dict(report: ExtractionReport) -> dict[str, object]:
@@ -106,45 +103,47 @@ def _as_dict(report: ExtractionReport) -> dict[str, object]:
     }
 
 
-def _say(report: ExtractionReport, failures: Path | None) -> None:
+def _described(report: ExtractionReport, failures: Path | None) -> Iterator[str]:
+    """What was done, a line each."""
     if report.computed:
-        click.echo(
-            f"{report.computed:,} images in {duration(report.seconds)}, {report.computed / report.seconds:.1f} images/s"
+        rate = f"{report.computed / report.seconds:.1f} images/s"
+        yield (
+            f"{count(report.computed, 'image')} in {duration(report.seconds)}, {rate}"
             + (f"; {report.images - report.computed:,} were done already" if report.computed < report.images else "")
         )
     elif report.changes is not None:
-        click.echo(f"Nothing had to be computed: {report.changes}.")
+        yield f"Nothing had to be computed: {report.changes}."
     else:
-        click.echo(f"All {report.images:,} images were done already.")
+        yield f"All {count(report.images, 'image')} were done already."
     if report.failures:
         everything = len(report.failures) == report.images
-        click.echo(
+        yield (
             "Every image failed; is this the right folder?"
             if everything
-            else f"{len(report.failures):,} images failed:"
+            else f"{count(len(report.failures), 'image')} failed:"
         )
         for image_id, error in report.failures[:SHOWN_FAILURES]:
-            click.echo(f"  {one_line(image_id)}: {error}")
+            yield f"  {one_line(image_id)}: {error}"
         if len(report.failures) > SHOWN_FAILURES:
-            click.echo(
+            yield (
                 f"  and {len(report.failures) - SHOWN_FAILURES:,} more"
                 + ("" if failures else " (--failures FILE lists them all)")
             )
     if report.cache is not None:
-        click.echo(f"Features: {report.cache}")
+        yield f"Features: {report.cache}"
     else:
-        index, count = report.worker
-        click.echo(f"Worker {index} of {count} has finished. When all have: ranktag join-features {report.output}")
+        index, workers = report.worker
+        yield f"Worker {index} of {workers} has finished. When all have: ranktag join-features {report.output}"
 
 
 def _announcement(plan: Plan) -> str:
     """What is about to be done, in a line."""
-    index, count = plan.worker
-    share = f" for worker {index} of {count}, of {plan.total:,} in all" if count > 1 else ""
-    processes = f"{plan.workers} process{'es' if plan.workers != 1 else ''} decoding"
+    index, workers = plan.worker
+    share = f" for worker {index} of {workers}, of {plan.total:,} in all" if workers > 1 else ""
+    processes = f"{count(plan.workers, 'process', 'processes')} decoding"
     return (
-        f"{plan.images:,} images{share}, {plan.done:,} done already. "
-        f"Computing on {plan.device} in {plan.compute_dtype}, {plan.batch_size} images a batch, "
+        f"{count(plan.images, 'image')}{share}, {plan.done:,} done already. "
+        f"Computing on {plan.device} in {plan.compute_dtype}, {count(plan.batch_size, 'image')} a batch, "
         f"{processes if plan.workers else 'decoding in between'}."
     )
 

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import click
 
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
+from ranktag.wording import count
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", type=FilePath)
 @click.argument("caches", type=FilePath, nargs=-1, metavar="[CACHE]...")
 @overwrite_option
 @quiet_option
-def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> int:
+def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> Report:
     """Join the shards of an extraction by many workers, or whole caches.
 
     OUTPUT is the cache that was given to extract-features. The shards are removed
@@ -32,6 +35,6 @@ def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool
     else:
         store = join_shards(output, overwrite=overwrite, progress=progress(quiet))
     failed = int((~store.valid).sum())
-    if not quiet:
-        click.echo(f"{len(store):,} images, {failed:,} of which failed. Features: {output}")
-    return 1 if failed else 0
+    said = f"{count(len(store), 'image')}, {failed:,} of which failed. Features: {output}"
+    facts = {"output": output, "images": len(store), "failed": failed}
+    return Report(facts, [] if quiet else [said], code=1 if failed else 0)

@@ -8,11 +8,13 @@ import click
 
 from ranktag.config import RecipeConfig
 from ranktag.errors import RanktagError
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, refuse_unused
 from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("tags", type=FilePath)
 @click.argument("images", type=FilePath, required=False)
 @recipe_options
@@ -20,7 +22,7 @@ from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 @overwrite_option
 def command(
     tags: Path, images: Path | None, output: Path, cache: Path | None, config: RecipeConfig, overwrite: bool
-) -> int:
+) -> Report:
     """Every model on LabelMe, to the finished table.
 
     TAGS is a tag-list file ('ranktag prepare labelme-xml' or 'labelme-json' make one), IMAGES

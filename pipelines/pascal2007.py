@@ -7,16 +7,18 @@ from pathlib import Path
 import click
 
 from ranktag.config import RecipeConfig
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, refuse_unused
 from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=FilePath)
 @recipe_options
 @config_options(RecipeConfig)
 @overwrite_option
-def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig, overwrite: bool) -> int:
+def command(source: Path, output: Path, cache: Path | None, config: RecipeConfig, overwrite: bool) -> Report:
     """Every model on PASCAL VOC 2007, to the finished table.
 
     SOURCE is a VOC devkit folder. Tags are its classes, the largest box first, in the

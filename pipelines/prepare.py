@@ -16,6 +16,8 @@ from ranktag import registry
 from ranktag.errors import RanktagError, one_line
 from ranktag.files.atomic import refuse_existing
 from ranktag.files.tables import write_table
+from ranktag.pipelines.shared.command import Command, CommandGroup
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
 from ranktag.tags.annotations.builder import TOLD
@@ -31,7 +33,7 @@ READERS = "ranktag.tags.readers"
 SHOWN = 20  # images without a photo that are printed
 
 
-class FormatGroup(click.Group):
+class FormatGroup(CommandGroup):
     """A group whose commands are the formats there are readers for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -70,7 +72,7 @@ class FormatGroup(click.Group):
 @click.pass_context
 def command(
     ctx: click.Context, download: str | None, folder: Path | None, output: Path | None, overwrite: bool, quiet: bool
-) -> int | None:
+) -> Report | None:
     """Make a tag-list file from annotations.
 
     Each FORMAT has its own page: ranktag prepare FORMAT --help.
@@ -127,7 +129,7 @@ def format_command(name: str) -> click.Command:
     # A format may need the photos itself, and then takes ids from them.
     matches = "images" not in {field.name for field in dataclasses.fields(types["config"])}
 
-    @click.command(name, help=reader.__doc__)
+    @click.command(name, cls=Command, help=reader.__doc__)
     @click.argument(
         "source", type=FilePath, nargs=-1 if several else 1, required=True, metavar="SOURCE..." if several else "SOURCE"
     )
@@ -144,7 +146,7 @@ def format_command(name: str) -> click.Command:
         config: Config,
         photos: Path | None = None,
         match: str | None = None,
-    ) -> int:
+    ) -> Report:
         if match is not None and photos is None:
             raise click.UsageError("--match says how images find their photos: name those with --images")
         return _prepare(name, source, config, output, overwrite, quiet, photos, match or "path")
@@ -161,8 +163,8 @@ def _prepare(
     quiet: bool,
     photos: Path | None = None,
     rule: str = "path",
-) -> int:
-    """Make the lists, write them, say what was made and left out, and return the exit code."""
+) -> Report:
+    """Make the lists and write them; what cannot be used is said."""
     refuse_existing(output, overwrite)
     shown = progress(quiet)
     token = TOLD.set(shown)
@@ -180,11 +182,8 @@ def _prepare(
 
         rename_to_photos(builder, list_images(photos).ids, rule, str(photos))
     builder.write(output)
-    if not quiet:
-        first, *others = builder.summary()
-        click.echo(one_line(f"{output}: {first}"))
-        for line in others:
-            click.echo("  " + one_line(line))
+    first, *others = builder.summary()
+    lines = [one_line(f"{output}: {first}"), *("  " + one_line(line) for line in others)]
     if builder.broken:
         what = "files" if photos is None else "images"
         click.echo(f"{what} skipped: {len(builder.broken)}", err=True)
@@ -196,19 +195,28 @@ def _prepare(
             unmatched = output.with_name(output.name + ".unmatched.csv")
             write_table(unmatched, ("image_id", "reason"), builder.broken)
             click.echo(one_line(f"all of them are in {unmatched}"), err=True)
-    return builder.exit_code
+    lists = builder.tag_lists.lists
+    facts = {
+        "output": output,
+        "images": len(lists),
+        "lists": sum(map(len, lists.values())),
+        "skipped": [{"what": what, "error": reason} for what, reason in builder.broken],
+    }
+    return Report(facts, [] if quiet else lines, builder.exit_code)
 
 
-def _fetch(name: str, folder: Path, output: Path | None, overwrite: bool, quiet: bool) -> int:
-    """Fetch a data set and, if there is an output, make its tag lists; return the exit code."""
+def _fetch(name: str, folder: Path, output: Path | None, overwrite: bool, quiet: bool) -> Report:
+    """Fetch a data set and, if there is an output, make its tag lists."""
     data_set = DATA_SETS[name]
     if output is not None:
         refuse_existing(output, overwrite)
     with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
         annotations = data_set.fetch(folder)
-    if not quiet:
-        click.echo(f"{annotations}: {data_set.title} is there; its photos are in {annotations / data_set.photos}")
+    photos = annotations / data_set.photos
+    lines = [] if quiet else [f"{annotations}: {data_set.title} is there; its photos are in {photos}"]
+    facts = {"annotations": annotations, "photos": photos}
     if output is None:
-        return 0
+        return Report(facts, lines)
     config = typing.get_type_hints(registry.load(READERS, data_set.reader).read)["config"]()
-    return _prepare(data_set.reader, annotations, config, output, overwrite, quiet)
+    made = _prepare(data_set.reader, annotations, config, output, overwrite, quiet)
+    return Report({**facts, **made.facts}, [*lines, *made.lines], made.code)

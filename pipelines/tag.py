@@ -10,9 +10,12 @@ import click
 
 from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.errors import one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report, as_json
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
+    failures_as_dicts,
     output_options,
     refuse_other_decoders_settings,
     say_failures,
@@ -23,7 +26,7 @@ from ranktag.tags.outputs import Output, TaggedPhoto
 from ranktag.tags.predictions import PredictedImage
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath, nargs=-1, required=True)
 @click.option(
     "--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache."
@@ -44,7 +47,7 @@ def command(
     make_output: Callable[..., Output],
     overwrite: bool,
     config: DecodingConfig,
-) -> int:
+) -> Report:
     """Print or write the ranked tags of IMAGES: photos, or folders of photos.
 
     The network, layer, weights and preprocessing are those the model was trained on. Photos
@@ -54,19 +57,33 @@ def command(
     with imports():
         from ranktag.tagging import tag_images
 
-    output, failed = make_output(), 0
-    tagged = tag_images(images, run, config, choice=choice, weights=weights, progress=progress(quiet=False))
+    output = make_output()
+    found = tag_images(images, run, config, choice=choice, weights=weights, progress=progress(quiet=False))
+    tagged: list[PredictedImage] = []
+    failures: list[dict[str, str]] = []
 
     def readable() -> Iterator[PredictedImage]:
-        nonlocal failed
-        for image in tagged:
+        for image in found:
             if image.error:
-                failed += 1
+                failures.append({"image": image.path, "error": image.error})
                 click.echo(f"Error: {one_line(image.path)}: {one_line(image.error)}", err=True)
             else:
                 yield TaggedPhoto(image.path, image.tags, image.photo, image.name)
                 # Whoever waits for the lines gets each as soon as it is known.
                 sys.stdout.flush()
 
-    output.write(readable(), sys.stdout)
-    return say_failures(output) or int(failed > 0)
+    if as_json() and output.prints:
+        tagged += readable()
+    else:
+        output.write(readable(), sys.stdout)
+    facts = {
+        "output": output.path,
+        "images": [_as_dict(image) for image in tagged],
+        "failures": failures,
+        "not_written": failures_as_dicts(output),
+    }
+    return Report(facts, code=say_failures(output) or int(bool(failures)))
+
+
+def _as_dict(image: PredictedImage) -> dict[str, object]:
+    return {"image": image.image_id, "tags": [{"tag": tag, "probability": score} for tag, score in image.tags]}

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ranktag.config import BASELINE_SETTINGS, BASELINES, TrainingConfig
-from ranktag.errors import RanktagError, one_line
+from ranktag.errors import Usage, one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
     config_options,
@@ -21,6 +23,7 @@ from ranktag.pipelines.shared.options import (
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports, share_processors
+from ranktag.wording import count
 
 if TYPE_CHECKING:
     from ranktag.training.loop import Epoch
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from ranktag.training_data.load import TrainingData
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
 @click.argument("tags", type=FilePath)
 @click.option(
@@ -84,7 +87,7 @@ def command(
     overwrite: bool,
     tensorboard: bool,
     quiet: bool,
-) -> int:
+) -> Report:
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
@@ -101,14 +104,13 @@ def command(
         refuse_unused(unused, f"--model {config.model} makes no use of this")
     if seeds or grid:
         if tensorboard:
-            raise RanktagError(
-                "--tensorboard goes with a single training; leave it out or leave out --seeds and --grid"
-            )
-        missing = train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
-        return say_missing(missing, run, allow_missing, quiet)
-
-    report = train_once(caches, tags, run, config, resume, overwrite, tensorboard, quiet)
-    return say_missing(report.missing, run, allow_missing, quiet)
+            raise Usage("--tensorboard goes with a single training; leave it out or leave out --seeds and --grid")
+        report, missing = train_many(caches, tags, run, config, seeds, grid, resume, overwrite, quiet)
+    else:
+        report, missing = train_once(caches, tags, run, config, resume, overwrite, tensorboard, quiet)
+    code = say_missing(missing, run, allow_missing, quiet)
+    facts = {"output": run, **report.facts, "without_feature": len(missing)}
+    return Report(facts, [] if quiet else report.lines, code)
 
 
 def train_once(
@@ -120,18 +122,19 @@ def train_once(
     overwrite: bool,
     tensorboard: bool,
     quiet: bool,
-) -> TrainingReport:
-    """Train, with a line an epoch, and say how good it is."""
+) -> tuple[Report, Mapping[str, str]]:
+    """Train, with a line an epoch. Returns how good it is, and the tagged images that have no feature."""
     share_processors()
     with imports():
         from ranktag.training.train import train
 
     # On a terminal there is a bar below the lines; elsewhere the lines are enough.
     epochs = progress(quiet or not sys.stderr.isatty())
+    lines = epochs if sys.stderr.isatty() else progress(quiet)
 
     def say(row: Epoch) -> None:
         epochs.advance()
-        epochs.print(epoch_line(row, config))
+        lines.note(epoch_line(row, config))
 
     with epochs.working("Training", config.epochs, "epochs"):
         report = train(
@@ -145,10 +148,20 @@ def train_once(
             started=(lambda data: None) if quiet else (lambda data: say_data(data, config)),
             report=(lambda row: None) if quiet else say,
         )
-    if not quiet:
-        kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
-        click.echo(f"validation {report.score}{kept}, {report.seconds:.1f} s; the model is in {report.run}")
-    return report
+    kept = f", epoch {report.epoch} of {report.epochs}" if report.epochs else ""
+    line = f"validation {report.score}{kept}, {report.seconds:.1f} s; the model is in {report.run}"
+    return Report(_as_dict(report), [line]), report.missing
+
+
+def _as_dict(report: TrainingReport) -> dict[str, object]:
+    return {
+        "ndcg5": report.ndcg5,
+        "epoch": report.epoch,
+        "epochs": report.epochs,
+        "images": report.images,
+        "lists": report.lists,
+        "seconds": report.seconds,
+    }
 
 
 def train_many(
@@ -161,8 +174,8 @@ def train_many(
     resume: bool,
     overwrite: bool,
     quiet: bool,
-) -> Mapping[str, str]:
-    """Train every combination and seed, and print the table. Returns the tagged images that have no feature."""
+) -> tuple[Report, Mapping[str, str]]:
+    """Train every combination and seed. Returns the table, and the tagged images that have no feature."""
     share_processors()
     with imports():
         from ranktag.training.sweep import TABLE_FILE, parse_grid, sweep
@@ -170,17 +183,17 @@ def train_many(
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
     except ValueError:
-        raise RanktagError(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
+        raise Usage(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
     combined = parse_grid(grid)
     unused = [name for name in combined if name not in BASELINE_SETTINGS]
     if config.model in BASELINES and "model" not in combined and unused:
-        raise RanktagError(f"--grid {unused[0]}: --model {config.model} makes no use of this; leave it out")
-    say = (lambda text: None) if quiet else click.echo
+        raise Usage(f"--grid {unused[0]}: --model {config.model} makes no use of this; leave it out")
+    shown = progress(quiet)
     missing: dict[str, str] = {}
 
     def say_report(name: str, report: TrainingReport) -> None:
         missing.update(report.missing)
-        say(f"{name}: {report.score}, {report.epochs} epochs, {report.seconds:.1f} s")
+        shown.note(f"{name}: {report.score}, {count(report.epochs, 'epoch')}, {report.seconds:.1f} s")
 
     combinations = sweep(
         caches if len(caches) > 1 else caches[0],
@@ -194,11 +207,13 @@ def train_many(
         started=lambda data: None if quiet else say_data(data, config),
         report=say_report,
     )
-    for combination in combinations:
-        settings = " ".join(f"{name}={value}" for name, value in combination.settings.items()) or config.model
-        say(f"NDCG@5 {combination.mean:.4f} ± {combination.spread:.4f} over {len(combination.ndcg5)} seeds  {settings}")
-    say(f"the best model is in {run}, all of them in {run / TABLE_FILE}")
-    return missing
+    lines, facts = [], []
+    for one in combinations:
+        settings = " ".join(f"{name}={value}" for name, value in one.settings.items()) or config.model
+        lines.append(f"NDCG@5 {one.mean:.4f} ± {one.spread:.4f} over {count(len(one.ndcg5), 'seed')}  {settings}")
+        facts.append({"settings": one.settings, "ndcg5": one.mean, "ndcg5_std": one.spread, "seeds": len(one.ndcg5)})
+    lines.append(f"the best model is in {run}, all of them in {run / TABLE_FILE}")
+    return Report({"combinations": facts, "table": run / TABLE_FILE}, lines), missing
 
 
 def say_missing(missing: Mapping[str, str], run: Path, allowed: bool, quiet: bool) -> int:
@@ -208,7 +223,8 @@ def say_missing(missing: Mapping[str, str], run: Path, allowed: bool, quiet: boo
     remedy = "" if allowed else "; mend the ids or the photos, or pass --allow-missing"
     click.echo(
         one_line(
-            f"{len(missing)} tagged images have no feature and were left out, {next(iter(missing))} among them: "
+            f"{count(len(missing), 'tagged image')} {'has' if len(missing) == 1 else 'have'} no feature and "
+            f"{'was' if len(missing) == 1 else 'were'} left out, {next(iter(missing))} among them: "
             f"all are in {run / 'missing.csv'}{remedy}"
         ),
         err=True,
@@ -221,9 +237,8 @@ def say_data(data: TrainingData, config: TrainingConfig) -> None:
     for note in data.joined.notes:
         click.echo(f"Note: {note}", err=True)
     counts = ", ".join(f"{n:,} {split}" for split, n in data.joined.counts().items() if n)
-    click.echo(
-        f"{config.model} on {counts} images, {len(data.training.image):,} training lists, {len(data.vocabulary):,} tags"
-    )
+    lists, tags = count(len(data.training.image), "training list"), count(len(data.vocabulary), "tag")
+    click.echo(f"{config.model} on {counts} images, {lists}, {tags}", err=True)
 
 
 def epoch_line(row: Epoch, config: TrainingConfig) -> str:

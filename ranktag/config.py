@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ranktag import registry
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 
 C = TypeVar("C", bound="Config")
 
@@ -57,12 +57,10 @@ class Config:
             value, meta = getattr(self, f.name), f.metadata
             if value is None:
                 if meta.get("when_none") is None:
-                    raise RanktagError(f"{f.name}: is None; give it a value")
+                    raise Usage(f"{f.name}: is None; give it a value")
                 continue
             if meta.get("choices") and value not in meta["choices"]:
-                raise RanktagError(
-                    f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}; choose one of them"
-                )
+                raise Usage(f"{f.name}: '{value}' is not one of {', '.join(meta['choices'])}; choose one of them")
             low, high = meta.get("low"), meta.get("high")
             # Written so that NaN, which no comparison holds for, is refused too.
             if (low is not None and not value >= low) or (high is not None and not value <= high):
@@ -73,7 +71,7 @@ class Config:
                     if low is None
                     else f"between {low} and {high}"
                 )
-                raise RanktagError(f"{f.name}: {value} is not {limits}; choose another")
+                raise Usage(f"{f.name}: {value} is not {limits}; choose another")
 
     def to_dict(self) -> dict[str, Any]:
         """Names and values, ready for JSON."""
@@ -283,7 +281,7 @@ class DecodingConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_tags is not None and self.max_tags is not None:
-            raise RanktagError(
+            raise Usage(
                 f"--num-tags {self.num_tags} --max-tags {self.max_tags}: one says exactly how many tags, "
                 "the other at most how many; leave one out"
             )

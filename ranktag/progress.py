@@ -15,10 +15,6 @@ class Progress:
     def note(self, text: str) -> None:
         """Tell the user something."""
 
-    def print(self, text: str) -> None:
-        """Say something that is a result."""
-        print(text)
-
     def begin(self, what: str, total: int | None, unit: str) -> None:
         """Work begins on ``total`` things (None: nobody knows): ``what`` is done to them, ``unit`` is their name."""
 

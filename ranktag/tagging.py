@@ -12,7 +12,7 @@ import torch
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
 from ranktag.decoding.rank import rank_tags
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound
 from ranktag.features.in_memory import features_like
 from ranktag.images.listing import list_images
 from ranktag.models.checkpoint import load_checkpoint
@@ -85,4 +85,4 @@ def _photos(images: Sequence[Path], progress: Progress) -> Iterator[tuple[Path, 
         elif os.path.lexists(image):
             yield image, image.name
         else:
-            raise RanktagError(f"{image}: no such photo or folder; check the path")
+            raise NotFound(f"{image}: no such photo or folder; check the path")

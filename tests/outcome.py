@@ -13,9 +13,12 @@ class Outcome:
     out: str
     err: str
 
-    def assert_refused(self, *words: str) -> None:
-        """The call failed as a user's mistake should: exit code 2, one line on stderr that holds all of ``words``."""
-        assert self.code == 2, self
+    def assert_refused(self, *words: str, code: int = 2) -> None:
+        """The call failed as a user's mistake should: one line on stderr that holds all of ``words``.
+
+        code: the exit code; 3 where another process is at work, 4 where the machine failed.
+        """
+        assert self.code == code, self
         assert self.err.count("\n") == 1 and self.err.startswith("Error: "), self.err
         assert "; " in self.err or " --help')" in self.err, f"no remedy in {self.err!r}"
         for word in words:

@@ -18,6 +18,7 @@ from ranktag.config import ChoiceConfig, Config, DecodingConfig
 from ranktag.errors import one_line
 from ranktag.tags.outputs import Format, Output
 from ranktag.tags.predictions import WRITERS
+from ranktag.wording import count
 
 FilePath = click.Path(path_type=Path)
 
@@ -164,8 +165,15 @@ def say_failures(output: Output) -> int:
     for image_id, reason in output.failures:
         click.echo(f"Error: {one_line(image_id)}: {one_line(reason)}", err=True)
     if output.failures:
-        click.echo(f"{len(output.failures):,} images could not be written as --format {output.format.name}", err=True)
+        click.echo(
+            f"{count(len(output.failures), 'image')} could not be written as --format {output.format.name}", err=True
+        )
     return int(bool(output.failures))
+
+
+def failures_as_dicts(output: Output) -> list[dict[str, str]]:
+    """The images that could not be written, for --json."""
+    return [{"image": image_id, "error": reason} for image_id, reason in output.failures]
 
 
 def _sentence(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 from tqdm import tqdm
 
 from ranktag.errors import one_line
+from ranktag.pipelines.shared.console import current
 from ranktag.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Bar(_Tqdm):
 
     def __init__(self, what: str, total: int | None, unit: str, *, done: int = 0, delay: float = DELAY) -> None:
         """total: None where nobody knows. done: how many are done already. delay: seconds in which nothing is shown."""
-        self.terminal, self.all = sys.stderr.isatty(), total
+        self.terminal, self.all, self.logged = sys.stderr.isatty(), total, 0.0
         super().__init__(
             total=total,
             initial=done,
@@ -40,11 +41,16 @@ class Bar(_Tqdm):
         )
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Draw the bar, or print a line."""
+        """Draw the bar, or print a line; a log file gets lines in either case."""
+        moving = msg is None and self.initial < self.n and self.n != self.all
+        elapsed = self.format_dict["elapsed"]
         if self.terminal:
             super().display(msg, pos)
-        elif msg is None and self.initial < self.n and self.n != self.all:
-            click.echo(self._line((self.n - self.initial) / self.format_dict["elapsed"]), err=True)
+            if moving and elapsed - self.logged >= BETWEEN_LINES:
+                self.logged = elapsed
+                current().log(self._line((self.n - self.initial) / elapsed))
+        elif moving:
+            click.echo(self._line((self.n - self.initial) / elapsed), err=True)
 
     def _line(self, rate: float) -> str:
         """How far it is, at so many a second."""
@@ -72,16 +78,9 @@ class Shown(Progress):
 
     def note(self, text: str) -> None:
         """Print a line on stderr, above the bar if there is one."""
-        self._above(one_line(text), err=True)
-
-    def print(self, text: str) -> None:
-        """Print a line on stdout, above the bar if there is one."""
-        self._above(text, err=False)
-
-    def _above(self, text: str, err: bool) -> None:
         if self._bar is not None and self._bar.terminal:
             self._bar.clear()
-        click.echo(text, err=err)
+        click.echo(one_line(text), err=True)
 
     def begin(self, what: str, total: int | None, unit: str) -> None:
         """Show nothing yet: the work may be short."""

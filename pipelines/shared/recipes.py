@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranktag.config import ExtractionConfig, RecipeConfig
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath
 from ranktag.pipelines.shared.startup import share_processors
 
@@ -43,10 +44,11 @@ def features(cache: Path | None, photos: Path, output: Path, config: RecipeConfi
 
 def finish(
     cache: Path, lists: TagLists, output: Path, config: RecipeConfig, photos: Path | None, overwrite: bool
-) -> int:
-    """Run the recipe and print its table."""
+) -> Report:
+    """Run the recipe and report its table."""
     share_processors()
     from ranktag.evaluation.report.text import to_text
+    from ranktag.pipelines.evaluate import as_dict
     from ranktag.recipes.all_models import run_recipe
 
     report = run_recipe(
@@ -56,8 +58,8 @@ def finish(
         config,
         images=photos if photos is not None and photos.is_dir() else None,
         overwrite=overwrite,
-        say=click.echo,
+        say=lambda text: click.echo(text, err=True),
     )
-    click.echo(to_text(report))
-    click.echo(f"The report is {output / 'report' / 'report.html'}")
-    return 0 if report.complete else 1
+    lines = [to_text(report), f"The report is {output / 'report' / 'report.html'}"]
+    facts = {"output": output, "images": len(report.image_ids), "rows": [as_dict(row) for row in report.rows]}
+    return Report(facts, lines, code=0 if report.complete else 1)

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,7 +28,7 @@ def choose_device(name: str | None) -> torch.device:
         # A number comes back from every device that computes; torch's 'meta' has none.
         torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-        raise RanktagError(f"--device {name}: there is no such device here; try --device cpu") from None
+        raise Usage(f"--device {name}: there is no such device here; try --device cpu") from None
     return device
 
 

@@ -16,7 +16,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.rank import rank_tags
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
@@ -148,7 +148,7 @@ def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], stor
     """Raise RanktagError if models cannot decide together or were trained on other features."""
     for path, checkpoint in zip(runs, checkpoints):
         if checkpoint.vocabulary != checkpoints[0].vocabulary:
-            raise RanktagError(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
+            raise Mismatch(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
         checkpoint.refuse_other_features(store, path, force=force)
 
 
@@ -181,7 +181,7 @@ def _chosen(
         known = set(store.image_id)
         lacking = [image_id for image_id in images if image_id not in known]
         if lacking:
-            raise RanktagError(
+            raise Mismatch(
                 f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed are not in it "
                 f"('{lacking[0]}' first); mend the list, or bring the cache up to date with extract-features"
             )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ranktag.config import DecodingConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, Usage
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_text
 from ranktag.files.digest import sha256_file
@@ -35,7 +35,7 @@ class Memory:
     def __init__(self, output: Output, runs: Sequence[Path], config: DecodingConfig, choice: TagChoice) -> None:
         """Raises RanktagError for a format that cannot be read again."""
         if output.format.name not in READABLE or output.path is None:
-            raise RanktagError(
+            raise Usage(
                 f"--update reads the file again, which --format {output.format.name} does not allow; use long or wide"
             )
         self._output, self._path = output.path, output.path.with_name(output.path.name + ".update.json")
@@ -58,7 +58,7 @@ class Memory:
             return {}
         remembered = self._remembered()
         if remembered.get("sha256") != sha256_file(self._output):
-            raise RanktagError(
+            raise Mismatch(
                 f"{self._output}: is not as export-tags --update wrote it; "
                 "choose another file, or pass --overwrite to write all of it again"
             )
@@ -69,7 +69,7 @@ class Memory:
             if made_by.get(name) != now
         ]
         if unlike:
-            raise RanktagError(
+            raise Mismatch(
                 f"{self._output}: was made otherwise (asked for / there: {'; '.join(unlike)}); "
                 "choose another file, or pass --overwrite to write all of it again"
             )

@@ -16,7 +16,7 @@ from ranktag.decoding.beam import beam
 from ranktag.decoding.greedy import greedy
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import InitialState, Stepper
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 from ranktag.models.lstm import Ensemble, RankTagger, Tagger
 from ranktag.models.ranking import ExpectedGains, Limits, Predictor, RankedTags, mean_gains, rank_by_gain
 from ranktag.progress import Progress
@@ -84,7 +84,7 @@ def rank_tags(
     v, dtype = first.config.vocabulary, choose_dtype(config.precision, device)
     if isinstance(first, Tagger) and write is not None:
         if len(several) > 1:
-            raise RanktagError(
+            raise Usage(
                 f"--decode {config.decode}: follows one model, {len(several)} are given; "
                 "use --decode mbr or name one --model"
             )
@@ -123,9 +123,7 @@ def _on(model: nn.Module, device: torch.device) -> Model:
 def _limits(config: DecodingConfig, longest: int, vocabulary: int, repeats: bool) -> Limits:
     wanted = config.num_tags or config.max_tags or longest
     if config.num_tags and config.num_tags > vocabulary and not repeats:
-        raise RanktagError(
-            f"--num-tags {config.num_tags}: the model knows {vocabulary} tags; ask for at most {vocabulary}"
-        )
+        raise Usage(f"--num-tags {config.num_tags}: the model knows {vocabulary} tags; ask for at most {vocabulary}")
     return Limits(wanted if repeats else min(wanted, vocabulary), exact=config.num_tags is not None, repeats=repeats)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ranktag.config import EvaluationConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, NotFound, RanktagError
 from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.folder import check_output, write_report
 from ranktag.evaluation.report.gallery import inside
@@ -54,7 +54,7 @@ def evaluate(
     if output is not None:
         check_output(Path(output), overwrite)
     if images is not None and not Path(images).is_dir():
-        raise RanktagError(f"{images}: no such folder of photos; name the one that the image ids are paths below")
+        raise NotFound(f"{images}: no such folder of photos; name the one that the image ids are paths below")
     sources = _by_label(predictions)
     truth = _read_tags(tags)
     progress = progress or Progress()
@@ -104,7 +104,7 @@ def _by_label(
 def refuse_other_photos(images: Path, image_ids: Sequence[str]) -> None:
     """Raise RanktagError if the folder has none of the photos."""
     if not any(inside(images, image_id) for image_id in image_ids):
-        raise RanktagError(
+        raise Mismatch(
             f"{images}: has none of the {len(image_ids)} photos, '{next(iter(image_ids))}' among them; "
             "name the folder that the image ids are paths below"
         )
@@ -124,7 +124,7 @@ def _files(path: Path, source: Source) -> list[tuple[Path, Source]]:
         return [(path, source)]
     files = sorted(path.glob("*.csv"))
     if not files:
-        raise RanktagError(f"{path}: holds no .csv file; expected prediction files, one a seed")
+        raise NotFound(f"{path}: holds no .csv file; expected prediction files, one a seed")
     return [(file, file) for file in files]
 
 

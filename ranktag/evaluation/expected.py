@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.config import EvaluationConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.evaluation.matches import Mask
 from ranktag.tags.lists import TagList, TagLists
 from ranktag.tags.matching import what_would_join
@@ -71,7 +71,7 @@ def expected_images(entries: Sequence[Entry], truth: TagLists, config: Evaluatio
     lists = {image_id: truth.lists[image_id] for image_id in image_ids}
     expected = Expected(splits, told_by, lists, truth.lists.keys(), split)
     if not expected.tagged.any():
-        raise RanktagError(
+        raise Mismatch(
             f"{tags}: none of the {len(image_ids)} images to score has tags; is it the right file, or --split?"
         )
     return expected
@@ -88,7 +88,7 @@ def _named(entries: Sequence[Entry], truth: TagLists, tags: Path) -> set[str]:
                 if read:
                     examples = f"'{next(iter(read), '')}' here, '{next(iter(truth.lists))}' there"
                 hint = what_would_join(list(truth.lists), read, str(tags))
-                raise RanktagError(
+                raise Mismatch(
                     f"{file}: none of its {len(read)} images is in {tags} ({examples}); "
                     + (hint or "the image ids must be the same")
                 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ranktag.config import EvaluationConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 from ranktag.evaluation.bootstrap import holm, interval, p_value, resampled_means
 from ranktag.evaluation.matches import Floats, Mask
 from ranktag.evaluation.results import Change, Difference, Estimate, Row
@@ -60,7 +60,7 @@ def _with_one(rows: Sequence[Row], reference: str) -> list[tuple[int, int]]:
     found = found or [n for n, row in enumerate(rows) if reference in map(str, row.files)]
     if not found:
         there = ", ".join(f"'{row.label}'" for row in rows)
-        raise RanktagError(f"--reference {reference}: is no row; the rows are {there}")
+        raise Usage(f"--reference {reference}: is no row; the rows are {there}")
     return [(n, found[0]) for n in range(len(rows)) if n != found[0]]
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+
+# What the operating system says of a disk that fails; the rest may come of numbers in a damaged file.
+DISKS_OWN = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN)
 
 
 @contextmanager
@@ -21,6 +26,13 @@ def open_hdf5(path: Path, mode: str = "r") -> Iterator[h5py.File]:
 def reason_of(error: BaseException) -> str:
     """What an exception says, for a message: its first line, at most 120 characters."""
     return (str(error) or type(error).__name__).split("\n")[0][:120]
+
+
+def outage_in(error: BaseException) -> OSError | None:
+    """The disk's own error that HDF5 ran into, which is no damage of the file; None if there was none."""
+    told = re.search(r"errno = ([0-9]+), error message = '([^']*)'", str(error))
+    found = OSError(int(told[1]), told[2]) if told else error
+    return found if isinstance(found, OSError) and found.errno in DISKS_OWN else None
 
 
 class KeepsFailure(io.FileIO):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Outage, RanktagError
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore, open_features
@@ -92,7 +92,7 @@ def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspect
     try:
         store = open_features(path)
     except RanktagError as error:
-        if not readable:
+        if not readable or isinstance(error, Outage):
             raise
         return Inspection(path, path.stat().st_size, [str(error)])
     # Every row is read twice: for the statistics, and for the digest.

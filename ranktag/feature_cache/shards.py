@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, Locked, Mismatch, NotFound, Outage
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.gather import gathered_files, write_gathered
@@ -109,7 +109,7 @@ def write_shard(
     folder = folder_of(output)
     # Made again, it would be on whatever is now where the disk used to be.
     if not folder.is_dir():
-        raise RanktagError(
+        raise Outage(
             f"{folder}: has vanished while images were read; bring the disk back and run the same command again"
         )
     valid = np.array([not error for error in errors], bool)
@@ -134,18 +134,18 @@ def write_shard(
             and list(written.image_id) == list(image_ids)
             and list(written.error) == list(errors)
         ):
-            raise RanktagError(f"{folder / shard.name}: {READS_BACK_DIFFERENTLY}")
+            raise Outage(f"{folder / shard.name}: {READS_BACK_DIFFERENTLY}")
 
 
 def read_shard(path: Path) -> FeatureStore:
     """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard."""
     store = open_features(path)
     if not all(isinstance(store.attributes.get(name), np.integer) for name in ("row_start", "row_count")):
-        raise RanktagError(
+        raise Mismatch(
             f"{path}: is a feature cache, but not a shard of one; remove it and run the same extract-features again"
         )
     if content_sha256(store) != store.attributes.get("content_sha256"):
-        raise RanktagError(
+        raise Damaged(
             f"{path}: damaged: its content is not what was written; remove it and run the same extract-features again"
         )
     return store
@@ -162,13 +162,11 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
     # Where it is brought up to date, it is there.
     refuse_existing(output, overwrite or (folder / KEPT).exists())
     if not folder.is_dir():
-        raise RanktagError(
-            f"{folder}: no such folder of shards; give extract-features and join-features the same output"
-        )
+        raise NotFound(f"{folder}: no such folder of shards; give extract-features and join-features the same output")
     with lock_of(output) as lock:
         count = max((count for _, count in _shard_names(folder)), default=1)
         if not all(lock.acquire(part) for part in range(count)):
-            raise RanktagError(f"{folder}: is still being worked on; join when every worker has finished")
+            raise Locked(f"{folder}: is still being worked on; join when every worker has finished")
         join_locked(output, progress or Progress())
     return open_own(output)
 
@@ -180,7 +178,7 @@ def read_kept(output: Path) -> FeatureStore | None:
         return None
     kept = open_features(path)
     if content_sha256(kept) != kept.attributes.get("content_sha256"):
-        raise RanktagError(f"{path}: damaged: its content is not what was written; remove it and run the same again")
+        raise Damaged(f"{path}: damaged: its content is not what was written; remove it and run the same again")
     return kept
 
 
@@ -209,13 +207,13 @@ def join_locked(output: Path, progress: Progress) -> None:
 def _refuse_strangers(kept: FeatureStore, pending: Sequence[int], shards: Sequence[FeatureStore]) -> None:
     """Raise RanktagError unless the shards hold the images that ``kept`` lacks, made alike."""
     if [image_id for shard in shards for image_id in shard.image_id] != [kept.image_id[row] for row in pending]:
-        raise RanktagError(
+        raise Mismatch(
             f"{kept.path.parent}: its shards are not of the images that were still to be computed; "
             "run the same extract-features again"
         )
     for shard in shards:
         if unlike := differences(kept.provenance, shard.provenance):
-            raise RanktagError(
+            raise Mismatch(
                 f"{shard.path}: is of another run than {kept.path.name} ({'; '.join(unlike)}); "
                 "remove it and run extract-features again"
             )
@@ -241,7 +239,7 @@ def join_rows(
         sync(temporary)
         joined = open_own(temporary)
         if content_sha256(joined, progress=progress) != joined.attributes.get("content_sha256"):
-            raise RanktagError(f"{output}: {READS_BACK_DIFFERENTLY}")
+            raise Outage(f"{output}: {READS_BACK_DIFFERENTLY}")
 
 
 def remove(output: Path) -> None:
@@ -261,12 +259,12 @@ def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     paths = shard_files(folder)
     shards = [read_shard(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
-        raise RanktagError(f"{folder}: holds no finished shard; run extract-features first")
+        raise NotFound(f"{folder}: holds no finished shard; run extract-features first")
     kinds = Counter(_kind(shard) for shard in shards)
     usual = next(shard for shard in shards if _kind(shard) == kinds.most_common(1)[0][0])
     for shard in shards:
         if unlike := _unlike(usual, shard):
-            raise RanktagError(
+            raise Mismatch(
                 f"{shard.path}: is of another run than {usual.path.name} ({'; '.join(unlike)}); "
                 "remove it and run extract-features again for its rows"
             )
@@ -274,7 +272,7 @@ def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     row, total = 0, int(usual.attributes["row_count"])
     for before, shard in zip([None, *shards], shards):
         if _start(shard) < row:
-            raise RanktagError(
+            raise Mismatch(
                 f"{folder}: {before.path.name if before else ''} and {shard.path.name} hold the same images; "
                 "remove one of them"
             )
@@ -284,7 +282,7 @@ def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     else:
         if row == total:
             return shards
-    raise RanktagError(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then join again")
+    raise NotFound(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then join again")
 
 
 def _start(shard: FeatureStore) -> int:

@@ -32,9 +32,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, Denied, Mismatch, NotFound, RanktagError, unreadable
 from ranktag.feature_cache.file_states import FileStates
-from ranktag.feature_cache.hdf5 import open_hdf5, reason_of
+from ranktag.feature_cache.hdf5 import open_hdf5, outage_in, reason_of
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.files.isolation import ends_badly
 from ranktag.version import __version__
@@ -108,7 +108,7 @@ class FeatureStore:
             if row < len(part):
                 return part.not_finite(row)
             row -= len(part)
-        return RanktagError(
+        return Damaged(
             f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; "
             "see 'ranktag inspect' and make the cache again"
         )
@@ -123,13 +123,13 @@ def open_features(path: Path) -> FeatureStore:
     if path.is_dir():
         raise RanktagError(f"{path}: is a folder, expected a feature cache; name the .h5 file")
     if not path.exists():
-        raise RanktagError(f"{path}: no such feature cache; make one with 'extract-features'")
+        raise NotFound(f"{path}: no such feature cache; make one with 'extract-features'")
     if not os.access(path, os.R_OK):
-        raise RanktagError(f"{path}: may not be read; check its permissions")
+        raise Denied(f"{path}: may not be read; check its permissions")
     if not path.is_file():
         raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
     if how := ends_badly(lambda: _open(path)):
-        raise RanktagError(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
     return open_own(path)
 
 
@@ -144,7 +144,9 @@ def open_own(path: Path) -> FeatureStore:
     except RanktagError:
         raise
     except DAMAGE as error:
-        raise RanktagError(f"{path}: damaged or not a feature cache ({reason_of(error)}); {MAKE_AGAIN}") from None
+        if (outage := outage_in(error)) is not None:
+            raise unreadable(path, outage, "bring the disk back and run the same command again") from None
+        raise Damaged(f"{path}: damaged or not a feature cache ({reason_of(error)}); {MAKE_AGAIN}") from None
 
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
@@ -162,22 +164,22 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
     names = [f.name for f in dataclasses.fields(Provenance)]
     for name in names:
         if name not in file.attrs:
-            raise RanktagError(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
+            raise Damaged(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
     provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
     datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
     features = _mapped(path, datasets["features"])
     for name in DATASETS[1:]:
         if datasets[name].shape != (len(features),):
-            raise RanktagError(
+            raise Damaged(
                 f"{path}: damaged: '{name}' has shape {datasets[name].shape}, 'features' has {len(features)} rows; "
                 f"{MAKE_AGAIN}"
             )
     valid = datasets["valid"][:]
     if valid.dtype != np.bool_:
-        raise RanktagError(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: 'valid' is {valid.dtype}, expected bool; {MAKE_AGAIN}")
     image_id = list(datasets["image_id"].asstr()[:])
     if (repeated := first_repeated(image_id)) is not None:
-        raise RanktagError(f"{path}: damaged: image id '{repeated}' stands there twice; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: image id '{repeated}' stands there twice; {MAKE_AGAIN}")
     attributes = {name: value for name, value in file.attrs.items() if name not in names}
     error, files = list(datasets["error"].asstr()[:]), _files(path, file, len(features))
     return FeatureStore(path, provenance, image_id, valid, error, features, attributes, files)
@@ -190,7 +192,7 @@ def _files(path: Path, file: h5py.File, rows: int) -> FileStates | None:
     size, mtime_ns, sha256 = (_own_dataset(path, file, name) for name in FILE_DATASETS)
     for dataset in (size, mtime_ns, sha256):
         if dataset.shape != (rows,) or (dataset is not sha256 and dataset.dtype != np.int64):
-            raise RanktagError(
+            raise Damaged(
                 f"{path}: damaged: '{dataset.name[1:]}' is {dataset.dtype} of shape {dataset.shape}, "
                 f"expected one value for each of {rows} rows; {MAKE_AGAIN}"
             )
@@ -205,7 +207,7 @@ def _refuse_other_formats(path: Path, file: h5py.File) -> None:
         )
     version = int(file.attrs["format_version"])
     if version != FORMAT_VERSION:
-        raise RanktagError(
+        raise Mismatch(
             f"{path}: is of cache format {version}, this ranktag ({__version__}) reads format {FORMAT_VERSION}; "
             + ("install a newer ranktag" if version > FORMAT_VERSION else MAKE_AGAIN)
         )
@@ -214,20 +216,20 @@ def _refuse_other_formats(path: Path, file: h5py.File) -> None:
 def _mapped(path: Path, features: h5py.Dataset) -> npt.NDArray[Any]:
     """The features, (N, D), mapped from the file; refused unless all of them are in it."""
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
-        raise RanktagError(
+        raise Damaged(
             f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, "
             f"expected (N, D) float16 or float32; {MAKE_AGAIN}"
         )
     n, width = features.shape
     if width == 0:
-        raise RanktagError(f"{path}: damaged: holds 0-dimensional features, expected at least 1; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: holds 0-dimensional features, expected at least 1; {MAKE_AGAIN}")
     if features.chunks is not None:
         raise RanktagError(f"{path}: 'features' is stored in chunks, expected contiguous; {MAKE_AGAIN}")
     if not n:
         return np.empty((0, width), features.dtype)
     offset = features.id.get_offset()
     if offset is None or offset + n * width * features.dtype.itemsize > path.stat().st_size:
-        raise RanktagError(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
     return np.memmap(path, np.dtype(features.dtype), "r", int(offset), (n, width))
 
 
@@ -248,12 +250,12 @@ def _text(value: Any) -> str:
 def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """A dataset whose bytes are in this very file; links and virtual sources may point anywhere, or nowhere (zeros)."""
     if file.get(name, getlink=True) is None:
-        raise RanktagError(f"{path}: damaged: the dataset '{name}' is missing; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: the dataset '{name}' is missing; {MAKE_AGAIN}")
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise RanktagError(f"{path}: '{name}' is a link to elsewhere; a feature cache holds its own data")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise RanktagError(f"{path}: damaged: '{name}' is not a dataset; {MAKE_AGAIN}")
+        raise Damaged(f"{path}: damaged: '{name}' is not a dataset; {MAKE_AGAIN}")
     if dataset.is_virtual or dataset.external:
         raise RanktagError(f"{path}: '{name}' takes its data from other files; a feature cache holds its own data")
     return dataset

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.feature_cache.gather import gathered_files
 from ranktag.feature_cache.shards import join_rows
@@ -114,7 +114,7 @@ def _refuse_unlike(stores: Iterable[FeatureStore]) -> None:
         if first.features.dtype != store.features.dtype:
             unlike.append(f"dtype: '{first.features.dtype}' / '{store.features.dtype}'")
         if unlike:
-            raise RanktagError(
+            raise Mismatch(
                 f"{store.path}: was made otherwise than {first.path} ({'; '.join(unlike)}); "
                 "only features of one network go together"
             )
@@ -125,7 +125,7 @@ def _refuse_repeated(stores: Iterable[FeatureStore]) -> None:
     for store in stores:
         for image_id in store.image_id:
             if (other := place.setdefault(image_id, store)) is not store:
-                raise RanktagError(
+                raise Mismatch(
                     f"'{image_id}' is in {other.path} and in {store.path}; leave one out, or tell their images apart "
                     "by a prefix: PREFIX=CACHE"
                 )

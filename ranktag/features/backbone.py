@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ranktag import registry
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, Usage
 from ranktag.features.weights import PublishedWeights
 from ranktag.images.pixels import Preprocessing
 
@@ -51,9 +51,7 @@ class Backbone:
     def choose_layer(self, layer: str | None) -> str:
         """The layer asked for; None: the network's own. Raises RanktagError for one that it does not have."""
         if layer is not None and layer not in self.layers:
-            raise RanktagError(
-                f"--layer {layer}: {self.name} has no such layer; choose one of {', '.join(self.layers)}"
-            )
+            raise Usage(f"--layer {layer}: {self.name} has no such layer; choose one of {', '.join(self.layers)}")
         return layer or self.layer
 
     def with_crops(self, crops: str) -> Backbone:
@@ -68,15 +66,15 @@ def find_backbone(name: str) -> Backbone:
         module = registry.load(FOLDER, module_name)
     except ValueError as error:
         library = " (a network of a library is written torchvision:NAME or timm:NAME)"
-        raise RanktagError(f"backbone: {error}{'' if colon else library}") from None
+        raise Usage(f"backbone: {error}{'' if colon else library}") from None
     if hasattr(module, "BACKBONE"):
         if colon:
-            raise RanktagError(f"--backbone {name}: {module_name} is one network; write --backbone {module_name}")
+            raise Usage(f"--backbone {name}: {module_name} is one network; write --backbone {module_name}")
         backbone: Backbone = module.BACKBONE
     elif member:
         backbone = module.find(member)
     else:
-        raise RanktagError(
+        raise Usage(
             f"--backbone {name}: {name} is a library of networks; write {name}:NAME "
             f"(extract-features --list-backbones '{name}:*' lists them)"
         )

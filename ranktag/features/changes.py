@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Removals
 from ranktag.feature_cache.file_states import UNKNOWN, FileStates
 from ranktag.feature_cache.gather import NOWHERE, gathered_files
 from ranktag.feature_cache.shards import PENDING
@@ -175,7 +175,7 @@ def refuse_removals(changes: Changes, images: Path, output: Path) -> None:
     """Raise RanktagError if so many images are gone that it is more likely a disk that is not mounted."""
     gone, known = len(changes.gone), len(changes.gone) + len(changes.kept) + len(changes.changed) + len(changes.retried)
     if gone > MOST_GONE * known:
-        raise RanktagError(
+        raise Removals(
             f"{images}: {gone:,} of the {known:,} images of {output} are gone from it ({_named(changes.gone)}): "
             "is a disk not mounted? If they are meant to be gone, pass --allow-removals"
         )

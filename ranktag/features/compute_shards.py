@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, Outage
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard, folder_of, write_shard
 from ranktag.features.job import Done, Job
@@ -77,7 +77,7 @@ def _load(job: Job, device: torch.device) -> Network:
 def _refuse_other_weights(job: Job, network: Network) -> None:
     ours, theirs = network.weights_sha256, job.kept.weights_sha256
     if theirs and theirs != ours:
-        raise RanktagError(
+        raise Mismatch(
             f"{folder_of(job.output)}: its shards were made otherwise (weights_sha256: '{ours}' / '{theirs}'); "
             "choose another output, ask for the same weights, or pass --overwrite"
         )
@@ -175,7 +175,7 @@ def failures_of(job: Job, batch: Batch, features: npt.NDArray[np.float32]) -> di
     """
     failures = dict(batch.errors)
     if len(failures) == batch.stop - batch.start and not _is_there(job.listed.folder):
-        raise RanktagError(
+        raise Outage(
             f"{job.listed.folder}: has vanished while its images were read; what is done is kept: "
             "bring it back and run the same command again"
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from ranktag import registry
 from ranktag.config import ExtractionConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Locked, RanktagError
 from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_of, remove
 from ranktag.feature_cache.store import open_own
 from ranktag.features.backbone import find_backbone
@@ -109,7 +109,7 @@ def _claim(job: Job, lock: FileLock) -> None:
     """Lock the job's shards. Raises RanktagError if another process has one."""
     for shard in job.shards:
         if not lock.acquire(shard.number):
-            raise RanktagError(
+            raise Locked(
                 f"{job.output}: another process is at work on it (shard {shard.number} of {shard.count}); wait for it, "
                 "or share the work with --worker-index and --worker-count"
             )

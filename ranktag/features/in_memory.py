@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError, Usage
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.features.backbone import Backbone, find_backbone
 from ranktag.features.machine import choose_batch_size, choose_workers
@@ -66,14 +66,14 @@ def _backbone_of(provenance: Provenance) -> Backbone:
     except RanktagError as error:
         backbone, reason = None, f" ({error})"
     if backbone is None or provenance.layer not in backbone.layers:
-        raise RanktagError(
+        raise Mismatch(
             f"the features are of {provenance.backbone}, which ranktag cannot compute{reason}; "
             "write them with ranktag.cache_features and use export-tags"
         )
     try:
         return replace(backbone, preprocessing=Preprocessing.from_json(provenance.preprocessing))
     except ValueError:
-        raise RanktagError(
+        raise Mismatch(
             f"the features were made of images prepared otherwise ({provenance.preprocessing}); "
             "extract them again with this ranktag and train on them"
         ) from None
@@ -84,7 +84,5 @@ def _weights_of(provenance: Provenance, backbone: Backbone) -> str:
     weights = provenance.weights
     published = backbone.published.name if backbone.published else ""
     if weights != published and not weights.startswith("random:"):
-        raise RanktagError(
-            f"the features were made with the weights '{weights}'; say where they are with --weights FILE"
-        )
+        raise Usage(f"the features were made with the weights '{weights}'; say where they are with --weights FILE")
     return weights

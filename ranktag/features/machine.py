@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 from ranktag.files.platform import processors
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def choose_worker(config: ExtractionConfig, environment: Mapping[str, str]) -> t
     """
     index, count = config.worker_index, config.worker_count
     if (index is None) != (count is None):
-        raise RanktagError("--worker-index and --worker-count belong together; give both or neither")
+        raise Usage("--worker-index and --worker-count belong together; give both or neither")
     if index is None or count is None:
         index, count = _slurm_task(environment)
         if "RANK" in environment and "WORLD_SIZE" in environment:
             world = _integer(environment, "WORLD_SIZE", 1)
             index, count = index * world + _integer(environment, "RANK", 0), count * world
     if not 0 <= index < count:
-        raise RanktagError(f"worker index {index} is not below the worker count {count}; workers are numbered from 0")
+        raise Usage(f"worker index {index} is not below the worker count {count}; workers are numbered from 0")
     return index, count
 
 
@@ -47,7 +47,7 @@ def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
     index = (_integer(environment, "SLURM_ARRAY_TASK_ID", 0) - first) // step
     count = _integer(environment, "SLURM_ARRAY_TASK_COUNT", 1)
     if not 0 <= index < count:
-        raise RanktagError(
+        raise Usage(
             f"this is task {environment['SLURM_ARRAY_TASK_ID']} of a Slurm array of {count} that is not evenly spaced; "
             "give --worker-index and --worker-count"
         )
@@ -59,7 +59,7 @@ def _integer(environment: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise RanktagError(
+        raise Usage(
             f"the environment variable {name} is '{text}', not a whole number; "
             "unset it or give --worker-index and --worker-count"
         ) from None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ranktag.compute.cpu_layers import arrange
 from ranktag.compute.device import choose_device, choose_dtype
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch
 from ranktag.features.backbone import Backbone
 from ranktag.features.read_weights import read_weights
 from ranktag.features.weights import choose_weights
@@ -146,7 +146,7 @@ def load_network(
         whole = backbone.build()
     state, sha256 = read_weights(choose_weights(weights, backbone.published), backbone, whole.state_dict())
     if expected_sha256 is not None and sha256 != expected_sha256:
-        raise RanktagError(
+        raise Mismatch(
             f"--weights {weights}: its SHA-256 is {sha256}, expected {expected_sha256}; "
             "give the weights the features were made with"
         )

@@ -77,6 +77,8 @@ class ExtractionReport:
 class Stopped(RanktagError):
     """SIGINT or SIGTERM came; the exit code is the shell's for it."""
 
+    code = "interrupted"
+
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + number

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranktag.errors import RanktagError, one_line
+from ranktag.errors import Damaged, Mismatch, NotInstalled, Outage, RanktagError, one_line, unreadable
 from ranktag.features.backbone import Backbone
 from ranktag.features.weights import PublishedWeights, Weights
 from ranktag.files.digest import sha256_file
@@ -108,7 +108,7 @@ def published_file(published: PublishedWeights) -> Path:
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
         torch.hub.download_url_to_file(published.url, str(file), _digest_in_name(file), progress=False)
     except (OSError, RuntimeError) as error:
-        raise RanktagError(
+        raise Outage(
             f"the published weights cannot be downloaded ({one_line(str(error))[:120]}): put {published.url} "
             f"at {file}, or choose --weights FILE (a state dict) or --weights random"
         ) from None
@@ -125,7 +125,7 @@ def _from_hub(published: PublishedWeights) -> Path:
 
         return Path(hf_hub_download(published.hub, name))
     except Exception as error:  # noqa: BLE001 (it, and the clients below it, raise anything where there is no network)
-        raise RanktagError(
+        raise Outage(
             f"the published weights cannot be downloaded ({one_line(str(error))[:120]}): "
             f"fetch {name} of https://huggingface.co/{published.hub} and name it with --weights FILE, "
             "or choose --weights random"
@@ -140,7 +140,7 @@ def _digest_in_name(file: Path) -> str:
 
 def _checked(file: Path) -> Path:
     if not sha256_file(file).startswith(_digest_in_name(file)):
-        raise RanktagError(
+        raise Damaged(
             f"{file}: is not the file torchvision published (its SHA-256 does not begin with {_digest_in_name(file)}); "
             "delete it and run again"
         )
@@ -151,7 +151,7 @@ def _read_file(file: Path, backbone: Backbone, expected: Mapping[str, Tensor]) -
     """The weights in a file, as far as the network has them. Raises RanktagError for any other file."""
     state = _tensors_of(file, backbone)
     if not isinstance(state, Mapping) or not any(name in state for name in expected):
-        raise RanktagError(
+        raise Mismatch(
             f"--weights {file}: holds no state dict of {backbone.name} (no '{next(iter(expected))}'); "
             "name one saved with torch.save(network.state_dict(), FILE), or in safetensors"
         )
@@ -171,14 +171,11 @@ def _tensors_of(file: Path, backbone: Backbone) -> object:
     try:
         return _safetensors_of(file) if _is_safetensors(file) else torch.load(file, "cpu", weights_only=True)
     except OSError as error:
-        raise RanktagError(
-            f"--weights {file}: cannot be read ({error.strerror or one_line(str(error))}); "
-            "name a file that torch.load can read"
-        ) from None
+        raise unreadable(f"--weights {file}", error, "name a file that torch.load can read") from None
     except RanktagError:
         raise
     except Exception:  # noqa: BLE001 (what is not of torch, or holds objects, fails with anything)
-        raise RanktagError(
+        raise Damaged(
             f"--weights {file}: damaged, or not a file of plain tensors saved by torch or safetensors; "
             f"expected the state dict of {backbone.name}"
         ) from None
@@ -195,7 +192,7 @@ def _safetensors_of(file: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ModuleNotFoundError:
-        raise RanktagError(
+        raise NotInstalled(
             f"--weights {file}: a safetensors file, which the package safetensors reads; "
             "install it with pip install safetensors (it comes with 'ranktag[timm]')"
         ) from None
@@ -211,7 +208,7 @@ def _refuse_other_names(
     missing = [name for name, tensor in expected.items() if name not in state and tensor.is_floating_point()]
     for names, fault in ((missing, "lacks"), (foreign, "has, besides,")):
         if names:
-            raise RanktagError(
+            raise Mismatch(
                 f"--weights {file}: is not of {backbone.name}: it {fault} '{names[0]}'; "
                 "choose the --backbone these weights belong to"
             )
@@ -226,7 +223,7 @@ def _refuse_other_shape(file: Path, backbone: Backbone, name: str, expected: Ten
     ):
         return
     given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    raise RanktagError(
+    raise Mismatch(
         f"--weights {file}: is not of {backbone.name}: '{name}' is {given}, expected {tuple(expected.shape)} {kind}; "
         "name a file of this network, or another --backbone"
     )

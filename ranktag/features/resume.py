@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import ALIKE, Shard, differences, folder_of, read_shard, shard_files
 from ranktag.feature_cache.store import FeatureStore, open_features
@@ -94,7 +94,7 @@ def refuse_other_cut(job: Job) -> None:
     for path in shard_files(folder_of(job.output)):
         if count and not path.name.endswith(f"-of-{count:05}.h5"):
             if not job.config.overwrite:
-                raise RanktagError(
+                raise Mismatch(
                     f"{path}: is not of {count} shards, as this run is cut; go on with the image list and "
                     "--shard-size of the run that made it, choose another output, or pass --overwrite"
                 )
@@ -132,7 +132,7 @@ def refuse_unlike(path: Path, job: Job, store: FeatureStore) -> None:
     if store.width != job.width:
         unlike.append(f"width: {job.width} / {store.width}")
     if unlike:
-        raise RanktagError(
+        raise Mismatch(
             f"{path}: was made otherwise (asked for / there: {'; '.join(unlike)}); "
             "choose another output, ask for the same, or pass --overwrite"
         )

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, Locked, Mismatch, RanktagError
 from ranktag.feature_cache.digest import content_sha256
 from ranktag.feature_cache.gather import NOWHERE, write_gathered
 from ranktag.feature_cache.provenance import utc_now
@@ -158,7 +158,7 @@ def _keep(
     Raises RanktagError if another process is at work, or something is damaged.
     """
     if not lock.acquire(0, SETTLING):
-        raise RanktagError(
+        raise Locked(
             f"{job.output}: the images have changed while another process is at work on it; "
             "wait for it, then run the same command again"
         )
@@ -166,10 +166,10 @@ def _keep(
     provenance = stores[-1].provenance
     for store in stores:
         if unlike := differences(provenance, store.provenance, MADE):
-            raise RanktagError(f"{store.path}: was made otherwise than {stores[-1].path} ({'; '.join(unlike)})")
+            raise Mismatch(f"{store.path}: was made otherwise than {stores[-1].path} ({'; '.join(unlike)})")
     for store in earlier:
         if "content_sha256" in store.attributes and content_sha256(store) != store.attributes["content_sha256"]:
-            raise RanktagError(
+            raise Damaged(
                 f"{store.path}: damaged: its content is not what was written; see 'ranktag inspect', "
                 "and compute it again with --overwrite"
             )

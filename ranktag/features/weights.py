@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, Usage
 
 # What the network's published weights are called.
 DEFAULTS = ("default", "imagenet")
@@ -53,16 +53,14 @@ def choose_weights(weights: str, published: PublishedWeights | None) -> Weights:
     if weights == "random" or weights.startswith("random:"):
         seed = weights.partition(":")[2] or "0"
         if not re.fullmatch(r"[0-9]{1,18}", seed):
-            raise RanktagError(f"--weights {weights}: '{seed}' is not a whole number; write random:0, say")
+            raise Usage(f"--weights {weights}: '{seed}' is not a whole number; write random:0, say")
         return Weights(f"random:{int(seed)}", seed=int(seed))
     file = Path(weights)
     if file.is_file():
         return Weights(file.name, file=file)
     if weights in DEFAULTS:
-        raise RanktagError(
-            f"--weights {weights}: this network has no published weights; choose random, random:SEED or a file"
-        )
-    raise RanktagError(
+        raise Usage(f"--weights {weights}: this network has no published weights; choose random, random:SEED or a file")
+    raise NotFound(
         f"--weights {weights}: no such file; "
         "choose default, random, random:SEED or a file holding a state dict (torch's or safetensors')"
     )

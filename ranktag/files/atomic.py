@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists
 
 SUFFIX = ".tmp"
 
@@ -22,9 +22,9 @@ SUFFIX = ".tmp"
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise RanktagError if ``path`` exists and may not be replaced."""
     if overwrite and path.is_dir():
-        raise RanktagError(f"{path}: is a folder, a file is to be written there; choose another path")
+        raise Exists(f"{path}: is a folder, a file is to be written there; choose another path")
     if not overwrite and os.path.lexists(path):
-        raise RanktagError(f"{path}: exists already; choose another path or pass --overwrite")
+        raise Exists(f"{path}: exists already; choose another path or pass --overwrite")
 
 
 @contextmanager

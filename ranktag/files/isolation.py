@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ranktag import errors
 from ranktag.errors import RanktagError
 
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
@@ -73,7 +74,8 @@ def run_apart(function: Callable[..., Any], *arguments: Any, seconds: int = SECO
     if child.returncode != 0:
         raise EndedBadly(child.returncode)
     if not answered:
-        raise RanktagError(str(value))
+        kind, message = value
+        raise getattr(errors, kind)(message)
     return value
 
 
@@ -84,7 +86,7 @@ def _answer() -> None:
     try:
         answer = (True, getattr(importlib.import_module(module), name)(*arguments))
     except RanktagError as error:
-        answer = (False, str(error))
+        answer = (False, (type(error).__name__, str(error)))
     json.dump(answer, sys.stdout)
 
 

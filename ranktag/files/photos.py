@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ranktag.errors import RanktagError
+from ranktag.errors import unreadable
 
 # fmt: off
 EXTENSIONS = frozenset((
@@ -116,9 +116,7 @@ def _walk(root: bytes, left_out: LeftOut) -> Iterator[bytes]:
             entries = sorted(os.scandir(os.path.join(root, relative)), key=lambda e: e.name, reverse=True)
         except OSError as error:
             if not relative:
-                raise RanktagError(
-                    f"{os.fsdecode(root)}: cannot be searched ({error.strerror}); check its permissions"
-                ) from None
+                raise unreadable(os.fsdecode(root), error, "check its permissions", "cannot be searched") from None
             yield relative
             continue
         entries = [entry for entry in entries if not _is_dropping(entry, left_out)]

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, RanktagError, unreadable
 from ranktag.files.atomic import atomic_text
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -69,11 +69,11 @@ def _rows(path: Path, separator: str) -> Generator[tuple[int, list[str]], None, 
     try:
         file = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115 - closed below; errors of opening end here
     except FileNotFoundError:
-        raise RanktagError(f"{path}: no such file; check the path") from None
+        raise NotFound(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise RanktagError(f"{path}: is a folder, expected a CSV file; name the file") from None
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise unreadable(path, error, "check the path and its permissions") from None
     with file:
         # The default limit of 128 KiB a cell would refuse long, valid lists.
         csv.field_size_limit(2**31 - 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.files.photos import EXTENSIONS, RAW_EXTENSIONS, photos_below
 from ranktag.files.tables import read_table
@@ -79,7 +79,7 @@ def list_images(source: Path) -> ImageList:
     if source.is_dir():
         return _list_folder(source)
     if not os.path.lexists(source):
-        raise RanktagError(
+        raise NotFound(
             f"{source}: no such file or folder; expected a folder of images or a CSV with the column image_id"
         )
     if source.suffix.lower() in EXTENSIONS | RAW_EXTENSIONS:

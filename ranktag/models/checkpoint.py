@@ -18,7 +18,7 @@ import torch
 
 from ranktag import registry
 from ranktag.config import BASELINE_FOLDER
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, Mismatch, NotFound, RanktagError, unreadable
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_path
@@ -65,7 +65,7 @@ class Checkpoint:
             differences.append(f"width: {width} / {store.width}")
             remedy = "use a cache of the same making"
         if differences:
-            raise RanktagError(
+            raise Mismatch(
                 f"{store.path}: its features are not those that {run} was trained on ({'; '.join(differences)}); "
                 f"{remedy}"
             )
@@ -102,14 +102,14 @@ def load_checkpoint(run: Path) -> Checkpoint:
         remedy = "train one with 'train-from-cache'"
         if (run / "state.pt").exists():
             remedy = "its training has not come to a first validation; go on with 'train-from-cache --resume'"
-        raise RanktagError(
+        raise NotFound(
             f"{run}: holds no {MODEL_FILE}; {remedy}" if run.is_dir() else f"{run}: no such run folder; {remedy}"
         )
     content = read_tensors(path, "model")
     if content.get("format") != FORMAT:
         raise RanktagError(f"{path}: is not a model of ranktag; name a run folder of 'train-from-cache'")
     if content.get("format_version") != FORMAT_VERSION:
-        raise RanktagError(
+        raise Mismatch(
             f"{path}: is of model format {content.get('format_version')}, "
             f"this ranktag ({__version__}) reads {FORMAT_VERSION}; train it again or install the ranktag that wrote it"
         )
@@ -136,7 +136,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
             dict(content["validation"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RanktagError) as error:
-        raise RanktagError(f"{path}: damaged: {str(error)[:160]}; train it again") from None
+        raise Damaged(f"{path}: damaged: {str(error)[:160]}; train it again") from None
 
 
 def _build(kind: str, config: Mapping[str, Any]) -> Model:
@@ -164,15 +164,15 @@ def read_tensors(path: Path, what: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             # Torch would go on with its old format, which is no archive.
             if file.read(len(ARCHIVE)) != ARCHIVE:
-                raise RanktagError(f"{path}: damaged or not a {what} of ranktag; train it again")
+                raise Damaged(f"{path}: damaged or not a {what} of ranktag; train it again")
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror}); train it again") from None
+        raise unreadable(path, error, "train it again") from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # What the unpickler raises on damaged bytes has no common base: whatever it is, the file cannot be used.
     except Exception as error:  # noqa: BLE001 - see above
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise RanktagError(f"{path}: damaged or not a {what} of ranktag ({reason}); train it again") from None
+        raise Damaged(f"{path}: damaged or not a {what} of ranktag ({reason}); train it again") from None
     if not isinstance(content, dict):
         raise RanktagError(f"{path}: is not a {what} of ranktag; train it again")
     return content

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, RecipeConfig, TrainingConfig
 from ranktag.decoding.decode import decode
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists, RanktagError
 from ranktag.evaluation.evaluate import evaluate, refuse_other_photos
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.feature_cache.store import open_features
@@ -23,6 +23,7 @@ from ranktag.tags.lists import TagLists, write_tag_lists
 from ranktag.tags.splits import shuffled
 from ranktag.training.train import train
 from ranktag.training_data.load import load_training_data
+from ranktag.wording import count
 
 HELD_OUT = 0.1
 
@@ -89,7 +90,7 @@ def run_recipe(
     """
     tags, report = output / "tags.csv", output / "report"
     if report.exists() and not overwrite:
-        raise RanktagError(f"{report}: exists already; choose another folder or pass --overwrite")
+        raise Exists(f"{report}: exists already; choose another folder or pass --overwrite")
     if images is not None:
         # Now, and not when everything is trained.
         refuse_other_photos(images, list(lists.lists))
@@ -127,5 +128,5 @@ def _with_features(lists: TagLists, cache: Path, say: Callable[[str], None]) -> 
     left_out = [i for i in lists.lists if i not in featured]
     if not left_out:
         return lists
-    say(f"{len(left_out)} tagged images have no feature and are left out, {left_out[0]} among them")
+    say(f"{count(len(left_out), 'tagged image')} left out for want of a feature, {left_out[0]} among them")
     return replace(lists, lists={i: people for i, people in lists.lists.items() if i in featured})

@@ -26,7 +26,7 @@ import torch
 
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
 from ranktag.decoding.decode import decode
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists
 from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport
 from ranktag.features.backbone import find_backbone
@@ -232,17 +232,17 @@ def _clear(folder: Path, overwrite: bool) -> None:
     if not folder.exists() or folder.is_dir() and not any(folder.iterdir()):
         return
     if not folder.is_dir():
-        raise RanktagError(f"{folder}: is a file, the demo needs a folder; choose another with -o")
+        raise Exists(f"{folder}: is a file, the demo needs a folder; choose another with -o")
     if not (folder / MARK).is_file():
-        raise RanktagError(f"{folder}: holds things that the demo did not make; choose another folder with -o")
+        raise Exists(f"{folder}: holds things that the demo did not make; choose another folder with -o")
     if not overwrite:
-        raise RanktagError(
+        raise Exists(
             f"{folder}: holds a demo already; pass --overwrite to make it anew, or choose another folder with -o"
         )
     photos = folder / "photos"
     foreign = sorted(p.name for p in photos.iterdir() if not p.match("scene-*.jpg")) if photos.is_dir() else []
     if foreign:
-        raise RanktagError(
+        raise Exists(
             f"{photos}: holds '{foreign[0]}', which the demo did not draw; "
             "move it elsewhere or choose another folder with -o"
         )

@@ -118,6 +118,11 @@ class Output:
         return self.format.kind == "write_beside"
 
     @property
+    def prints(self) -> bool:
+        """Whether it is text without a file of its own."""
+        return self.format.kind == "write" and self.path is None
+
+    @property
     def place(self) -> Path:
         """The file or folder that was named; the photos' own if none was."""
         return self.path or self.photos or Path()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotInstalled
 from ranktag.files.atomic import blaming
 from ranktag.training.loop import Epoch
 from ranktag.training.run_folder import EVENT_FILES, RunFolder
@@ -30,7 +30,7 @@ class EventWriter:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
         except ModuleNotFoundError:
-            raise RanktagError(
+            raise NotInstalled(
                 "--tensorboard: TensorBoard is not installed; install it with pip install 'ranktag[tensorboard]'"
             ) from None
         self._event, self._summary, self._records = event_pb2, summary_pb2.Summary, RecordWriter

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
 from ranktag.training.loop import Epoch
@@ -35,7 +35,7 @@ def read_history(run: Path | str) -> pd.DataFrame:
 
     path = Path(run) / HISTORY_FILE
     if not path.is_file():
-        raise RanktagError(f"{path}: no such file; name a run folder of 'train-from-cache'")
+        raise NotFound(f"{path}: no such file; name a run folder of 'train-from-cache'")
     return pd.read_csv(path)
 
 

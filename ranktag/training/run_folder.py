@@ -22,7 +22,7 @@ from typing import Protocol
 import torch
 
 from ranktag.config import TrainingConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists, Locked, NotFound
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
@@ -68,24 +68,22 @@ class RunFolder:
         """
         run, begun = self.path, self._replacement.begun
         if run.exists() and not run.is_dir():
-            raise RanktagError(f"{run}: is a file, the run needs a folder; choose another path")
+            raise Exists(f"{run}: is a file, the run needs a folder; choose another path")
         if not run.exists():
             return set()
         there = self._replacement.names() - {LOCK_FILE} - {path.name for path in self._leftovers()}
         ours = there & set(marks)
         if there and not ours and not begun:
-            raise RanktagError(f"{run}: is a folder with other things in it; choose a new one for the run")
+            raise Exists(f"{run}: is a folder with other things in it; choose a new one for the run")
         if (ours or begun) and not resume and not overwrite:
-            raise RanktagError(
-                f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite"
-            )
+            raise Exists(f"{run}: holds a run already; choose another folder, go on with --resume or pass --overwrite")
         return ours
 
     def refuse_run(self, *, resume: bool, overwrite: bool) -> None:
         """``refuse``, and RanktagError for a resume where nothing can be gone on from."""
         ours = self.refuse(resume=resume, overwrite=overwrite)
         if ours and resume and STATE_FILE not in ours and not self._replacement.begun:
-            raise RanktagError(
+            raise NotFound(
                 f"{self.path}: holds no {STATE_FILE}, so there is nothing to go on from; "
                 "begin the run again with --overwrite"
             )
@@ -99,9 +97,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / LOCK_FILE) as lock:
             if not lock.acquire():
-                raise RanktagError(
-                    f"{self.path}: another process is training there; wait for it or choose another folder"
-                )
+                raise Locked(f"{self.path}: another process is training there; wait for it or choose another folder")
             self._replacement.recover()
             for path in self._leftovers():
                 path.unlink()

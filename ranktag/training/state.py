@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ranktag.config import TrainingConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, Mismatch, RanktagError
 from ranktag.models.checkpoint import read_tensors, write_tensors
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run_folder import STATE_FILE, RunFolder
@@ -92,7 +92,7 @@ class StateFile:
         theirs = {"keep_case": self.settings["keep_case"], **theirs}
         for name, ours in self.settings.items():
             if name not in theirs:
-                raise RanktagError(
+                raise Mismatch(
                     f"{run}: was begun by a ranktag that knew no {name}; resume it with that, "
                     "or begin the run again with --overwrite"
                 )
@@ -100,8 +100,8 @@ class StateFile:
                 what = {"cache": "another cache", "tags": "another tag file"}.get(
                     name, f"{name} {theirs[name]}, not {ours}"
                 )
-                raise RanktagError(f"{run}: was begun with {what}; resume it with that, or begin another run")
+                raise Mismatch(f"{run}: was begun with {what}; resume it with that, or begin another run")
 
     def _damaged(self, error: Exception) -> RanktagError:
         path = self.folder.file(STATE_FILE)
-        return RanktagError(f"{path}: damaged ({str(error)[:120]}); begin the run again with --overwrite")
+        return Damaged(f"{path}: damaged ({str(error)[:120]}); begin the run again with --overwrite")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
@@ -123,7 +123,7 @@ def read_sweep(run: Path | str) -> pd.DataFrame:
 
     path = Path(run) / TABLE_FILE
     if not path.is_file():
-        raise RanktagError(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
+        raise NotFound(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
     return pd.read_csv(path, dtype={"epochs": str})
 
 
@@ -171,13 +171,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         name = name.strip().replace("-", "_")
         if not equals or name not in kinds or name == "seed":
             settings = ", ".join(kind for kind in kinds if kind != "seed")
-            raise RanktagError(f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {settings}")
+            raise Usage(f"--grid {text}: is of another form; write SETTING=VALUE,VALUE with one of {settings}")
         try:
             parsed = [_value(kinds[name], value.strip()) for value in values.split(",")]
         except ValueError:
-            raise RanktagError(f"--grid {text}: a value is not of the kind that {name} takes; see --help") from None
+            raise Usage(f"--grid {text}: a value is not of the kind that {name} takes; see --help") from None
         if name in grid:
-            raise RanktagError(f"--grid {text}: {name} is given twice; put its values into one")
+            raise Usage(f"--grid {text}: {name} is given twice; put its values into one")
         grid[name] = list(dict.fromkeys(parsed))
     return grid
 

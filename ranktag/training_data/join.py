@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
 from ranktag.files.digest import sha256_file
@@ -84,7 +84,7 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
     if not image_ids:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
         absent = [i for i, why in missing.items() if why == ABSENT]
-        raise RanktagError(
+        raise Mismatch(
             f"{name}: none of its image ids has a feature in {store.path} (ids there: '{there}', here: '{asked}'); "
             + (what_would_join(absent, row_of, name) or "write the ids alike, as with 'ranktag prepare csv --prefix'")
         )

@@ -89,7 +89,7 @@ def test_a_full_disk_is_one_line_and_going_on_works(
     with monkeypatch.context() as patch:
         patch.setattr("ranktag.feature_cache.hdf5.KeepsFailure._write_some", full)
         outcome = ranktag("extract-features", photos, "-o", begun, *OPTIONS, "--quiet")
-    outcome.assert_refused("No space left on device", "free some space and run it again")
+    outcome.assert_refused("No space left on device", "free some space and run it again", code=4)
     assert finished_shards(begun) == 2 and not list(shards.folder_of(begun).glob(".*"))
     extract_features(photos, begun, SETTINGS)
     assert_same(begun, whole)

@@ -85,9 +85,9 @@ def test_the_second_process_on_one_output_says_so_and_stops(photos: Path, whole:
     first.send_signal(signal.SIGSTOP)
     second = start(photos, output)
     _, err = second.communicate(timeout=60)
-    assert second.returncode == 2 and "another process is at work on it" in err and err.count("\n") == 1
+    assert second.returncode == 3 and "another process is at work on it" in err and err.count("\n") == 1
     join = subprocess.run([*PROGRAM, "join-features", str(output)], capture_output=True, text=True, check=False)
-    assert join.returncode == 2 and "still being worked on" in join.stderr
+    assert join.returncode == 3 and "still being worked on" in join.stderr
     first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=60) == 1  # two images failed
     assert_same(output, whole)

@@ -15,10 +15,11 @@ from typing import Any
 
 import click
 import pytest
+import torch
 from outcome import Outcome
 
 import ranktag as package
-from ranktag.errors import RanktagError
+from ranktag.errors import Locked, Outage, RanktagError
 from ranktag.pipelines import cli
 from ranktag.pipelines.shared.running import run
 
@@ -198,18 +199,48 @@ def failing(error: BaseException) -> click.Command:
     ("error", "code", "message"),
     [
         (RanktagError("a\nb: wrong"), 2, "Error: a\\nb: wrong\n"),
-        (click.ClickException("no"), 1, "Error: no\n"),
+        (Locked("a: another process is there; wait"), 3, "Error: a: another process is there; wait\n"),
+        (Outage("a: vanished; bring it back"), 4, "Error: a: vanished; bring it back\n"),
+        (click.ClickException("no"), 2, "Error: no\n"),
         (click.Abort(), 130, "Error: interrupted\n"),
         (KeyboardInterrupt(), 130, "\nError: interrupted\n"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a"),
-            2,
+            4,
             "Error: /runs/a: No space left on device; free some space and run it again\n",
         ),
         (
             PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"/runs/a"),
             2,
             "Error: /runs/a: Permission denied; check the permissions or choose another place\n",
+        ),
+        (
+            OSError(errno.EIO, os.strerror(errno.EIO), "/runs/a"),
+            4,
+            "Error: /runs/a: Input/output error; bring the disk or the network back and run it again\n",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/runs/a"),
+            2,
+            "Error: /runs/a: No such file or directory; check the path\n",
+        ),
+        (
+            MemoryError(),
+            4,
+            "Error: not enough memory (of the machine); take smaller batches (--batch-size, --max-memory), "
+            "or free some memory and run it again\n",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words"),
+            4,
+            "Error: not enough memory (CUDA out of memory. Tried to allocate 2.00 GiB.); take smaller batches "
+            "(--batch-size, --max-memory), or free some memory and run it again\n",
+        ),
+        (
+            RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors ..."),
+            4,
+            "Error: the device failed (CUDA error: unspecified launch failure); look after it, "
+            "and run it again or with --device cpu\n",
         ),
     ],
 )
@@ -218,9 +249,11 @@ def test_how_a_command_ends(capsys: pytest.CaptureFixture[str], error: BaseExcep
     assert capsys.readouterr().err == message
 
 
-def test_a_defect_is_no_mistake_of_the_user() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(failing(ZeroDivisionError()), "x", [])
+def test_a_defect_is_no_mistake_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback for us, and no exit code that means something else."""
+    assert run(failing(ZeroDivisionError("by 0")), "x", []) == 70
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and err.endswith("Error: ZeroDivisionError: by 0; this is a defect of ranktag\n")
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1)])

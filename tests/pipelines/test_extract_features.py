@@ -127,5 +127,5 @@ def test_a_read_only_folder_is_one_line(
 
     monkeypatch.setattr("ranktag.files.lock.open", refuse, raising=False)
     ranktag("extract-features", photos, "-o", tmp_path / "c.h5", *OPTIONS).assert_refused(
-        "Read-only file system", str(tmp_path)
+        "Read-only file system", str(tmp_path), code=4
     )

@@ -65,10 +65,10 @@ def test_a_bar_on_a_terminal_and_lines_above_it(
     with shown.working("Training", 10, "epochs"):
         clock[0] += 5.0
         shown.advance()
-        shown.print("epoch 1")
+        shown.note("epoch 1")
     assert "Training:  10%" in terminal.getvalue() and "1/10" in terminal.getvalue()
     # At the end nothing is left of it.
-    assert terminal.getvalue().endswith("\r") and capsys.readouterr().out == "epoch 1\n"
+    assert terminal.getvalue().endswith("\r") and "\repoch 1\n" in terminal.getvalue()
 
 
 def test_what_was_done_before_is_not_taken_for_speed(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:

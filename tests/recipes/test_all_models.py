@@ -65,7 +65,7 @@ def test_a_recipe_ends_in_a_table_and_goes_on_where_it_was(
     )
     outcome = ranktag(*call)
     assert outcome.code == 0, outcome
-    assert "1 tagged images have no feature" in outcome.out
+    assert "1 tagged image left out for want of a feature" in outcome.err
     rows = [row["label"] for row in json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())["rows"]]
     assert rows == [row.label for row in recipe.ROWS] + ["every-step mbr, 2 seeds together"]
     ranktag(*call).assert_refused("report", "--overwrite")
@@ -81,4 +81,4 @@ def test_a_recipe_ends_in_a_table_and_goes_on_where_it_was(
         ranktag(*call, "--overwrite", *options).assert_refused(*words)
     ranktag("labelme", tmp_path / "tags.csv", "-o", tmp_path / "new").assert_refused("IMAGES", "--cache")
     # What is finished is not trained again.
-    assert "every-step mbr, seed 1" in again.out
+    assert "every-step mbr, seed 1" in again.err

@@ -266,7 +266,7 @@ def test_a_full_disk(place: Place, writer: Writer, tmp_path: Path) -> None:
         with disk_of(disk, size + 4):
             (disk / "filler").write_bytes(bytes(4096))
             outcome = place.run(*writer.arguments(place, disk))
-            if outcome.code == 2:
+            if outcome.code == 4:
                 failed += 1
                 assert_failed_cleanly(outcome, disk, ("free some space",))
                 subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
@@ -289,7 +289,7 @@ def test_a_limit_on_file_sizes(place: Place, writer: Writer, tmp_path: Path) -> 
         arguments = writer.arguments(place, disk)
         with file_size_limit(size):
             outcome = place.run(*arguments)
-        if outcome.code == 2:
+        if outcome.code == 4:
             failed += 1
             assert_failed_cleanly(outcome, disk, ("File too large",))
             outcome = place.run(
@@ -348,7 +348,7 @@ def test_a_read_only_disk(place: Place, writer: Writer, tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         outcome = place.run(*arguments)
         assert (
-            outcome.code == 2
+            outcome.code == 4
             and outcome.err.count("\n") == 1
             and str(disk) in outcome.err
             and "Read-only" in outcome.err
@@ -370,7 +370,7 @@ def test_a_read_only_run_is_read(place: Place, tmp_path: Path) -> None:
         for option in ("--resume", "--overwrite"):
             outcome = place.run("train-from-cache", place.cache, place.tags, "-o", disk / "run", *SMALL, option)
             assert (
-                outcome.code == 2
+                outcome.code == 4
                 and outcome.err.count("\n") == 1
                 and str(disk) in outcome.err
                 and "Read-only" in outcome.err
@@ -621,7 +621,7 @@ def test_two_trainings_in_one_folder_at_once(place: Place) -> None:
     outcome = place.run(*place.command("train-from-cache"))
     os.write(release[1], b"x")
     assert os.waitpid(child, 0)[1] == 0
-    outcome.assert_refused(str(place.folder / "new"), "another process", "wait for it or choose another folder")
+    outcome.assert_refused(str(place.folder / "new"), "another process", "wait for it or choose another folder", code=3)
     assert [path.name for path in (place.folder / "new").iterdir()] == [".lock"]
     assert place.run(*place.command("train-from-cache")).code == 0
 
@@ -644,8 +644,8 @@ def test_two_extractions_of_one_cache_at_once(place: Place) -> None:
     joined = place.run("join-features", output)
     os.write(release[1], b"x")
     assert os.waitpid(child, 0)[1] == 0
-    outcome.assert_refused(str(output), "another process", "wait for it")
-    joined.assert_refused(str(output), "still being worked on")
+    outcome.assert_refused(str(output), "another process", "wait for it", code=3)
+    joined.assert_refused(str(output), "still being worked on", code=3)
     assert place.run(*arguments).code == 0
 
 

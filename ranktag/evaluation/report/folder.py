@@ -19,7 +19,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists
 from ranktag.evaluation.report.latex import to_latex
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
@@ -41,14 +41,14 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Raise RanktagError unless a report can be written to ``output``: a new or empty folder, or one to replace."""
     if not output.is_dir():
         if output.exists() or output.is_symlink():
-            raise RanktagError(f"{output}: is a file, the report is a folder; choose another path")
+            raise Exists(f"{output}: is a file, the report is a folder; choose another path")
         return
     there = Replacement(output, FILES).names()
     others = sorted(there - set(FILES))
     if others:
-        raise RanktagError(f"{output}: holds '{others[0]}', which is not of a report; choose a new folder")
+        raise Exists(f"{output}: holds '{others[0]}', which is not of a report; choose a new folder")
     if there and not overwrite:
-        raise RanktagError(f"{output}: exists already; choose another path or pass --overwrite")
+        raise Exists(f"{output}: exists already; choose another path or pass --overwrite")
 
 
 def write_report(output: Path, report: EvaluationReport, images: Path | None = None, overwrite: bool = False) -> None:

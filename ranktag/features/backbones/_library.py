@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ def refuse_unknown(library: str, name: str, known: Collection[str]) -> None:
         return
     near = difflib.get_close_matches(name, known, 3) or [one for one in known if name and name in one][:3]
     meant = f"did you mean {', '.join(f'{library}:{one}' for one in near)}? " if near else ""
-    raise RanktagError(
+    raise Usage(
         f"--backbone {library}:{name}: {library} has no such network; {meant}"
         f"extract-features --list-backbones '{library}:*' lists all"
     )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-from ranktag.errors import RanktagError, one_line
+from ranktag.errors import NotInstalled, RanktagError, one_line
 from ranktag.features.backbone import Backbone
 from ranktag.features.backbones._library import POOLED, built, refuse_unknown, width_of
 from ranktag.features.weights import PublishedWeights
@@ -19,7 +19,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "timm":
         raise
-    raise RanktagError("timm's networks need the package timm; install it with pip install 'ranktag[timm]'") from None
+    raise NotInstalled("timm's networks need the package timm; install it with pip install 'ranktag[timm]'") from None
 from torch import nn
 
 # Untyped, and called as it is.

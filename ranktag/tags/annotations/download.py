@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Outage
 
 SILENCE = 60.0
 """Seconds a server may be silent; torchvision sets no limit and would wait for ever."""
@@ -47,7 +47,7 @@ def fetch_voc2007(folder: Path) -> Path:
             socket.setdefaulttimeout(SILENCE)
             VOCDetection(folder, year="2007", image_set=image_set, download=True)
         except (OSError, RuntimeError, tarfile.TarError, http.client.HTTPException, EOFError) as error:
-            raise RanktagError(
+            raise Outage(
                 f"{url}: cannot be fetched ({error}); "
                 f"fetch it some other way, unpack it into {folder} and run 'ranktag prepare voc {folder}'"
             ) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, NotInstalled, RanktagError, Usage, unreadable
 
 
 class BrokenFile(Exception):
@@ -28,7 +28,7 @@ def need(module: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         package = module.split(".")[0]
-        raise RanktagError(
+        raise NotInstalled(
             f"{purpose} needs the package {package}, which is not installed; pip install 'ranktag[datasets]'"
         ) from None
 
@@ -45,7 +45,7 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
     if source.is_file():
         return source.parent, [source], 0
     if not source.is_dir():
-        raise RanktagError(f"{source}: no such file or folder; check the path")
+        raise NotFound(f"{source}: no such file or folder; check the path")
     everything = [
         Path(folder, name)
         for folder, _, names in os.walk(source, onerror=_unreadable)
@@ -55,12 +55,12 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
     files = sorted(path for path in everything if not set(path.relative_to(source).parts[:-1]) & set(without))
     if not files:
         left_out = f" outside of {', '.join(without)} folders" if everything else ""
-        raise RanktagError(f"{source}: holds no *{suffix} file{left_out}; name the folder of the annotations")
+        raise NotFound(f"{source}: holds no *{suffix} file{left_out}; name the folder of the annotations")
     return source, files, len(everything) - len(files)
 
 
 def _unreadable(error: OSError) -> None:
-    raise RanktagError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions")
+    raise unreadable(error.filename, error, "check its permissions")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -96,7 +96,7 @@ def read_lines(path: Path, remedy: str = "save it as UTF-8") -> Iterator[tuple[i
         with open(path, encoding="utf-8-sig") as file:
             yield from enumerate(file, 1)
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise unreadable(path, error, "check the path and its permissions") from None
     except UnicodeDecodeError:
         raise RanktagError(f"{path}: is not UTF-8 text; {remedy}") from None
 
@@ -116,7 +116,7 @@ def cell_separator(text: str, option: str) -> str:
     """The separator of a CSV file, as ``option`` names it: one character, or the word tab. Raises RanktagError."""
     separator = "\t" if text in ("tab", "\\t") else text
     if len(separator) != 1 or separator in '"\r\n\0':
-        raise RanktagError(
+        raise Usage(
             f"{option}: '{separator}' is not one character (or the word tab) that can stand between cells; "
             "name such a one"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ranktag.errors import RanktagError
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.tags.annotations.builder import TagListBuilder, examples
 from ranktag.tags.matching import Ids
 
@@ -40,6 +40,6 @@ def rename_to_photos(builder: TagListBuilder, photos: Iterable[str], rule: str, 
                 )
     if not builder.lists:
         first, reason = builder.broken[-1]
-        raise RanktagError(
+        raise Mismatch(
             f"none of the {len(lists)} images matches a photo by {rule}: '{first}' {reason}; try another --match"
         )

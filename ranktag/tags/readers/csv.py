@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ranktag.config import setting
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, Usage
 from ranktag.files.tables import read_table
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, cell_separator, number
@@ -69,11 +69,11 @@ def read(source: Path, config: TableConfig) -> TagListBuilder:
     source = Path(source)
     builder = TagListBuilder(config.prefix)
     if config.tag_column is None and (config.rank_column or config.score_column or config.list_column):
-        raise RanktagError(
+        raise Usage(
             "--rank-column, --score-column and --list-column order one row a tag; name the tags with --tag-column"
         )
     if config.rank_column and config.score_column:
-        raise RanktagError("--rank-column and --score-column are two orders; name one")
+        raise Usage("--rank-column and --score-column are two orders; name one")
     rows = (
         _rows_an_image(source, config) if config.tag_column is None else _rows_a_tag(source, config, config.tag_column)
     )
@@ -97,7 +97,7 @@ class _List(NamedTuple):
 def _rows_an_image(source: Path, config: TableConfig) -> Iterator[_List]:
     between = "\t" if config.tag_separator in ("tab", "\\t") else config.tag_separator
     if not between:
-        raise RanktagError("--tag-separator: is empty; name what stands between the tags")
+        raise Usage("--tag-separator: is empty; name what stands between the tags")
     columns = [config.image_column, config.tags_column, *([config.split_column] if config.split_column else [])]
     table = list(read_table(source, columns, separator=cell_separator(config.separator, "--separator")))
     if between == SEPARATOR:

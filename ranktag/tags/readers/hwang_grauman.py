@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.config import setting
-from ranktag.errors import RanktagError
+from ranktag.errors import Damaged, RanktagError, unreadable
 from ranktag.files.isolation import EndedBadly, run_apart
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, files_below, need, split_in_name
@@ -90,7 +90,9 @@ def read_words(path: Path) -> list[str]:
     else:
         try:
             words = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
+        except OSError as error:
+            raise unreadable(path, error, "check the path and its permissions") from None
+        except UnicodeDecodeError:
             raise RanktagError(
                 f"{path}: cannot be read as UTF-8 text, one word a line; name the release's voc.mat or such a list"
             ) from None
@@ -110,7 +112,7 @@ def _apart(function: Callable[[str], Any], path: Path) -> Any:
     try:
         return run_apart(function, str(path))
     except EndedBadly as end:
-        raise RanktagError(
+        raise Damaged(
             f"{path}: is no readable MATLAB file (scipy {end.how} on it, it ended with {end.code}); is it whole?"
         ) from None
 
@@ -164,11 +166,9 @@ def _load(path: str, names: Sequence[str]) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = loadmat(file, variable_names=list(names))
     except OSError as error:
-        raise RanktagError(f"{path}: cannot be read ({error.strerror or error}); is it whole?") from None
+        raise unreadable(path, error, "is it whole?") from None
     except NotImplementedError:
         raise RanktagError(f"{path}: is a MATLAB 7.3 file; save it in MATLAB with save(..., '-v7')") from None
     except Exception as error:  # noqa: BLE001 - scipy raises whatever the damage leads to
-        raise RanktagError(
-            f"{path}: is no readable MATLAB file ({type(error).__name__}: {error}); is it whole?"
-        ) from None
+        raise Damaged(f"{path}: is no readable MATLAB file ({type(error).__name__}: {error}); is it whole?") from None
     return {name: content[name] for name in names if name in content}

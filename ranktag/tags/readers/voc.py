@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.config import setting
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, RanktagError
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, files_below, number
 from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, image_size
@@ -82,14 +82,14 @@ def voc_folder(source: Path) -> Path:
     if (source / "Annotations").is_dir():
         return source
     if not source.is_dir():
-        raise RanktagError(f"{source}: no such folder; name one such as VOCdevkit/VOC2007")
+        raise NotFound(f"{source}: no such folder; name one such as VOCdevkit/VOC2007")
     found = sorted(
         path.parent
         for pattern in ("VOC20*/Annotations", "VOCdevkit/VOC20*/Annotations")
         for path in source.glob(pattern)
     )
     if not found:
-        raise RanktagError(f"{source}: holds no folder Annotations; name a folder such as VOCdevkit/VOC2007")
+        raise NotFound(f"{source}: holds no folder Annotations; name a folder such as VOCdevkit/VOC2007")
     if len(found) > 1:
         raise RanktagError(f"{source}: holds {', '.join(path.name for path in found)}; name one of them, as {found[0]}")
     return found[0]
