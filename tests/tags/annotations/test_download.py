@@ -116,7 +116,9 @@ def test_no_network_is_one_line(tmp_path: Path, ranktag: Ranktag, monkeypatch: p
     patched = {**voc.DATASET_YEAR_DICT["2007"], "url": "http://127.0.0.1:9/voc.tar"}
     monkeypatch.setitem(voc.DATASET_YEAR_DICT, "2007", patched)
     outcome = ranktag("prepare", "--download", "voc2007", "--to", tmp_path / "voc")
-    outcome.assert_refused("http://127.0.0.1:9/voc.tar: cannot be fetched", f"ranktag prepare voc {tmp_path / 'voc'}")
+    outcome.assert_refused(
+        "http://127.0.0.1:9/voc.tar: cannot be fetched", f"ranktag prepare voc {tmp_path / 'voc'}", code=4
+    )
 
 
 def test_wrong_calls(tmp_path: Path, ranktag: Ranktag) -> None:
