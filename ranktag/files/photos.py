@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ranktag.errors import unreadable
+from ranktag.errors import RanktagError, unreadable
 
 # fmt: off
 EXTENSIONS = frozenset((
