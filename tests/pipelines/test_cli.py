@@ -71,7 +71,17 @@ def test_every_option_says_what_it_does_and_its_default(page: list[str]) -> None
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_a_number_has_a_unit_or_is_a_pure_number(page: list[str]) -> None:
-    pure = {"lr", "weight_decay", "clip", "label_smoothing", "average", "seed", "split_seed", "worker_index", "device"}
+    pure = {
+        "lr",
+        "weight_decay",
+        "clip",
+        "label_smoothing",
+        "average",
+        "seed",
+        "split_seed",
+        "worker_index",
+        "device",
+    } | {"min_probability"}
     for option in options(page):
         if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)) and option.name not in pure:
             record = option.get_help_record(click.Context(click.Command("x")))
