@@ -44,7 +44,7 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
     preprocessing, on_cpu = job.backbone.preprocessing, device.type == "cpu"
     # Decoding starts, in processes forked while this one is small, before the network is loaded.
     with read_batches(
-        job.listed, rows, batch_size, workers, preprocessing, low_priority=on_cpu, digests=True
+        job.listed, rows, batch_size, workers, preprocessing, in_turn=on_cpu, digests=True
     ) as batches:
         network = job.network or _load(job, device)
         _refuse_other_weights(job, network)

@@ -51,7 +51,7 @@ def features_like(
     rows = [(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
     # A handful of photos is decoded sooner than processes are started.
     workers = 0 if len(paths) <= batch_size else choose_workers(config, network.device)
-    with read_batches(images, rows, batch_size, workers, backbone.preprocessing, low_priority=on_cpu) as batches:
+    with read_batches(images, rows, batch_size, workers, backbone.preprocessing, in_turn=on_cpu) as batches:
         for batch, computed in network.features_of(batches):
             features = computed[: batch.stop - batch.start].copy()
             reasons = [batch.errors.get(number, "") for number in range(batch.start, batch.stop)]

@@ -100,6 +100,5 @@ def choose_workers(config: ExtractionConfig, device: torch.device) -> int:
     if sys.platform == "darwin":
         return 0
     cpus = processors() // max(1, _integer(os.environ, "LOCAL_WORLD_SIZE", 1))
-    # A network on the processors takes far more time than decoding; two processes keep two cores busy when it waits.
-    wanted = max(min(2, cpus), cpus // 8) if device.type == "cpu" else cpus - 1
-    return max(1, min(MOST_WORKERS, wanted))
+    # A network on the processors waits while they decode.
+    return max(1, min(MOST_WORKERS, cpus if device.type == "cpu" else cpus - 1))

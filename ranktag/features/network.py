@@ -46,16 +46,17 @@ class Network(nn.Module):
         self.device = device
         self.dtype = dtype
         self.crops = preprocessing.crops
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
+        # For a row of pixels: three numbers at a time take twice as long.
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).repeat(preprocessing.crop), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).repeat(preprocessing.crop), persistent=False)
         self.requires_grad_(False).eval()
         self.to(device)
         layers.to(dtype=dtype).to(memory_format=torch.channels_last)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(B, crop, crop, 3) uint8 to the network's input (B, 3, crop, crop), channels last."""
-        x = pixels.permute(0, 3, 1, 2).float().div_(255).sub_(self.mean).div_(self.std)
-        return x.to(self.dtype)
+        rows = pixels.reshape(*pixels.shape[:2], -1).float().div_(255).sub_(self.mean).div_(self.std)
+        return rows.to(self.dtype).view(pixels.shape).permute(0, 3, 1, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, crop, crop, 3) uint8 on the network's device (for ten crops (B, 5, crop, crop, 3)) to (B, D) float32.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import math
 import mmap
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,9 @@ Pixels = npt.NDArray[np.uint8]
 
 # Images a task: small enough that the processes share a batch, large enough that handing it over costs nothing.
 TASK = 16
+
+# Images decoded in one go where the network waits for them: to wake the processes takes as long as twenty images.
+TURN = 128
 
 # (slot, first image of the batch, first and last image of the task)
 Task = tuple[int, int, int, int]
@@ -63,7 +68,7 @@ def read_batches(
     workers: int,
     preprocessing: Preprocessing,
     *,
-    low_priority: bool = False,
+    in_turn: bool = False,
     digests: bool = False,
 ) -> Iterator[Iterator[Batch]]:
     """Each (start, stop) of ``rows``, at most ``batch_size`` images, as a Batch, in order; decoding begins at once.
@@ -72,8 +77,9 @@ def read_batches(
     They are forked and write into memory shared with this process, so neither the list nor
     the pixels are copied. An image whose decoder crashes is an error of that image; with 0
     workers, too, as one process decodes apart wherever it can be forked.
-    low_priority: they take processor time only where nothing else wants it. digests: take
-    those of the files, too.
+    in_turn: several batches are decoded when the first of them is asked for, by all processes
+    together, and only their files are read before: a network on the processors, which waits
+    for its slowest thread, loses more by sharing them. digests: take those of the files, too.
 
     Iterating raises Outage if the disk or the network does not give an image, tried several
     times, and if a process is killed (for want of memory, say).
@@ -81,8 +87,12 @@ def read_batches(
     if not (workers or CAN_FORK):
         yield _read_here(images, rows, batch_size, preprocessing, digests)
         return
-    # Enough slots that every process has a task while the network has a batch.
+    # Enough slots that every process has a task while the network has a batch, or for a turn.
     slots = 2 + -(-2 * workers * TASK // batch_size) if workers else 1
+    task = TASK
+    if in_turn and workers:
+        slots = max(1, TURN // batch_size)
+        task = max(1, min(TASK, slots * batch_size // (4 * workers)))
     shape = (slots, batch_size, *preprocessing.shape)
     # Private to this run and its children, unlike /dev/shm, which is tiny in containers.
     shared: Pixels = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
@@ -92,11 +102,11 @@ def read_batches(
         pixels = shared[slot, first - start : last - start]
         return _decode(images, first, last, preprocessing, pixels, digests, left_out, at)
 
-    decoders = Decoders(workers or 1, fill, low_priority)
-    # A thread of each process waits for it.
-    executor = concurrent.futures.ThreadPoolExecutor(workers or 1)
+    decoders = Decoders(workers or 1, fill)
+    # A thread of each process waits for it, and one reads ahead.
+    executor = concurrent.futures.ThreadPoolExecutor((workers or 1) + 1)
     try:
-        yield _Ahead(executor, decoders, rows, shared)
+        yield (_InTurn if in_turn or not workers else _Ahead)(executor, decoders, images, rows, shared, task)
     finally:
         executor.shutdown(cancel_futures=True)
         decoders.close()
@@ -119,28 +129,39 @@ class _Ahead(Iterator[Batch]):
         self,
         executor: concurrent.futures.Executor,
         decoders: Decoders,
+        images: ImageList,
         rows: Sequence[tuple[int, int]],
         shared: Pixels,
+        task: int,
     ) -> None:
-        self._executor, self._decoders, self._shared = executor, decoders, shared
-        self._rows = enumerate(rows)
+        self._executor, self._decoders, self._images = executor, decoders, images
+        self._rows, self._shared, self._task = rows, shared, task
+        self._next = 0
         self._waiting: deque[tuple[int, int, int, list[concurrent.futures.Future[Decoded]]]] = deque()
-        for _ in range(len(shared) - 1):
+        self._begin()
+
+    def _begin(self) -> None:
+        for _ in range(len(self._shared) - 1):
             self._submit()
 
     def _submit(self) -> None:
-        for number, (start, stop) in self._rows:
-            slot = number % len(self._shared)
-            tasks = [
-                self._executor.submit(self._decoders.do, (slot, start, first, min(first + TASK, stop)))
-                for first in range(start, stop, TASK)
-            ]
-            self._waiting.append((slot, start, stop, tasks))
+        if self._next == len(self._rows):
             return
+        slot, (start, stop) = self._next % len(self._shared), self._rows[self._next]
+        tasks = [
+            self._executor.submit(self._decoders.do, (slot, start, first, min(first + self._task, stop)))
+            for first in range(start, stop, self._task)
+        ]
+        self._waiting.append((slot, start, stop, tasks))
+        self._next += 1
 
     def __next__(self) -> Batch:
         # The slot whose batch the reader had until now is free.
         self._submit()
+        return self._first()
+
+    def _first(self) -> Batch:
+        """The batch that is waited for longest, decoded."""
         if not self._waiting:
             raise StopIteration
         slot, start, stop, tasks = self._waiting.popleft()
@@ -153,6 +174,39 @@ class _Ahead(Iterator[Batch]):
                 sha256.update(hashed)
         self._shared[slot, stop - start :] = 0
         return Batch(start, stop, self._shared[slot], errors, sha256)
+
+
+class _InTurn(_Ahead):
+    """Fills every slot, and then again when all have been used; for the first time while the network is loaded."""
+
+    def _begin(self) -> None:
+        for _ in self._shared:
+            self._submit()
+
+    def __next__(self) -> Batch:
+        if not self._waiting:
+            self._begin()
+        concurrent.futures.wait([task for *_, tasks in self._waiting for task in tasks])
+        batch = self._first()
+        if not self._waiting:
+            after = self._rows[self._next : self._next + len(self._shared)]
+            self._executor.submit(_fetch, [self._images.path(n) for start, stop in after for n in range(start, stop)])
+        return batch
+
+
+def _fetch(paths: Sequence[bytes]) -> None:
+    """Let the system read files into its memory. What is wrong with a file is said where it is decoded."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
 
 
 @contextmanager

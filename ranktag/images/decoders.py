@@ -28,8 +28,6 @@ import numpy.typing as npt
 from ranktag.errors import Outage
 from ranktag.files.isolation import CRASHES
 
-LOWEST_PRIORITY = 19
-
 # How often a photo may end its process before it is taken to be the photo's fault.
 CRASHES_OF_A_PHOTO = 2
 
@@ -47,13 +45,13 @@ CAN_FORK = hasattr(os, "fork") and sys.platform != "darwin"
 class Decoders:
     """``count`` processes, forked now, that do tasks of ``work``, several at a time."""
 
-    def __init__(self, count: int, work: Work, low_priority: bool) -> None:
+    def __init__(self, count: int, work: Work) -> None:
         context = multiprocessing.get_context("fork")
         self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_keep, args=(theirs, work, os.getpid(), low_priority))
+            process = context.Process(target=_keep, args=(theirs, work, os.getpid()))
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -95,13 +93,11 @@ def _killed() -> Outage:
     )
 
 
-def _keep(pipe: Connection, work: Work, parent: int, low_priority: bool) -> None:
+def _keep(pipe: Connection, work: Work, parent: int) -> None:
     """The keeper: hands tasks on, and starts the process that does them anew where it has ended."""
     # Whoever stops the run stops the main process, which lets the batch be finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if low_priority:
-        os.nice(LOWEST_PRIORITY)
     at: At = np.frombuffer(mmap.mmap(-1, 8), np.int64)
     left_out: dict[int, str] = {}
     ends: Counter[int] = Counter()

@@ -75,7 +75,7 @@ def test_decoding_processes_fit_the_machine(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert choose_workers(ExtractionConfig(), cpu) == 2 and choose_workers(ExtractionConfig(), gpu) == 7
+    assert choose_workers(ExtractionConfig(), cpu) == 8 and choose_workers(ExtractionConfig(), gpu) == 7
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert choose_workers(ExtractionConfig(), gpu) == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")

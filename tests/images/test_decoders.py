@@ -31,12 +31,14 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read_all(photos: Path, workers: int, batch_size: int = 8) -> tuple[np.ndarray, dict[int, str]]:
+def read_all(
+    photos: Path, workers: int, batch_size: int = 8, in_turn: bool = False
+) -> tuple[np.ndarray, dict[int, str]]:
     """The pixels of every photo, and the errors."""
     images = list_images(photos)
     rows = [(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
     pixels, errors = [], {}
-    with read_batches(images, rows, batch_size, workers, VGG) as read:
+    with read_batches(images, rows, batch_size, workers, VGG, in_turn=in_turn) as read:
         for batch in read:
             pixels.append(batch.pixels[: batch.stop - batch.start].copy())
             errors.update(batch.errors)
@@ -52,6 +54,22 @@ def does(photo: str, action: Callable[[], object]) -> Callable[..., np.ndarray]:
         return read_pixels(path, *arguments)
 
     return read
+
+
+@pytest.mark.parametrize("turn", [1, 8, 20, 128])
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_batches_in_turn_are_those_read_ahead(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, workers: int, batch_size: int, turn: int
+) -> None:
+    (photos / "05.png").write_bytes(b"no image")
+    os.remove(photos / "11.png")
+    (photos / "11.png").symlink_to("nowhere")
+    monkeypatch.setattr("ranktag.images.batches.TURN", turn)
+    ahead, errors = read_all(photos, workers, batch_size)
+    in_turn, same = read_all(photos, workers, batch_size, in_turn=True)
+    assert np.array_equal(in_turn, ahead) and same == errors and sorted(errors) == [5, 11]
+    assert [tuple(ahead[number, 0, 0]) for number in (4, 5, 6, 7)] == [RED, (0, 0, 0), RED, BLUE]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
