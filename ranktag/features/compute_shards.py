@@ -43,9 +43,7 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
     rows = batch_rows(shards, batch_size)
     preprocessing, on_cpu = job.backbone.preprocessing, device.type == "cpu"
     # Decoding starts, in processes forked while this one is small, before the network is loaded.
-    with read_batches(
-        job.listed, rows, batch_size, workers, preprocessing, in_turn=on_cpu, digests=True
-    ) as batches:
+    with read_batches(job.listed, rows, batch_size, workers, preprocessing, in_turn=on_cpu, digests=True) as batches:
         network = job.network or _load(job, device)
         _refuse_other_weights(job, network)
         progress.start(_plan(job, shards, device, batch_size, workers))
