@@ -20,7 +20,20 @@ from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.lists import read_tag_lists
 
 Ranktag = Callable[..., Outcome]
-FORMATS = ("captions", "coco", "csv", "hwang-grauman", "label-studio", "labelme-json", "labelme-xml", "voc", "yolo")
+FORMATS = (
+    "captions",
+    "coco",
+    "csv",
+    "cvat",
+    "fiftyone",
+    "hwang-grauman",
+    "label-studio",
+    "labelme-json",
+    "labelme-xml",
+    "visual-genome",
+    "voc",
+    "yolo",
+)
 
 # The whole of a format: this is what README shows under "Extending".
 READER = of_readme("ranktag/tags/readers/colon_lines.py")
