@@ -8,6 +8,7 @@ import fcntl
 import functools
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,10 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, like: Path | None = None) -> Iterator[Path]:
     """A temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
+
+    like: a file whose permissions and extended attributes it gets, and whose owner where the system lets us.
 
     Whatever happens in between, ``path`` holds either what it held before or the
     whole new file. Missing parent folders are made. What a process that was killed left
@@ -43,12 +46,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o666 & ~_umask())
+            if like is not None:
+                _liken(temporary, like)
             sync(temporary)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def _liken(path: Path, like: Path) -> None:
+    """Give a file the permissions, extended attributes and owner of another; its times stay its own."""
+    now, there = os.stat(path), os.stat(like)
+    with contextlib.suppress(OSError):
+        os.chown(path, there.st_uid, there.st_gid)
+    shutil.copystat(like, path)
+    os.utime(path, ns=(now.st_atime_ns, now.st_mtime_ns))
 
 
 def _held_temporary(path: Path, held: contextlib.ExitStack) -> Path:

@@ -2,10 +2,12 @@
 
 HDF5 2.0 crashes, or runs for ever, on about one in 300 files with a few changed bytes
 outside their data, and scipy crashes on some MATLAB files. Such a file has to end in
-an error, not take the process along. There are two kinds of process:
+an error, not take the process along. There are three kinds of process:
 
 - ``run_apart`` starts a fresh interpreter: safe whatever threads this process has, on
   every system, and its answer is JSON. It takes a tenth of a second and the imports.
+- ``Apart`` is such an interpreter that is asked again and again, for thousands of files. One that
+  ends badly is replaced, so a crash costs the call that met it.
 - ``ends_badly`` forks, in milliseconds and with everything imported, so every feature
   cache can be tried before it is opened. A fork copies only the thread that calls: a
   lock that another one holds is never released in the child. So the action may only
@@ -14,6 +16,7 @@ an error, not take the process along. There are two kinds of process:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -33,9 +36,7 @@ CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.
 SECONDS = 60
 
 # Without the current folder in sys.path: a json.py that lies there is not to be imported.
-_INTERPRETER = (
-    "import sys; sys.path = [p for p in sys.path if p]; from ranktag.files.isolation import _answer; _answer()"
-)
+_PROGRAM = "import sys; sys.path = [p for p in sys.path if p]; from ranktag.files.isolation import {0}; {0}()"
 
 
 class EndedBadly(Exception):
@@ -61,7 +62,7 @@ def run_apart(function: Callable[..., Any], *arguments: Any, seconds: int = SECO
     """
     call = json.dumps([function.__module__, function.__qualname__, arguments, seconds])
     child = subprocess.run(
-        [sys.executable, "-c", _INTERPRETER, call],
+        [sys.executable, "-c", _PROGRAM.format("_answer"), call],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -88,6 +89,89 @@ def _answer() -> None:
     except RanktagError as error:
         answer = (False, (type(error).__name__, str(error)))
     json.dump(answer, sys.stdout)
+
+
+class Apart:
+    """A function of a module's top level in an interpreter of its own, called as often as one likes.
+
+    What goes there and comes back is what JSON can hold (tuples come back as lists). The
+    process starts with the first call, and anew after one that ended badly. It ends when it is
+    closed, or when this process ends, after the call that it is at.
+    """
+
+    def __init__(self, function: Callable[..., Any], seconds: int = SECONDS) -> None:
+        """seconds: of processor time after which a call is taken to run for ever."""
+        self._task = json.dumps([function.__module__, function.__qualname__, seconds])
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns.
+
+        Raises the function's RanktagError and OSError, and EndedBadly if it does not return.
+        """
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM.format("_answer_all"), self._task],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        assert self._child.stdin is not None and self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps(arguments).encode() + b"\n")
+            self._child.stdin.flush()
+            answer = self._child.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            raise EndedBadly(self.close())
+        kind, value = json.loads(answer)
+        if kind == "mistake":
+            raise RanktagError(value)
+        if kind == "system":
+            raise OSError(*value)
+        return value
+
+    def close(self) -> int:
+        """End the process; its exit code, or minus the signal that ended it."""
+        child, self._child = self._child, None
+        if child is None:
+            return 0
+        assert child.stdin is not None and child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
+        child.stdout.close()
+        return child.wait()
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _answer_all() -> None:
+    """``Apart``'s part in the other process: calls come a line each on standard input, answers go out a line each."""
+    # A library that prints must not speak in between.
+    out = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    module, name, seconds = json.loads(sys.argv[1])
+    answer: tuple[str, Any]
+    for line in sys.stdin.buffer:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _limit(int(used.ru_utime + used.ru_stime) + 1 + seconds)
+        try:
+            answer = "value", getattr(importlib.import_module(module), name)(*json.loads(line))
+        except RanktagError as error:
+            answer = "mistake", str(error)
+        except OSError as error:
+            answer = "system", (error.errno, error.strerror, _text(error.filename))
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+
+def _text(name: object) -> str | None:
+    return os.fsdecode(name) if isinstance(name, (str, bytes)) else None
 
 
 def ends_badly(action: Callable[[], object], seconds: int = SECONDS) -> str:

@@ -204,3 +204,14 @@ def test_an_error_is_one_line_whatever_it_names() -> None:
     )
     assert one_line("/photos/é 日本.jpg") == "/photos/é 日本.jpg"
     assert one_line(os.fsdecode(b"\xff.jpg")).isprintable()
+
+
+def test_a_file_may_get_the_permissions_of_the_one_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o640)
+    os.utime(path, ns=(0, 0))
+    with atomic_path(path, like=path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o640
+    assert path.stat().st_mtime_ns > 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ranktag.errors import RanktagError
-from ranktag.files.isolation import EndedBadly, ends_badly, run_apart
+from ranktag.files.isolation import Apart, EndedBadly, ends_badly, run_apart
 
 
 def test_hdf5_that_crashes_or_never_returns_is_an_error() -> None:
@@ -48,7 +48,18 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         "def raise_it(): raise ValueError('no')\n"
         "def babble(): print('{}')\n"
         "def pose_as_an_answer():\n    print('7', flush=True); os._exit(0)\n"
-        "def opaque(): return object()\n",
+        "def opaque(): return object()\n"
+        "def now_and_then(what):\n"
+        "    if what == 'crash': crash()\n"
+        "    if what == 'mistake': raise RanktagError('mend it')\n"
+        "    if what == 'disk': raise OSError(5, 'Input/output error', '/x')\n"
+        "    if what == 'babble': print('babble', flush=True)\n"
+        "    if what == 'defect': raise ValueError('no')\n"
+        "    if what == 'spin': spin()\n"
+        "    if what == 'work':\n"
+        "        start = os.times().user\n"
+        "        while os.times().user - start < 0.5: pass\n"
+        "    return os.getpid()\n",
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -86,3 +97,32 @@ def test_how_a_function_run_apart_ended(
     assert (end.value.how, end.value.code) == (how, code)
     # The one line is the caller's to say.
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_process_answers_many_calls_and_a_new_one_follows_a_crash(apart: Any) -> None:
+    with Apart(apart.double) as double:
+        assert [double(number) for number in range(3)] == [[0, 0, 0], [1, 2, 0], [2, 4, 0]]
+        assert double("\udcff\n", None) == ["\udcff\n", "\udcff\n\udcff\n", None]
+    with Apart(apart.now_and_then) as called:
+        first = called("answer")
+        assert called("answer") == first
+        with pytest.raises(EndedBadly, match="crashes") as crash:
+            called("crash")
+        assert crash.value.code == -signal.SIGSEGV
+        with pytest.raises(RanktagError, match="mend it"):
+            called("mistake")
+        with pytest.raises(OSError, match="Input/output error") as disk:
+            called("disk")
+        assert (disk.value.errno, disk.value.filename) == (5, "/x")
+        assert called("babble") == called("answer") != first
+        with pytest.raises(EndedBadly, match="fails"):
+            called("defect")
+        assert called.close() == 0
+
+
+def test_a_call_that_never_returns_ends_and_many_that_do_are_no_such(apart: Any) -> None:
+    with Apart(apart.now_and_then, seconds=1) as called:
+        for _ in range(4):
+            called("work")
+        with pytest.raises(EndedBadly, match="never returns"):
+            called("spin")

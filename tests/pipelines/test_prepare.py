@@ -27,6 +27,7 @@ FORMATS = (
     "cvat",
     "fiftyone",
     "hwang-grauman",
+    "keywords",
     "label-studio",
     "labelme-json",
     "labelme-xml",

@@ -27,7 +27,7 @@ class TagListBuilder:
     prefix: put before every image id; None puts nothing. lists: image id -> its
     people's lists. split: image id -> split, for the images that have one. dropped:
     what was left out -> how often. notes: what was done to something that was kept
-    -> where. broken: (file, reason) of the files that were skipped.
+    -> where. facts: sentences on the lists as a whole. broken: (file, reason) of the files that were skipped.
     """
 
     prefix: str | None = None
@@ -35,6 +35,7 @@ class TagListBuilder:
     split: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, image_id: str, tags: Iterable[str], split: str | None = None) -> None:
@@ -143,6 +144,7 @@ class TagListBuilder:
         if several:
             lines.append(f"images with several lists: {several}")
         lines.append(f"empty lists: {lengths.count(0)}")
+        lines += self.facts
         lines += [f"dropped: {count} {what}" for what, count in self.dropped.most_common()]
         lines += [f"note: {what}: {len(where)} ({examples(where)})" for what, where in self.notes.items()]
         rare = sorted(tag for tag, count in counts.items() if count == 1)
