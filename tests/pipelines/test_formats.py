@@ -103,7 +103,7 @@ def test_a_module_in_the_folder_is_a_format_of_both_commands(
 def test_help_names_every_format_and_the_default(ranktag: Ranktag, command: str, default: str) -> None:
     words = " ".join(ranktag(command, "--help").out.split())
     assert "csv: the same as long;" in words and "lines: path, tab, tags joined by |; long: a row a tag;" in words
-    assert f"wide: a row an image, tags joined by |. [default: {default}]" in words
+    assert "wide: a row an image, tags joined by |;" in words and f". [default: {default}]" in words
     names = [words.index(f" {name}: ") for name in registry.names(WRITERS)]
     assert names == sorted(names)
 
