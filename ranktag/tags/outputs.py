@@ -45,7 +45,7 @@ class Format(NamedTuple):
     """What is known of a format before anything is written.
 
     settings: its settings class; None if it has none. files: patterns of the files of a folder. photos: whether
-    it makes use of the photos' folder.
+    it makes use of the photos' folder. check: is given the settings, before anything is computed.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Format(NamedTuple):
     settings: type[Config] | None
     files: tuple[str, ...]
     photos: bool
+    check: Callable[..., None] | None
 
     @classmethod
     def of(cls, name: str) -> Format:
@@ -64,7 +65,8 @@ class Format(NamedTuple):
         # A format without settings need not annotate what it is given.
         settings = typing.get_type_hints(function).get("config") if hasattr(function, "__annotations__") else None
         photos = kind == "write_beside" or getattr(module, "PHOTOS", False)
-        return cls(name, kind, function, settings, tuple(getattr(module, "FILES", ())), photos)
+        files = tuple(getattr(module, "FILES", ()))
+        return cls(name, kind, function, settings, files, photos, getattr(module, "check", None))
 
 
 class TaggedPhoto(PredictedImage):
@@ -101,7 +103,8 @@ class Output:
         """settings: the format's; None are its defaults.
 
         Raises ValueError for an unknown format, and RanktagError for settings of another one, an output that
-        exists unless ``overwrite``, a path or photos that the format needs or has no use for.
+        exists unless ``overwrite``, a path or photos that the format needs or has no use for, and what its
+        ``check`` finds.
         """
         self.format, self.path, self.photos, self.overwrite = Format.of(format), path, photos, overwrite
         self.settings = settings if settings is not None or self.format.settings is None else self.format.settings()
@@ -111,6 +114,11 @@ class Output:
         self.notes: list[str] = []
         self._written: set[Path] = set()
         self._refuse()
+        if self.format.check is not None:
+            self.format.check(*self._settings())
+
+    def _settings(self) -> tuple[Config, ...]:
+        return () if self.settings is None else (self.settings,)
 
     @property
     def beside_photos(self) -> bool:
@@ -150,7 +158,7 @@ class Output:
         """Raise RanktagError if nothing says where to write images of which only the ids are known."""
         if self.path is None and self.photos is None:
             photos = ", or the folder of the photos with --photos" if self.beside_photos else ""
-            raise RanktagError(f"--format {self.format.name}: name the output with -o{photos}")
+            raise RanktagError(f"--format {self.format.name}: nothing says where to write; name it with -o{photos}")
 
     def write(self, images: Iterable[PredictedImage], file: TextIO | None = None) -> None:
         """Write the images as they come. file: an open text file, where a format of text has no path.
@@ -158,8 +166,7 @@ class Output:
         Raises RanktagError for what the format cannot hold; what it can hold of no more than one image is in
         ``failures``.
         """
-        settings = () if self.settings is None else (self.settings,)
-        kind, function, path = self.format.kind, self.format.function, self.path
+        settings, kind, function, path = self._settings(), self.format.kind, self.format.function, self.path
         if kind == "write_beside":
             function(images, self, *settings)
         elif path is None:

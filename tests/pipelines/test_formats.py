@@ -17,6 +17,7 @@ from outcome import Outcome
 
 from ranktag import registry
 from ranktag.tagging import TaggedImage
+from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.outputs import Format
 from ranktag.tags.predictions import WRITERS, read_predictions
 
@@ -112,3 +113,76 @@ def test_a_format_that_is_none_is_refused(ranktag: Ranktag, tmp_path: Path) -> N
     for command in (("export-tags", "c.h5", "-o", tmp_path / "p"), ("tag", "a.jpg")):
         ranktag(*command, "--model", "run", "--format", "xml").assert_refused("'xml' is not one of ")
     assert not any(tmp_path.iterdir())
+
+
+def export(ranktag: Ranktag, run: Path, *options: object) -> Outcome:
+    return ranktag("export-tags", run / "cache.h5", "--model", run / "run", *options)
+
+
+def test_the_same_tags_are_chosen_in_every_format(ranktag: Ranktag, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "replace.csv").write_text("old,new\ndog,=puppy\n")
+    (tmp_path / "exclude.txt").write_text("grass\ngras\n")
+    options = ("--replace", tmp_path / "replace.csv", "--exclude", tmp_path / "exclude.txt", "--top", 1)
+    outcome = export(ranktag, run, "-o", tmp_path / "wide.csv", "--format", "wide", *options)
+    assert outcome.code == 0 and "exclude.txt: 1 of its 2 tags are none of the model's ('gras' first)" in outcome.err
+    # A wide file is a tag-list file.
+    assert read_tag_lists(tmp_path / "wide.csv").lists == {f"{n}.jpg": [("=puppy",)] for n in range(4)}
+    assert export(ranktag, run, "-o", tmp_path / "out", "--format", "txt", *options).code == 0
+    assert [path.read_text() for path in sorted((tmp_path / "out").iterdir())] == ["=puppy\n"] * 4
+    none = export(ranktag, run, "-o", tmp_path / "none.csv", "--exclude", tmp_path / "exclude.txt", "--replace", "none")
+    none.assert_refused("none: no such file")
+
+
+def test_update_remembers_which_tags_are_written(ranktag: Ranktag, run: Path, tmp_path: Path) -> None:
+    exclude = tmp_path / "exclude.txt"
+    exclude.write_text("grass\n")
+    call = ("-o", tmp_path / "p.csv", "--update", "--exclude", exclude)
+    assert export(ranktag, run, *call).code == 0
+    again = export(ranktag, run, *call)
+    assert again.code == 0 and "(4 were there already)" in again.out
+    export(ranktag, run, *call, "--top", 1).assert_refused("was made otherwise", "top: 1 / None")
+    exclude.write_text("dog\n")
+    export(ranktag, run, *call).assert_refused("exclude: ['dog'] / ['grass']")
+    assert [tag for tags in read_predictions(tmp_path / "p.csv").values() for tag, _ in tags] == ["dog"] * 4
+
+
+def test_images_that_a_format_cannot_hold_are_listed_and_the_exit_code_is_1(
+    ranktag: Ranktag, run: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_text("")
+    (photos / "1.jpg.txt").write_text("mine")
+    outcome = export(ranktag, run, "--format", "txt", "--photos", photos)
+    assert outcome.code == 1 and outcome.err.count("Error: ") == 2, outcome
+    assert "Error: 1.jpg: " in outcome.err and "exists already" in outcome.err
+    assert f"Error: 3.jpg: there is no photo {photos / '3.jpg'}" in outcome.err
+    assert "2 images could not be written as --format txt" in outcome.err
+    assert (photos / "0.jpg.txt").read_text() == "dog, grass\n" and (photos / "1.jpg.txt").read_text() == "mine"
+    outcome = export(ranktag, run, "--format", "txt", "--photos", photos, "--overwrite", "--one-a-line")
+    assert outcome.code == 1 and (photos / "1.jpg.txt").read_text() == "dog\ngrass\n"
+
+
+def test_options_of_another_format_are_refused(ranktag: Ranktag, run: Path, tmp_path: Path) -> None:
+    output = ("-o", tmp_path / "p")
+    export(ranktag, run, *output, "--one-a-line").assert_refused("--one-a-line: --format long makes no use of this")
+    export(ranktag, run, *output, "--photos", run).assert_refused("--format long: makes no use of --photos")
+    export(ranktag, run).assert_refused("--format long: nothing says where to write; name it with -o")
+    export(ranktag, run, "--format", "label-studio").assert_refused("writes a folder; name it with -o")
+    export(ranktag, run, *output, "--format", "txt", "--update").assert_refused("--update reads the file again")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.usefixtures("tagged")
+def test_tag_writes_files_too(ranktag: Ranktag, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tagged = ("tag", run / "photo.jpg", "--model", run / "run", "--format")
+    assert ranktag(*tagged, "long", "-o", tmp_path / "p.csv").out == ""
+    assert list(read_predictions(tmp_path / "p.csv")) == [f"{number}.jpg" for number in range(4)]
+    ranktag(*tagged, "long", "-o", tmp_path / "p.csv").assert_refused("p.csv: exists already")
+    # Without -o, beside the photos: these are where the command runs.
+    assert ranktag(*tagged, "txt").err == "Error: broken.jpg: is no image\n"
+    assert (tmp_path / "3.jpg.txt").read_text() == "dog, grass\n"
+    assert ranktag(*tagged, "label-studio", "-o", tmp_path / "made").code == 1
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"tasks.json", "labeling-config.xml"}

@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     }.items():
         with pytest.raises(RanktagError, match=word):
             Output(**arguments)  # type: ignore[arg-type]
-    with pytest.raises(RanktagError, match="--format long: name the output with -o$"):
+    with pytest.raises(RanktagError, match="--format long: nothing says where to write; name it with -o$"):
         Output("long").refuse_no_place()
     with pytest.raises(RanktagError, match="-o, or the folder of the photos with --photos"):
         Output("txt").refuse_no_place()

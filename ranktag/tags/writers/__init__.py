@@ -16,6 +16,7 @@
   ``output.image(image)`` serves the others as well. ``PHOTOS = True`` says that a format makes use of
   ``--photos`` (``output.photo(image)``), as those beside photos do anyhow.
   A last parameter ``config: CONFIG``, of a ``ranktag.config.Config`` of its own, gives the format options.
+  A function ``check(config: CONFIG)`` raises RanktagError, before anything is computed, for what can be seen then.
 
 Text that is for people to read is put on one line with ``ranktag.errors.one_line``; cells
 of CSV are written with ``ranktag.files.tables.write_rows``.

@@ -46,6 +46,12 @@ class Title(NamedTuple):
     category: str
 
 
+def check(config: StockConfig) -> None:
+    """Raise RanktagError for a file of titles that cannot be read."""
+    if config.titles is not None:
+        _read_titles(config.titles)
+
+
 def write_folder(images: Iterable[PredictedImage], folder: Path, output: Output, config: StockConfig) -> None:
     """The first 50 tags of each photo, in order of rank, in as many tables as the portal's limits ask for.
 

@@ -53,10 +53,16 @@ class LabelStudioConfig(Config):
     )
 
 
+def check(config: LabelStudioConfig) -> None:
+    """Raise RanktagError for a file of tags that cannot be read."""
+    if config.offer is not None:
+        read_tags(config.offer)
+
+
 def write_folder(images: Iterable[PredictedImage], folder: Path, output: Output, config: LabelStudioConfig) -> None:
     """A task an image, with a prediction that people correct instead of writing a list; and the interface for it.
 
-    Raises RanktagError for a file of tags that cannot be read. An image is a failure with a tag that is a whole
+    An image is a failure with a tag that is a whole
     number: Label Studio, written in JavaScript, would bring it to the front.
     """
     offered = [] if config.offer is None else list(read_tags(config.offer).values())

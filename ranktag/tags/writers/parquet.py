@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from collections.abc import Iterable
@@ -15,16 +16,17 @@ from ranktag.tags.predictions import SPLIT, PredictedImage, SeenImage, with_spli
 ROWS = 10_000  # images in a row group
 
 
-def write_file(images: Iterable[PredictedImage], path: Path, output: Output) -> None:
-    """Columns: image_id (text), tags (list of text), probabilities (list of float64, null if unknown), split if known.
+def check() -> None:
+    """Raise RanktagError if pyarrow is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise RanktagError("--format parquet needs the package pyarrow; pip install 'ranktag[parquet]'")
 
-    Raises RanktagError if pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise RanktagError("--format parquet needs the package pyarrow; pip install 'ranktag[parquet]'") from None
+
+def write_file(images: Iterable[PredictedImage], path: Path, output: Output) -> None:
+    """image_id (text), tags (list of text), probabilities (list of float64, null if unknown), split if known."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     header, images = with_split_column(images, ("image_id", "tags", "probabilities"))
     types = {
         "image_id": pa.string(),
