@@ -117,7 +117,8 @@ def command(
     if report.without_feature and not quiet:
         click.echo(f"Note: {_without_feature(report.without_feature)}", err=True)
     an_image = report.tags / max(1, report.images)
-    said = f"{count(report.images, 'image')}, {an_image:.2f} tags an image: {report.output}"
+    of = f"{report.images - len(report.failures):,} of " if report.failures else ""
+    said = f"{of}{count(report.images, 'image')}, {an_image:.2f} tags an image: {report.output}"
     kept = f" ({report.kept:,} were there already)" if report.kept else ""
     facts = {
         "output": report.output,

@@ -158,7 +158,7 @@ def test_images_that_a_format_cannot_hold_are_listed_and_the_exit_code_is_1(
     assert outcome.code == 1 and outcome.err.count("Error: ") == 2, outcome
     assert "Error: 1.jpg: " in outcome.err and "exists already" in outcome.err
     assert f"Error: 3.jpg: there is no photo {photos / '3.jpg'}" in outcome.err
-    assert "2 images could not be written as --format txt" in outcome.err
+    assert "2 images could not be written as --format txt" in outcome.err and "2 of 4 images" in outcome.out
     assert (photos / "0.jpg.txt").read_text() == "dog, grass\n" and (photos / "1.jpg.txt").read_text() == "mine"
     outcome = export(ranktag, run, "--format", "txt", "--photos", photos, "--overwrite", "--one-a-line")
     assert outcome.code == 1 and (photos / "1.jpg.txt").read_text() == "dog\ngrass\n"
