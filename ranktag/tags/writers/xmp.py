@@ -34,15 +34,19 @@ class XmpConfig(Config):
     undo: bool = setting(False, "take out what ranktag wrote, and nothing else; a sidecar that held nothing else goes")
 
 
+def check(config: XmpConfig) -> None:
+    """Raise RanktagError if exiv2 is not installed."""
+    need_exiv2()
+
+
 def write_beside(images: Iterable[PredictedImage], output: Output, config: XmpConfig) -> None:
     """The tags in rank order in the three fields that photo managers read, among what is there.
 
     People's keywords, ratings and all else stay; what an earlier run wrote is replaced (see
     ``ranktag.metadata.ranked``). Files are left as they are where nothing changes.
 
-    Raises RanktagError for embedding into another folder, and if exiv2 is not installed.
+    Raises RanktagError for embedding into another folder.
     """
-    need_exiv2()
     if config.embed and output.path is not None:
         raise RanktagError("--embed writes into the photos themselves; leave out -o, or write sidecars without --embed")
     prefix = "/".join(part.strip() for part in config.prefix.split("/") if part.strip())
