@@ -88,7 +88,7 @@ def read(source: Path, config: LabelStudioConfig) -> TagListBuilder:
     annotations = list(_annotations(_tasks(source), config, builder))
     controls = _controls(source, annotations, config)
     for annotation in annotations:
-        results = [result for result in annotation.results if result.get("from_name") in controls]
+        results = [result for result in annotation.results if str(result.get("from_name")) in controls]
         if annotation.results and not results:
             builder.drop(f"annotations without a result of {', '.join(sorted(controls))}")
             continue
