@@ -23,6 +23,8 @@ COMMANDS = {
     "train-from-cache": ("train_from_cache", "Stage two: train a model on a feature cache and tag lists."),
     "export-tags": ("export_tags", "Write a model's ranked tags of cached features as CSV."),
     "evaluate": ("evaluate", "Compare predicted tags with people's lists."),
+    "browse": ("browse", "Make a page of the photos to look at and to search."),
+    "search": ("search", "Find the photos in which a tag matters most."),
     "tag": ("tag", "Photos to ranked tags in one go."),
     "demo": ("demo", "Run the whole path on drawn scenes."),
     "benchmark": ("benchmark", "Measure each stage against a reference in the same run."),

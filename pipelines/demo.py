@@ -36,7 +36,8 @@ def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> R
 
     It draws scenes and writes made-up people's ranked tags of them, extracts features with
     VGG-16 (ImageNet weights if torch has them already, else random ones), trains a model,
-    writes the tags of the test scenes, and compares them with tags ranked by popularity.
+    writes the tags of the test scenes, compares them with tags ranked by popularity, and makes a page of
+    them to look at and to search.
     It takes about two minutes on two cores. The same seed gives the same tags on the same machine.
     """
     share_processors()

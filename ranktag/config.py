@@ -347,6 +347,36 @@ class EvaluationConfig(Config):
 
 
 @dataclass(frozen=True)
+class SearchConfig(Config):
+    """Settings of a search in predicted tags."""
+
+    by: str = setting(
+        "importance",
+        "what comes first: importance, the photos in which the tags matter most; presence, those that most likely "
+        "have them at all",
+        choices=("importance", "presence"),
+    )
+    limit: int = setting(20, "how many photos are printed; 0 prints all", unit="photos", low=0)
+
+
+@dataclass(frozen=True)
+class BrowseConfig(Config):
+    """Settings of the page of an archive."""
+
+    size: int = setting(
+        512,
+        "pixels of a photo's longer side in the page; larger ones are made smaller",
+        unit="pixels",
+        low=64,
+        high=8192,
+    )
+    quality: int = setting(75, "of the photos in the page (WebP)", low=1, high=100)
+    workers: int | None = setting(
+        None, "processes that make photos smaller", unit="processes", low=1, high=1024, when_none="one a processor"
+    )
+
+
+@dataclass(frozen=True)
 class DemoConfig(Config):
     """Settings of the demo."""
 

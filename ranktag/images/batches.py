@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import math
 import mmap
 import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ from ranktag.images.decoders import CAN_FORK, At, Decoders
 from ranktag.images.files import file_sha256
 from ranktag.images.listing import ImageList
 from ranktag.images.pixels import Preprocessing, read_pixels
+
+T = TypeVar("T")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -117,7 +121,7 @@ def _read_here(
 ) -> Iterator[Batch]:
     pixels = np.zeros((batch_size, *preprocessing.shape), np.uint8)
     for start, stop in rows:
-        with _outages():
+        with outages():
             decoded = _decode(images, start, stop, preprocessing, pixels, digests, {}, np.zeros(1, np.int64))
         yield Batch(start, stop, pixels, *decoded)
 
@@ -167,7 +171,7 @@ class _Ahead(Iterator[Batch]):
         slot, start, stop, tasks = self._waiting.popleft()
         errors: dict[int, str] = {}
         sha256: dict[int, str] = {}
-        with _outages():
+        with outages():
             for task in tasks:
                 failed, hashed = task.result()
                 errors.update(failed)
@@ -210,7 +214,7 @@ def _fetch(paths: Sequence[bytes]) -> None:
 
 
 @contextmanager
-def _outages() -> Iterator[None]:
+def outages() -> Iterator[None]:
     """What the disk or the network does not give ends the run; it is no image's fault."""
     try:
         yield
@@ -247,7 +251,8 @@ def _decode(
             # Before it is decoded: of a file that changes in between, the digest is the old one's, and it is seen.
             sha256[number] = file_sha256(images.path(number))
         try:
-            pixels[place] = _read_patiently(images.path(number), preprocessing)
+            path = images.path(number)
+            pixels[place] = read_patiently(path, functools.partial(read_pixels, path, preprocessing))
         except ImageError as error:
             pixels[place] = 0
             errors[number] = str(error)
@@ -255,14 +260,17 @@ def _decode(
     return errors, sha256
 
 
-def _read_patiently(path: bytes, preprocessing: Preprocessing) -> Pixels:
-    """``read_pixels``, tried again where the disk or the network fails. Raises Unreachable, with the path, at last."""
+def read_patiently(path: bytes, read: Callable[[], T]) -> T:
+    """What ``read`` makes of the file, tried again where the disk or the network fails.
+
+    Raises Unreachable, with the path, at last.
+    """
     for wait in WAITS:
         try:
-            return read_pixels(path, preprocessing)
+            return read()
         except Unreachable:
             time.sleep(wait)
     try:
-        return read_pixels(path, preprocessing)
+        return read()
     except Unreachable as error:
         raise Unreachable(f"{os.fsdecode(path)}: {error}") from None

@@ -253,3 +253,33 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
+
+
+def read_small(path: bytes | str | Path, size: int) -> Image.Image:
+    """The whole photo for people to look at: upright, sRGB, no side longer than ``size`` pixels, nothing but pixels.
+
+    What an image file says of camera and place is not in it. Raises as ``read_pixels``.
+    """
+    path = os.fsencode(path)
+    return decoded(path, lambda file: _read_small(file, path, size))
+
+
+def _read_small(file: BinaryIO, path: bytes, size: int) -> Image.Image:
+    with open_image(file, path) as image:
+        longer, shorter = max(image.size), min(image.size)
+        _draft(image, max(1, size * shorter // longer))
+        image.load()
+        swap, flip_x, flip_y = _orientation(image)
+        profile, source = image.info.get("icc_profile"), _resizable(image)
+    scale = min(1.0, size / max(source.size))
+    width, height = (max(1, round(side * scale)) for side in source.size)
+    small = _to_srgb(source.resize((width, height), Image.Resampling.BICUBIC), profile)
+    turns = (
+        (swap, Image.Transpose.TRANSPOSE),
+        (flip_x, Image.Transpose.FLIP_LEFT_RIGHT),
+        (flip_y, Image.Transpose.FLIP_TOP_BOTTOM),
+    )
+    for turned, turn in turns:
+        small = small.transpose(turn) if turned else small
+    small.info.clear()
+    return small

@@ -1,4 +1,4 @@
-"""The whole path on scenes drawn on the spot: draw, extract, train, decode, evaluate.
+"""The whole path on scenes drawn on the spot: draw, extract, train, decode, evaluate, browse.
 
 What the demo leaves in its folder:
 
@@ -8,6 +8,7 @@ features.h5         the feature cache
 run/, popularity/   the trained model, and the baseline that knows only which tags are popular
 predictions.csv     the model's tags for the test scenes; popularity.csv: the baseline's
 report/             the evaluation; report/report.html is to be looked at
+site/               a page of the test scenes; site/index.html is to be looked at
 demo.json           the settings, and the mark of a folder that the demo may replace
 ==================  ==================================================================
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from ranktag.browse.site import browse
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
 from ranktag.decoding.decode import decode
 from ranktag.errors import Exists
@@ -51,6 +53,7 @@ OUTPUTS = (
     "predictions.csv",
     "popularity.csv",
     "report",
+    "site",
     MARK,
 )
 
@@ -99,6 +102,11 @@ class DemoReport:
         """The report to look at."""
         return self.folder / "report" / "report.html"
 
+    @property
+    def site(self) -> Path:
+        """The page of the test scenes."""
+        return self.folder / "site" / "index.html"
+
 
 def run_demo(
     folder: str | Path,
@@ -127,6 +135,7 @@ def run_demo(
     stages.train()
     stages.decode()
     evaluation = stages.evaluate()
+    stages.browse()
     report = _report(folder, weights, config, evaluation, time.monotonic() - begin)
     for line in summary(report):
         say(line)
@@ -161,12 +170,12 @@ class _Stages:
         self.photos, self.tags, self.cache = folder / "photos", folder / "tags.csv", folder / "features.h5"
         self.runs = {MODEL: folder / "run", POPULARITY: folder / "popularity"}
         self.predictions = {MODEL: folder / "predictions.csv", POPULARITY: folder / "popularity.csv"}
-        self.report = folder / "report"
+        self.report, self.site = folder / "report", folder / "site"
 
     def draw(self) -> None:
         """Draw the scenes and write the lists."""
         self.say(
-            f"1/5 Drawing {self.config.scenes} scenes; {self.config.people} made-up people write a list of tags "
+            f"1/6 Drawing {self.config.scenes} scenes; {self.config.people} made-up people write a list of tags "
             "about each, the most important first."
         )
         drawn = draw_scenes(self.photos, self.tags, self.config)
@@ -180,7 +189,7 @@ class _Stages:
         """Stage one."""
         network = find_backbone(self.config.backbone)
         shown = "VGG-16" if network.name == "vgg16" else network.name
-        self.say(f"2/5 Extracting features with {shown} ({network.layer}), the slowest step.")
+        self.say(f"2/6 Extracting features with {shown} ({network.layer}), the slowest step.")
         if self.config.weights is not None:
             self.say(f"    Weights: {self.weights}.")
         elif self.weights == "default":
@@ -198,7 +207,7 @@ class _Stages:
 
     def train(self) -> None:
         """Stage two: the model and the baseline."""
-        self.say("3/5 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
+        self.say("3/6 Training an LSTM that sees the image at every step, and the baseline: tags ranked by popularity.")
         settings = SHORT.replace(seed=self.config.seed)
         with _one_thread():
             trained = train(self.cache, self.tags, self.runs[MODEL], settings, report=self._say_epoch)
@@ -215,7 +224,7 @@ class _Stages:
 
     def decode(self) -> None:
         """Write the tags of the test scenes."""
-        self.say(f"4/5 Writing the {TAGS_AN_IMAGE} most important tags of every test scene, which neither has seen.")
+        self.say(f"4/6 Writing the {TAGS_AN_IMAGE} most important tags of every test scene, which neither has seen.")
         decoding = DecodingConfig(num_tags=TAGS_AN_IMAGE, seed=self.config.seed)
         for name, run in self.runs.items():
             decode(self.cache, run, self.predictions[name], decoding, split="test")
@@ -223,8 +232,13 @@ class _Stages:
 
     def evaluate(self) -> EvaluationReport:
         """Compare the tags with the people's lists."""
-        self.say("5/5 Comparing both with the people's lists.")
+        self.say("5/6 Comparing both with the people's lists.")
         return evaluate(self.predictions, self.tags, self.report, images=self.photos)
+
+    def browse(self) -> None:
+        """Make the page of the test scenes."""
+        self.say("6/6 Making a page of the test scenes, to look at and to search.")
+        browse(list(self.predictions.values()), self.photos, self.site, tags=self.tags)
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
@@ -314,8 +328,8 @@ def summary(report: DemoReport) -> list[str]:
         f"The model is {clearly} tags ranked by popularity: "
         f"by {better.value:+.3f} ({better.low:+.3f} to {better.high:+.3f}).",
         "",
-        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}; "
-        f"open {report.page} to see scenes, tags and scores.",
+        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}: {report.page} shows scenes, tags and scores.",
+        f"Open {report.site} to look at the scenes and to search them, those in which a tag matters most first.",
     ]
     return lines
 

@@ -54,9 +54,11 @@ def test_everything_is_where_it_says(demo: Demo) -> None:
     folder = demo.report.folder
     assert sorted(path.name for path in folder.iterdir()) == [
         "demo.json", "features.h5", "photos", "popularity", "popularity.csv",
-        "predictions.csv", "report", "run", "tags.csv",
+        "predictions.csv", "report", "run", "site", "tags.csv",
     ]  # fmt: skip
-    assert demo.report.page.is_file()
+    assert demo.report.page.is_file() and demo.report.site.is_file()
+    assert len(list((folder / "site" / "thumbnails").rglob("*.webp"))) == len(TEST_SCENES)
+    assert demo.lines[-1].startswith(f"Open {folder / 'site' / 'index.html'} ")
     said = "\n".join(demo.lines)
     for name in ("photos", "tags.csv", "features.h5", "run", "predictions.csv", "popularity.csv", "report/report.html"):
         assert str(folder / name) in said

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,12 @@ from ranktag.evaluation.report.gallery import galleries, inside
 from ranktag.evaluation.report.text import about_p, fixed, notes, p_text, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
 from ranktag.evaluation.scores import Score
+from ranktag.pages import LOOK, shown
 from ranktag.version import __version__
 
 TEMPLATE = "page.html.jinja"
 SHOWN_TAG_ROWS = 25
 DASH = "–"
-
-# Unicode's embeddings, overrides and isolates: U+202E alone would show "evil" as "live".
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def render(report: EvaluationReport, images: Path | None = None) -> str:
@@ -39,7 +36,7 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": _shown, "fixed": _fixed, "heading": _heading}
+    environment.filters |= {"shown": shown, "fixed": _fixed, "heading": _heading}
     photos = {} if images is None else {i: path for i in report.image_ids if (path := inside(images, i))}
     metrics = report.metrics
     best = max(report.rows, key=lambda row: row.scores[metrics.leading.name].value)
@@ -47,6 +44,7 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
     details = [metrics.of(name) for name, metric in metrics.metrics.items() if metric.on_page == "details"]
     page = environment.get_template(TEMPLATE).render(
         report=report,
+        look=LOOK.read_text(encoding="utf-8"),
         title=title(report),
         notes=notes(report),
         about_p=about_p(report),
@@ -71,11 +69,6 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
     )
     # A lone surrogate cannot be written as UTF-8.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _shown(text: str) -> str:
-    """Control characters, and those that turn the direction of text, made visible; marks that join letters stay."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in text)
 
 
 def _heading(title: str) -> str:

@@ -1,0 +1,63 @@
+"""``ranktag browse``: a page of photos and their tags, to look at and to search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ranktag.config import BrowseConfig
+from ranktag.errors import one_line
+from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
+
+SHOWN_FAILURES = 10
+
+
+@click.command("browse", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("predictions", type=FilePath, nargs=-1, required=True)
+@click.argument("photos", type=FilePath)
+@click.option("-o", "--output", type=FilePath, required=True, metavar="FOLDER", help="Folder for the page.")
+@click.option(
+    "--tags", type=FilePath, default=None, show_default="not shown", help="People's tag lists, to stand beside."
+)
+@config_options(BrowseConfig)
+@overwrite_option
+@quiet_option
+def command(
+    predictions: tuple[Path, ...],
+    photos: Path,
+    output: Path,
+    tags: Path | None,
+    config: BrowseConfig,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Make a page of the photos in PREDICTIONS to look at and to search, those in which a tag matters most first.
+
+    PREDICTIONS are files that 'export-tags' wrote: the first is searched, the lists of the others stand beside
+    its own. PHOTOS is the folder or the CSV that the features were extracted from.
+
+    FOLDER/index.html opens with a double click and needs no network; the folder can be put on any web server as it
+    is. Killed at any moment, the same command goes on where it was; on another day it brings the page up
+    to date.
+
+    Photos that cannot be read are shown as such; the exit code is then 1.
+    """
+    from ranktag.browse.site import browse
+    from ranktag.pipelines.shared.progress import progress
+
+    report = browse(predictions, photos, output, config, tags=tags, overwrite=overwrite, progress=progress(quiet))
+    for image_id, why in report.failures[:SHOWN_FAILURES]:
+        click.echo(f"Error: {one_line(image_id)}: {one_line(why)}", err=True)
+    if len(report.failures) > SHOWN_FAILURES:
+        more = len(report.failures) - SHOWN_FAILURES
+        click.echo(f"Error: and {more:,} more photos without a picture; the page lists them all", err=True)
+    if not quiet:
+        if report.not_predicted:
+            one = report.not_predicted == 1
+            has = "photo has no predictions and is" if one else "photos have no predictions and are"
+            click.echo(f"{report.not_predicted:,} {has} left out.")
+        each = report.bytes / report.photos
+        click.echo(f"{report.photos:,} photos, {report.bytes / 1e6:.1f} MB, {each / 1e3:.1f} kB a photo.")
+        click.echo(one_line(f"The page is in {output}: open {report.page}"))
+    return 1 if report.failures else 0
