@@ -9,6 +9,7 @@ import click
 from ranktag.config import BrowseConfig
 from ranktag.errors import one_line
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
+from ranktag.wording import count
 
 SHOWN_FAILURES = 10
 
@@ -51,13 +52,12 @@ def command(
         click.echo(f"Error: {one_line(image_id)}: {one_line(why)}", err=True)
     if len(report.failures) > SHOWN_FAILURES:
         more = len(report.failures) - SHOWN_FAILURES
-        click.echo(f"Error: and {more:,} more photos without a picture; the page lists them all", err=True)
+        click.echo(f"Error: and {count(more, 'more photo')} without a picture; the page lists them all", err=True)
     if not quiet:
         if report.not_predicted:
-            one = report.not_predicted == 1
-            has = "photo has no predictions and is" if one else "photos have no predictions and are"
-            click.echo(f"{report.not_predicted:,} {has} left out.")
+            have = "has no predictions and is" if report.not_predicted == 1 else "have no predictions and are"
+            click.echo(f"{count(report.not_predicted, 'photo')} {have} left out.")
         each = report.bytes / report.photos
-        click.echo(f"{report.photos:,} photos, {report.bytes / 1e6:.1f} MB, {each / 1e3:.1f} kB a photo.")
+        click.echo(f"{count(report.photos, 'photo')}, {report.bytes / 1e6:.1f} MB, {each / 1e3:.1f} kB a photo.")
         click.echo(one_line(f"The page is in {output}: open {report.page}"))
     return 1 if report.failures else 0

@@ -370,7 +370,7 @@ class BrowseConfig(Config):
         low=64,
         high=8192,
     )
-    quality: int = setting(75, "of the photos in the page (WebP)", low=1, high=100)
+    quality: int = setting(75, "of the photos in the page (WebP)", unit="of 100", low=1, high=100)
     workers: int | None = setting(
         None, "processes that make photos smaller", unit="processes", low=1, high=1024, when_none="one a processor"
     )

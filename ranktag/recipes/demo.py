@@ -328,7 +328,8 @@ def summary(report: DemoReport) -> list[str]:
         f"The model is {clearly} tags ranked by popularity: "
         f"by {better.value:+.3f} ({better.low:+.3f} to {better.high:+.3f}).",
         "",
-        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}: {report.page} shows scenes, tags and scores.",
+        f"Done in {report.seconds:.0f} s. Everything is in {report.folder}; "
+        f"{report.page} shows scenes, tags and scores.",
         f"Open {report.site} to look at the scenes and to search them, those in which a tag matters most first.",
     ]
     return lines
