@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ranktag.config import BrowseConfig
 from ranktag.errors import one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options, overwrite_option, quiet_option
 from ranktag.wording import count
+
+if TYPE_CHECKING:
+    from ranktag.browse.site import BrowseReport
 
 SHOWN_FAILURES = 10
 
 
-@click.command("browse", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("browse", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("predictions", type=FilePath, nargs=-1, required=True)
 @click.argument("photos", type=FilePath)
 @click.option("-o", "--output", type=FilePath, required=True, metavar="FOLDER", help="Folder for the page.")
@@ -32,7 +38,7 @@ def command(
     config: BrowseConfig,
     overwrite: bool,
     quiet: bool,
-) -> int:
+) -> Report:
     """Make a page of the photos in PREDICTIONS to look at and to search, those in which a tag matters most first.
 
     PREDICTIONS are files that 'export-tags' wrote: the first is searched, the lists of the others stand beside
@@ -53,11 +59,26 @@ def command(
     if len(report.failures) > SHOWN_FAILURES:
         more = len(report.failures) - SHOWN_FAILURES
         click.echo(f"Error: and {count(more, 'more photo')} without a picture; the page lists them all", err=True)
-    if not quiet:
-        if report.not_predicted:
-            have = "has no predictions and is" if report.not_predicted == 1 else "have no predictions and are"
-            click.echo(f"{count(report.not_predicted, 'photo')} {have} left out.")
-        each = report.bytes / report.photos
-        click.echo(f"{count(report.photos, 'photo')}, {report.bytes / 1e6:.1f} MB, {each / 1e3:.1f} kB a photo.")
-        click.echo(one_line(f"The page is in {output}: open {report.page}"))
-    return 1 if report.failures else 0
+    return Report(_as_dict(report), [] if quiet else _lines(report, output), code=1 if report.failures else 0)
+
+
+def _lines(report: BrowseReport, output: Path) -> list[str]:
+    each = report.bytes / report.photos
+    lines = [
+        f"{count(report.photos, 'photo')}, {report.bytes / 1e6:.1f} MB, {each / 1e3:.1f} kB a photo.",
+        one_line(f"The page is in {output}: open {report.page}"),
+    ]
+    if not report.not_predicted:
+        return lines
+    have = "has no predictions and is" if report.not_predicted == 1 else "have no predictions and are"
+    return [f"{count(report.not_predicted, 'photo')} {have} left out.", *lines]
+
+
+def _as_dict(report: BrowseReport) -> dict[str, object]:
+    return {
+        "page": report.page,
+        "photos": report.photos,
+        "bytes": report.bytes,
+        "not_predicted": report.not_predicted,
+        "failures": [{"image_id": image_id, "error": error} for image_id, error in report.failures],
+    }

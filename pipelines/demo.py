@@ -50,5 +50,6 @@ def command(output: Path, config: DemoConfig, overwrite: bool, quiet: bool) -> R
         say=(lambda line: None) if quiet else click.echo,
         progress=None if quiet else progress_printer(),
     )
-    facts = {"output": output, "ndcg5": report.model.value, "ndcg5_popularity": report.popularity.value}
+    scores = {"ndcg5": report.model.value, "ndcg5_popularity": report.popularity.value}
+    facts = {"output": output, "page": report.site, **scores}
     return Report(facts)

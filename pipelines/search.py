@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,29 +11,26 @@ import click
 
 from ranktag.config import SearchConfig
 from ranktag.errors import one_line
+from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options
 from ranktag.pipelines.shared.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ranktag.search.search import Found
+    from ranktag.search.search import Found, FoundImage
 
 HEADER = ("place", "image_id", "relevance", "ranks", "probabilities")
+WIDEST_NAME = 60
 
 
-@click.command("search", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("search", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("query")
 @click.argument("predictions", type=FilePath)
 @config_options(SearchConfig)
 @click.option(
-    "--format",
-    type=click.Choice(("table", "csv", "json")),
-    default="table",
-    show_default=True,
-    help="How the photos are printed.",
+    "--format", type=click.Choice(("table", "csv")), default="table", show_default=True, help="What is printed."
 )
-def command(query: str, predictions: Path, config: SearchConfig, format: str) -> None:
+def command(query: str, predictions: Path, config: SearchConfig, format: str) -> Report:
     """Print the photos of PREDICTIONS that QUERY finds, those in which its tags matter most first.
 
     QUERY is tags with spaces between them, in one argument: 'dog beach' finds photos with both, '"fire truck"' a
@@ -47,24 +43,25 @@ def command(query: str, predictions: Path, config: SearchConfig, format: str) ->
     from ranktag.search.search import search
 
     found = search(query, predictions, config, progress(quiet=False))
-    WRITERS[format](found, query, config)
-
-
-def _print_table(found: Found, query: str, config: SearchConfig) -> None:
     shown = list(found.first(config.limit or None))
+    facts = {"query": query, "by": config.by, "found": len(found), "images": [_as_dict(image) for image in shown]}
+    return Report(facts, [_csv(shown)] if format == "csv" else list(_table(found, shown)))
+
+
+def _table(found: Found, shown: Sequence[FoundImage]) -> Iterator[str]:
     if not shown:
-        click.echo("No photo has all of these tags." if found.query.wanted else "Every photo has one of these tags.")
+        yield "No photo has all of these tags." if found.query.wanted else "Every photo has one of these tags."
         return
-    name_width = min(60, max(len(one_line(image.image_id)) for image in shown))
+    width = min(WIDEST_NAME, max(len(one_line(image.image_id)) for image in shown))
     for place, image in enumerate(shown, 1):
+        line = f"{place:4}  {one_line(image.image_id):{width}}"
         tags = ", ".join(
-            f"{one_line(tag)} {_ordinal(rank)}" + ("" if math.isnan(probability) else f" {probability:.1%}")
+            f"{one_line(tag)} {_ordinal(rank)}" + ("" if probability is None else f" {probability:.1%}")
             for tag, rank, probability in image.tags
         )
-        line = f"{place:4}  {one_line(image.image_id):{name_width}}"
-        click.echo(f"{line}  {image.relevance:.3f}  {tags}" if image.tags else line)
+        yield f"{line}  {image.relevance:.3f}  {tags}" if tags else line.rstrip()
     if len(found) > len(shown):
-        click.echo(f"and {len(found) - len(shown):,} more (--limit 0 prints all)")
+        yield f"and {len(found) - len(shown):,} more (--limit 0 prints all)"
 
 
 def _ordinal(rank: int) -> str:
@@ -72,35 +69,23 @@ def _ordinal(rank: int) -> str:
     return f"{rank}{ending}"
 
 
-def _print_csv(found: Found, query: str, config: SearchConfig) -> None:
+def _csv(shown: Sequence[FoundImage]) -> str:
     from ranktag.files.tables import write_rows
     from ranktag.tags.predictions import probability_cell
 
-    write_rows(sys.stdout, [HEADER])
-    for place, image in enumerate(found.first(config.limit or None), 1):
+    text = io.StringIO()
+    write_rows(text, [HEADER])
+    for place, image in enumerate(shown, 1):
         ranks = "|".join(str(tag.rank) for tag in image.tags)
-        probabilities = "|".join(probability_cell(tag.probability) for tag in image.tags)
-        write_rows(sys.stdout, [(place, image.image_id, f"{image.relevance:.6g}", ranks, probabilities)])
+        known = (float("nan") if tag.probability is None else tag.probability for tag in image.tags)
+        probabilities = "|".join(map(probability_cell, known))
+        write_rows(text, [(place, image.image_id, f"{image.relevance:.6g}", ranks, probabilities)])
+    return text.getvalue().removesuffix("\n")
 
 
-def _print_json(found: Found, query: str, config: SearchConfig) -> None:
-    images = [
-        {
-            "image_id": image.image_id,
-            "relevance": image.relevance,
-            "tags": [
-                {"tag": tag, "rank": rank, "probability": None if math.isnan(probability) else probability}
-                for tag, rank, probability in image.tags
-            ],
-        }
-        for image in found.first(config.limit or None)
-    ]
-    answer = {"query": query, "by": config.by, "found": len(found), "images": images}
-    click.echo(json.dumps(answer, indent=1, ensure_ascii=False))
-
-
-WRITERS: dict[str, Callable[[Found, str, SearchConfig], None]] = {
-    "table": _print_table,
-    "csv": _print_csv,
-    "json": _print_json,
-}
+def _as_dict(image: FoundImage) -> dict[str, object]:
+    return {
+        "image_id": image.image_id,
+        "relevance": image.relevance,
+        "tags": [{"tag": tag, "rank": rank, "probability": probability} for tag, rank, probability in image.tags],
+    }

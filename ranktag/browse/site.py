@@ -24,7 +24,7 @@ from pathlib import Path
 from ranktag.browse.parts import Archive, write_parts
 from ranktag.browse.thumbnails import make_thumbnails, remove_others, thumbnail_name
 from ranktag.config import BrowseConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import Exists, Locked, Mismatch, RanktagError
 from ranktag.evaluation.evaluate import unique_labels
 from ranktag.files.atomic import atomic_text
 from ranktag.files.lock import FileLock
@@ -93,7 +93,7 @@ def browse(
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / LOCK) as lock:
         if not lock.acquire():
-            raise RanktagError(f"{output}: another 'ranktag browse' is at work there; wait until it has ended")
+            raise Locked(f"{output}: another 'ranktag browse' is at work there; wait until it has ended")
         with atomic_text(output / MARK) as file:
             file.write(json.dumps({"ranktag-page": 1, "photos": _digest(photos)}) + "\n")
         images, failed = _thumbnails(list(first), paths, output / THUMBNAILS, config, progress)
@@ -115,7 +115,7 @@ def _refuse_other_folder(output: Path, photos: Path, overwrite: bool) -> None:
     """Raise RanktagError unless the page may be made there."""
     if not output.is_dir():
         if os.path.lexists(output):
-            raise RanktagError(f"{output}: is a file, the page is a folder; choose another path")
+            raise Exists(f"{output}: is a file, the page is a folder; choose another path")
         return
     try:
         mark = json.loads((output / MARK).read_text(encoding="utf-8"))
@@ -124,9 +124,9 @@ def _refuse_other_folder(output: Path, photos: Path, overwrite: bool) -> None:
         of = None
     there = sorted(path.name for path in output.iterdir() if path.name != LOCK)
     if of is None and there:
-        raise RanktagError(f"{output}: holds '{there[0]}', which is not of a page; choose a new folder")
+        raise Exists(f"{output}: holds '{there[0]}', which is not of a page; choose a new folder")
     if of not in (None, _digest(photos)) and not overwrite:
-        raise RanktagError(f"{output}: holds the page of other photos; choose another folder or pass --overwrite")
+        raise Exists(f"{output}: holds the page of other photos; choose another folder or pass --overwrite")
 
 
 def _digest(photos: Path) -> str:
@@ -145,7 +145,7 @@ def _read(files: Sequence[Path], progress: Progress) -> dict[str, Predictions]:
             progress.note(said(forms))
             predictions = {forms.get(image_id, image_id): tags for image_id, tags in predictions.items()}
         if first and not any(image_id in first for image_id in predictions):
-            raise RanktagError(f"{file}: has no image of {files[0]}; give predictions of the same photos")
+            raise Mismatch(f"{file}: has no image of {files[0]}; give predictions of the same photos")
         read[label] = predictions
     return read
 
@@ -156,7 +156,7 @@ def _people(tags: Path, predicted: Predictions, progress: Progress) -> Mapping[s
         lists = lists.renamed(forms)
         progress.note(said(forms))
     if not any(image_id in lists.lists for image_id in predicted):
-        raise RanktagError(f"{tags}: has no list of the predicted photos; give the lists of these photos")
+        raise Mismatch(f"{tags}: has no list of the predicted photos; give the lists of these photos")
     return lists.lists
 
 
@@ -171,7 +171,7 @@ def _join(
     found = [number_of.get(forms.get(image_id, image_id)) for image_id in ids]
     known = [number for number in found if number is not None]
     if not known:
-        raise RanktagError(f"{photos}: has none of the {len(ids):,} photos of {file}{_alike(ids[0], listed)}")
+        raise Mismatch(f"{photos}: has none of the {len(ids):,} photos of {file}{_alike(ids[0], listed)}")
     return [None if number is None else listed.path(number) for number in found], len(listed) - len(known)
 
 

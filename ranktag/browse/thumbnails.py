@@ -80,7 +80,7 @@ def make_thumbnails(
                 progress.advance(len(task))
             return failed
         count = min(config.workers or processors(), len(tasks))
-        decoders = Decoders(count, work, low_priority=False)
+        decoders = Decoders(count, work)
         # A thread of each process waits for it.
         executor = concurrent.futures.ThreadPoolExecutor(count)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.config import SearchConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import NotFound, Usage
 from ranktag.progress import Progress
 from ranktag.search.index import TagIndex, open_index
 from ranktag.search.query import Query, parse
@@ -21,11 +22,11 @@ from ranktag.tags.predictions import Predictions
 
 
 class FoundTag(NamedTuple):
-    """A tag of the query in an image's list. probability: nan if it is not known."""
+    """A tag of the query in an image's list. probability: None if it is not known."""
 
     tag: str
     rank: int
-    probability: float
+    probability: float | None
 
 
 class FoundImage(NamedTuple):
@@ -61,7 +62,9 @@ class Found:
             tags = []
             for tag, of_tag in listed:
                 place = int(np.searchsorted(of_tag.images, image))
-                tags.append(FoundTag(tag, int(of_tag.ranks[place]), float(of_tag.probabilities[place])))
+                probability = float(of_tag.probabilities[place])
+                known = None if math.isnan(probability) else probability
+                tags.append(FoundTag(tag, int(of_tag.ranks[place]), known))
             yield FoundImage(self.index.ids[image], relevant, tags)
 
 
@@ -76,12 +79,12 @@ def search(
     query: see ``ranktag.search.query``. predictions: a prediction file, or what would be read from
     one. A query of unwanted tags alone finds all other images, in the order of the file.
 
-    Raises RanktagError for a query without tags, a wanted tag that no image lists, and a file that
-    cannot be read.
+    Raises Usage for a query without tags, NotFound for a wanted tag that no image lists, and RanktagError
+    for a file that cannot be read.
     """
     parsed = parse(query)
     if not (parsed.wanted or parsed.unwanted):
-        raise RanktagError(f"query '{query}' names no tag; write tags with spaces between them, as in: dog beach -cat")
+        raise Usage(f"query '{query}' names no tag; write tags with spaces between them, as in: dog beach -cat")
     index = (
         TagIndex.of(predictions)
         if not isinstance(predictions, (str, Path))
@@ -89,7 +92,7 @@ def search(
     )
     for tag in parsed.wanted:
         if tag not in index.numbers:
-            raise RanktagError(f"no image lists the tag '{tag}'; {_instead(tag, index)}")
+            raise NotFound(f"no image lists the tag '{tag}'; {_instead(tag, index)}")
     return find(parsed, index, config.by)
 
 

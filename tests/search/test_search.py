@@ -166,8 +166,9 @@ def test_the_command_prints_a_table_csv_and_json(file: Path, ranktag: Callable[.
     assert rows[0] == {
         "place": "1", "image_id": "corner.jpg", "relevance": "1.35", "ranks": "3|1", "probabilities": "0.9|0.9",
     }  # fmt: skip
-    answer = json.loads(ranktag("search", "dog -cat", file, "--format", "json", "--by", "presence").out)
+    answer = json.loads(ranktag("search", "dog -cat", file, "--json", "--by", "presence").out)
     assert answer["found"] == 2 and [image["image_id"] for image in answer["images"]] == ["corner.jpg", "portrait.jpg"]
     assert ranktag("search", "dog -dog", file).out == "No photo has all of these tags.\n"
+    assert answer["images"][0]["tags"] == [{"tag": "dog", "rank": 3, "probability": pytest.approx(0.9)}]
     ranktag("search", "dgo", file).assert_refused("did you mean dog")
     ranktag("search", "dog", file.with_name("none.csv")).assert_refused("none.csv")
