@@ -68,8 +68,12 @@ def tag_images(
         for numbers, scores, error in zip(ranked.tags, ranked.scores, errors):
             tags = [(checkpoint.vocabulary.tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
             photo, name = next(named)
-            shown = os.fsencode(photo).decode("utf-8", "backslashreplace")
-            yield TaggedImage(shown, [] if error else chosen.of(tags), error, photo, name)
+            yield TaggedImage(_shown(photo), [] if error else chosen.of(tags), error, photo, _shown(name))
+
+
+def _shown(path: str | Path) -> str:
+    """A path as text that any file and screen can hold: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _photos(images: Sequence[Path], progress: Progress) -> Iterator[tuple[Path, str]]:

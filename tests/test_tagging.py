@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,3 +90,20 @@ def test_the_network_is_the_models_own_and_loaded_once(
 def test_mistakes_are_one_line(ranktag: Callable, made: Path, tmp_path: Path) -> None:
     ranktag("tag", tmp_path / "none.jpg", "--model", made / "run").assert_refused("none.jpg", "no such photo or folder")
     ranktag("tag", made / "photos", "--model", tmp_path / "none").assert_refused("none", "no such run folder")
+
+
+def test_a_name_that_is_not_utf_8_is_escaped_in_text_and_the_photo_is_found(
+    ranktag: Callable, made: Path, tmp_path: Path
+) -> None:
+    folder, photo = tmp_path / "photos", next((made / "photos").glob("*.jpg"))
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        shutil.copy(photo, folder / name)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    call = ("tag", folder, "--model", made / "run", "--num-tags", 1, "--format")
+    assert json.loads(ranktag(*call, "jsonl").out)["file_name"] == "caf\\xe9.jpg"
+    assert ranktag(*call, "txt").code == 0 and (folder / f"{name}.txt").is_file()
+    outcome = ranktag(*call, "fiftyone", "-o", tmp_path / "labels.json")
+    assert outcome.code == 1 and "its path is not UTF-8" in outcome.err

@@ -13,7 +13,7 @@ from typing import Any
 from ranktag.config import ChoiceConfig
 from ranktag.errors import RanktagError
 from ranktag.files.tables import read_header, read_table
-from ranktag.tags.lists import clean_tag
+from ranktag.tags.lists import SEPARATOR, clean_tag
 from ranktag.tags.predictions import RankedTag
 from ranktag.tags.spelling import folded
 
@@ -77,6 +77,10 @@ def _read_replacements(path: Path) -> dict[str, tuple[str, str]]:
             raise RanktagError(
                 f"{path}: line {line} has no {'old' if not old else 'new'} tag; fill it in (tags that are never "
                 "to be written go into the file of --exclude)"
+            )
+        if SEPARATOR in new:
+            raise RanktagError(
+                f"{path}: line {line}: '{new}' holds '{SEPARATOR}', which tag lists put between two tags"
             )
         if found.setdefault(folded(old), (old, new))[1] != new:
             raise RanktagError(

@@ -258,6 +258,6 @@ def name_of(image: PredictedImage) -> str:
 def _below(image_id: str) -> Path:
     """The path below a folder that an image id is. Raises RanktagError for one that leads out of it."""
     parts = image_id.replace("\\", "/").split("/")
-    if os.path.isabs(image_id) or ".." in parts or "\0" in image_id or not any(parts):
+    if os.path.isabs(image_id) or ".." in parts or "\0" in image_id or not Path(image_id).name:
         raise RanktagError("its id is no path below a folder, so that nothing is written for it")
     return Path(image_id)

@@ -186,3 +186,20 @@ def test_tag_writes_files_too(ranktag: Ranktag, run: Path, tmp_path: Path, monke
     assert (tmp_path / "3.jpg.txt").read_text() == "dog, grass\n"
     assert ranktag(*tagged, "label-studio", "-o", tmp_path / "made").code == 1
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"tasks.json", "labeling-config.xml"}
+
+
+def test_what_is_written_for_a_tool_is_read_as_its_own(ranktag: Ranktag, run: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        (photos / f"{number}.jpg").write_text("")
+    for name, written in {"fiftyone": "labels.json"}.items():
+        made = tmp_path / name
+        made.mkdir()
+        assert export(ranktag, run, "-o", made / written, "--format", name).code == 0
+        prepared = ranktag(
+            "prepare", name, made / written, "-o", made / "tags.csv", "--images", photos, "--match", "stem"
+        )
+        assert prepared.code == 0, prepared
+        lists = read_tag_lists(made / "tags.csv").lists
+        assert lists == {f"{number}.jpg": [("dog", "grass")] for number in range(4)}

@@ -69,6 +69,7 @@ def test_tags_that_the_model_does_not_know_are_said(tmp_path: Path) -> None:
         ("old,new\ndog,\n", "", "line 2 has no new tag.*--exclude"),
         ("old,new\n,dog\n", "", "line 2 has no old tag"),
         ("dog,cat\n", "", "no column 'old'"),
+        ("old,new\ndog,animal|dog\n", "", "line 2: 'animal.dog' holds '.'"),
         ("", "\n", "holds no tag"),
     ],
 )

@@ -45,7 +45,8 @@ def test_a_file_stands_beside_its_photo_or_below_another_folder(photos: Path, tm
 
 
 @pytest.mark.parametrize(
-    "image_id", ["../outside.jpg", "b/../../outside.jpg", "/etc/outside.jpg", "b\\..\\..\\outside.jpg", "", "a\0.jpg"]
+    "image_id",
+    ["../outside.jpg", "b/../../outside.jpg", "/etc/outside.jpg", "b\\..\\..\\outside.jpg", "", "./", "a\0.jpg"],
 )
 def test_an_id_that_leads_out_of_the_folder_writes_nothing(photos: Path, tmp_path: Path, image_id: str) -> None:
     for output in (Output("txt", photos=photos), Output("txt", tmp_path / "out")):

@@ -19,7 +19,7 @@ def write_file(images: Iterable[PredictedImage], path: Path, output: Output) -> 
     """``{"labels": {KEY: [{"label": ..., "confidence": ...}]}, "classes": [...]}``, labels in order of rank.
 
     FiftyOne looks photos up by absolute path, which KEY is if the photos are known, or by path below its
-    data_path without extension: then the second of two photos that differ in it alone is a failure.
+    data_path without extension: then the second of two photos that differ in nothing else is a failure.
     """
     classes: dict[str, None] = {}
     keys: set[str] = set()
@@ -43,9 +43,15 @@ def write_file(images: Iterable[PredictedImage], path: Path, output: Output) -> 
 
 
 def _key(image: PredictedImage, output: Output) -> str:
-    if output.knows_photo(image):
-        return os.path.abspath(output.photo(image))
-    return os.path.splitext(name_of(image))[0]
+    """What FiftyOne knows a photo by. Raises RanktagError for a photo that is not there, or cannot be named."""
+    if not output.knows_photo(image):
+        return os.path.splitext(name_of(image))[0]
+    path = os.path.abspath(output.photo(image))
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise RanktagError("its path is not UTF-8, so that no JSON can hold it; rename the photo") from None
+    return path
 
 
 def _json(value: object) -> str:

@@ -89,11 +89,16 @@ def _task(image: PredictedImage, offered: Sequence[str], config: LabelStudioConf
     prediction = {"model_version": MODEL, "score": _score(image.tags), "result": result}
     return {
         "data": {
-            "image": config.image_url + quote(name_of(image)),
+            "image": _address(name_of(image), config.image_url),
             "items": [{"id": tag, "title": tag} for tag in names],
         },
         "predictions": [prediction] if ranked else [],
     }
+
+
+def _address(name: str, prefix: str) -> str:
+    """Where Label Studio finds a photo; an id that is an address already stays as it is."""
+    return name if "://" in name else prefix + quote(name)
 
 
 def _score(tags: Sequence[RankedTag]) -> float | None:

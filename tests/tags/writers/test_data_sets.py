@@ -135,3 +135,6 @@ def test_people_choose_from_more_tags_than_the_ranked_ones(tmp_path: Path) -> No
     assert first["predictions"][0]["result"][0]["value"] == {"ranker": {"ranked": ["dog"]}}
     assert [item["id"] for item in second["data"]["items"]] == ["sky", "dog"]
     assert first["data"]["image"] == "https://example.org/p/b/1.jpg"
+    Output("label-studio", tmp_path / "web").write([PredictedImage("https://example.org/a%20b.jpg", [])])
+    (task,) = json.loads((tmp_path / "web" / "tasks.json").read_text())
+    assert task["data"]["image"] == "https://example.org/a%20b.jpg"
