@@ -153,6 +153,9 @@ def _add(image_id: str, files: Sequence[Found], reading: _Reading) -> None:
                     builder.note("photos that hold other keywords than their sidecars, which were taken", image_id)
                 _add_entries(image_id, name, entries, found, reading)
                 return
+    if config.whose == "people" and any(found["written"] for found in files):
+        builder.drop("photos whose only keywords ranktag wrote (--whose ranktag takes them)")
+        return
     builder.drop("photos without keywords" if config.field is None else f"photos without {FIELDS[config.field].title}")
 
 
