@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranktag import registry
-from ranktag.errors import RanktagError, one_line
+from ranktag.errors import RanktagError, Usage, one_line
 from ranktag.files.atomic import refuse_existing
 from ranktag.files.tables import write_table
 from ranktag.pipelines.shared.command import Command, CommandGroup
@@ -166,6 +166,8 @@ def _prepare(
 ) -> Report:
     """Make the lists and write them; what cannot be used is said."""
     refuse_existing(output, overwrite)
+    if isinstance(source, tuple) and (twice := [s for s in source if source.count(s) > 1]):
+        raise Usage(f"{twice[0]}: is named twice, and would be two people's lists; name it once")
     shown = progress(quiet)
     token = TOLD.set(shown)
     try:
@@ -185,7 +187,7 @@ def _prepare(
     first, *others = builder.summary()
     lines = [one_line(f"{output}: {first}"), *("  " + one_line(line) for line in others)]
     if builder.broken:
-        what = "files" if photos is None else "images"
+        what = builder.skipped if photos is None else "images"
         click.echo(f"{what} skipped: {len(builder.broken)}", err=True)
         # Of a large archive's images thousands may lack a photo: who wants them all reads the file.
         listed = builder.broken if photos is None else builder.broken[:SHOWN]

@@ -127,6 +127,13 @@ def unreadable(where: object, error: OSError, remedy: str, fault: str = "cannot 
     return kind_of(error)(f"{where}: {fault} ({error.strerror or one_line(str(error))}); {remedy}")
 
 
+class RanktagWarning(UserWarning):
+    """What the user ought to know of something that is done all the same, as a file that is not UTF-8.
+
+    Commands print it on stderr, each sentence once.
+    """
+
+
 def one_line(message: str) -> str:
     """``message`` with control characters (newlines in a file name, say) escaped, so that it prints as one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)

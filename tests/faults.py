@@ -471,6 +471,8 @@ TAG_COMMANDS = ("train-from-cache", "evaluate", "prepare csv")
 ALL_FINE: Mapping[str, int | None] = dict.fromkeys(TAG_COMMANDS, FINE)
 # One image cannot be trained on and validated with; a table without splits has none to get wrong.
 NO_SPLIT_READ: Mapping[str, int | None] = {"prepare csv": FINE}
+# A bad row is listed, and the others are read.
+ONE_ROW: Mapping[str, int | None] = {"prepare csv": DAMAGED}
 
 TAG_FAULTS = [
     Fault("a byte order mark", becomes("\ufeff" + SOUND), codes=ALL_FINE),
@@ -495,28 +497,39 @@ TAG_FAULTS = [
         becomes(SOUND.replace("cat,val", "|".join(f"{n:0999}" for n in range(10_000)) + ",val", 1)),
         codes=ALL_FINE,
     ),
-    Fault("semicolons", becomes(SOUND.replace(",", ";")), ("semicolons",)),
-    Fault("tabs", becomes(SOUND.replace(",", "\t")), ("tabs",)),
-    Fault("a quote that is never closed", becomes(SOUND.replace("dog", '"dog', 1)), ("double quotes",)),
-    Fault("text after a quote", becomes(SOUND.replace("dog|cat", '"dog"cat', 1)), ("line 2", "double quotes")),
-    Fault("a NUL byte", becomes(SOUND.replace("dog", "d\0g", 1)), ("line 2", "NUL")),
+    Fault("semicolons", becomes(SOUND.replace(",", ";")), codes=ALL_FINE),
+    Fault("tabs", becomes(SOUND.replace(",", "\t")), codes=ALL_FINE),
+    Fault("UTF-16", becomes(SOUND.encode("utf-16")), codes=ALL_FINE),
+    Fault("Windows-1252", becomes(SOUND.replace("dog", "chi\xe9n").encode("cp1252")), codes=ALL_FINE),
+    Fault("Excel's sep=", becomes("sep=;\n" + SOUND.replace(",", ";")), codes=ALL_FINE),
+    Fault("rows of nothing but separators", becomes(SOUND + ",,\n, ,\n"), codes=ALL_FINE),
+    Fault("columns of nothing", becomes(SOUND.replace("\n", ",,\n")), codes=ALL_FINE),
+    Fault("lists as Python writes them", becomes(SOUND.replace("dog|cat", "\"['dog', 'cat']\"")), codes=ALL_FINE),
+    Fault("what pandas writes for no list", becomes(SOUND.replace("dog|cat", "nan", 1)), codes=ALL_FINE),
+    Fault("a set", becomes(SOUND.replace("dog|cat", "\"{'dog', 'cat'}\"", 1)), ("line 2", "order"), ONE_ROW),
+    Fault("a list without quotes", becomes(SOUND.replace("dog|cat", '"[dog, cat]"', 1)), ("line 2", "quotes"), ONE_ROW),
+    Fault("a spreadsheet's error", becomes(SOUND.replace("dog|cat", "#NAME?", 1)), ("line 2", "#NAME?"), ONE_ROW),
+    Fault("a quote that is never closed", becomes(SOUND.replace("dog", '"dog', 1)), ("double quotes",), ONE_ROW),
+    Fault("text after a quote", becomes(SOUND.replace("dog|cat", '"dog"cat', 1)), ("line 2", "double quotes"), ONE_ROW),
+    Fault("a NUL byte", becomes(SOUND.replace("dog", "d\0g", 1)), ("line 2", "NUL"), ONE_ROW),
     Fault("a NUL byte in the header", becomes("\0" + SOUND), ("line 1", "NUL")),
-    Fault("UTF-16", becomes(SOUND.encode("utf-16")), ("UTF-8",)),
-    Fault("Latin-1", becomes(SOUND.replace("dog", "chi\xe9n").encode("latin-1")), ("UTF-8", "0xe9")),
+    Fault(
+        "Russian of Windows", becomes(SOUND.replace("dog", "\u043f\u0451\u0441").encode("cp1251")), ("UTF-8", "0xef")
+    ),
     Fault(
         "half a surrogate pair", becomes(SOUND.replace("dog", "d\ud83d").encode("utf-8", "surrogatepass")), ("UTF-8",)
     ),
     Fault("a line of 10 MB that is no table", becomes(b"x" * 10_000_000), ("no column",)),
-    Fault("a line of 10 MB of quotes", becomes(SOUND.encode() + b'"' * 10_000_001), ()),
-    Fault("10 MB of cells", becomes(SOUND + "a," * 5_000_000), ("line 12", "cells")),
+    Fault("a line of 10 MB of quotes", becomes(SOUND.encode() + b'"' * 10_000_001), (), ONE_ROW),
+    Fault("10 MB of cells", becomes(SOUND + "a," * 5_000_000), ("line 12", "cells"), ONE_ROW),
     Fault("nothing", becomes(""), ("is empty",)),
     Fault("a header only", becomes(HEADER), ("no tag",)),
     Fault("no header", becomes("".join(ROWS)), ("no column 'image_id'",)),
     Fault("no column of tags", becomes(SOUND.replace("tags", "labels", 1)), ("no column 'tags'", "'labels'")),
     Fault("a column twice", becomes(SOUND.replace("split", "tags", 1)), ("'tags' twice",)),
-    Fault("a cell too many", becomes(SOUND + "a,b,train,x\n"), ("line 12", "4 cells")),
-    Fault("a cell too few", becomes(SOUND + "a\n"), ("line 12", "1 cells")),
-    Fault("no image id", becomes(SOUND + ",dog,train\n"), ("line 12",)),
+    Fault("a cell too many", becomes(SOUND + "a,b,train,x\n"), ("line 12", "4 cells"), ONE_ROW),
+    Fault("a cell too few", becomes(SOUND + "a\n"), ("line 12", "1 cells"), ONE_ROW),
+    Fault("no image id", becomes(SOUND + ",dog,train\n"), ("line 12",), ONE_ROW),
     Fault("an unknown split", becomes(SOUND + "z,dog,holdout\n"), ("line 12", "'holdout'"), NO_SPLIT_READ),
     Fault("an image in two splits", becomes(SOUND + "000.jpg,dog,val\n"), ("'000.jpg'", "line 12"), NO_SPLIT_READ),
     Fault("a split that is missing", becomes(SOUND + "z,dog,\n"), ("line 12", "split"), NO_SPLIT_READ),
@@ -725,8 +738,8 @@ PREDICTION_FAULTS = [
     Fault("nothing", becomes(""), ("is empty",)),
     Fault("a header only", becomes(LONG), ()),
     Fault("a NUL byte", becomes(LONG + LISTED.replace("dog", "d\0g", 1)), ("line 2", "NUL")),
-    Fault("UTF-16", becomes((LONG + LISTED).encode("utf-16")), ("UTF-8",)),
-    Fault("semicolons", becomes((LONG + LISTED).replace(",", ";")), ("semicolons",)),
+    Fault("UTF-16", becomes((LONG + LISTED).encode("utf-16")), codes={"evaluate": FINE}),
+    Fault("semicolons", becomes((LONG + LISTED).replace(",", ";")), codes={"evaluate": FINE}),
     Fault("a rank missing", becomes(LONG + LISTED.replace("000.jpg,1,dog,0.5\n", "")), ("none at rank 1",)),
     Fault("a rank twice", becomes(LONG + LISTED + "000.jpg,1,sky,0.5\n"), ("rank 1 of '000.jpg'",)),
     Fault("a rank that is no number", becomes(LONG + LISTED.replace(",1,", ",first,", 1)), ("line 2", "rank 'first'")),

@@ -19,6 +19,7 @@ import click
 
 from ranktag.errors import NoMemory, Outage, RanktagError, Usage, kind_of
 from ranktag.pipelines.shared.console import Console
+from ranktag.pipelines.shared.notes import warnings_as_lines
 
 INTERRUPTED, DEFECT = 130, 70
 
@@ -46,7 +47,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
 def _outcome(command: click.Command, name: str, arguments: Sequence[str] | None, console: Console) -> int:
     try:
         console.open_log()
-        code = command.main(arguments, prog_name=name, standalone_mode=False)
+        with warnings_as_lines():
+            code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.UsageError as error:

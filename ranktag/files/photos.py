@@ -138,6 +138,12 @@ def _is_dropping(entry: os.DirEntry[bytes], left_out: LeftOut) -> bool:
     return name.startswith(".")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or one that servers and programs lay beside photos."""
+    name = name.lower()
+    return name in DROPPINGS or name.endswith(DROPPING_ENDINGS) or name.startswith((".", *DROPPING_BEGINNINGS))
+
+
 def _photos(entries: Sequence[os.DirEntry[bytes]], left_out: LeftOut) -> Iterator[os.DirEntry[bytes]]:
     """Those of a folder that carry an image's name; the other files are counted."""
     split = [(entry, *os.path.splitext(_id(entry.name))) for entry in entries]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ranktag.errors import RanktagError
 from ranktag.files.tables import read_header, read_table
+from ranktag.files.text import read_text_lines
 
 
 def read_image_ids(path: str | Path) -> list[str]:
@@ -18,10 +19,7 @@ def read_image_ids(path: str | Path) -> list[str]:
     if "image_id" in header:
         ids = [image_id for _, (image_id,) in read_table(path, ("image_id",))]
     else:
-        try:
-            ids = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise RanktagError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+        ids = [line for _, line in read_text_lines(path)]
     found = list(dict.fromkeys(image_id for image_id in ids if image_id))
     if not found:
         raise RanktagError(f"{path}: holds no image id; write one a line, or a CSV with the column image_id")

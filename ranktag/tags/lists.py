@@ -1,9 +1,9 @@
 """Tag lists: what people said is in an image, most important first.
 
 CSV, UTF-8, columns ``image_id,tags`` and optionally ``split`` (others are ignored).
-``tags`` holds tags joined by ``|``. Several rows with one ``image_id`` are several
-people's lists. Tags are stripped and put in Unicode normal form C, so that tags
-that look alike are alike.
+``tags`` holds tags joined by ``|``, or a list as Python writes it (see
+``ranktag.tags.cells``). Several rows with one ``image_id`` are several people's lists.
+Tags are stripped and put in Unicode normal form C, so that tags that look alike are alike.
 
 As a DataFrame, tag lists have the same columns (``TagLists.to_frame``, ``TagLists.from_frame``).
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ranktag.errors import RanktagError
 from ranktag.files.tables import read_header, read_table, write_table
+from ranktag.tags.cells import BadCell, has_other_meaning, is_list_cell, tags_of_cell
 from ranktag.tags.frames import FRAME, cell_text, frame_rows, is_missing
 from ranktag.tags.splits import SPLITS
 
@@ -106,28 +107,37 @@ def read_tag_lists(path: str | Path) -> TagLists:
     if optional:
         refuse_other_separator(path, (cells[1] for _, cells in table))
     rows = (
-        (f"line {line}", image_id, tags.split(SEPARATOR), "".join(split)) for line, (image_id, tags, *split) in table
+        (f"line {line}", image_id, _read_cell(path, line, tags) if optional else tags.split(SEPARATOR), "".join(split))
+        for line, (image_id, tags, *split) in table
     )
     return _collect(str(path), rows, "expected rows of image_id,tags below the header")
 
 
-def refuse_other_separator(path: Path, cells: Iterable[str]) -> None:
-    """Raise RanktagError if most cells hold ``,`` or ``;``, and none ``|``: each would be one long tag.
+def _read_cell(path: Path, line: int, cell: str) -> list[str]:
+    try:
+        return tags_of_cell(cell, SEPARATOR)
+    except BadCell as error:
+        raise RanktagError(f"{path}: line {line} {error}; mend it there, or empty the cell") from None
+
+
+def refuse_other_separator(path: Path, cells: Iterable[str], separator: str = SEPARATOR) -> None:
+    """Raise RanktagError if no cell holds the separator and most hold another one: each would be one long tag.
 
     A tag that holds a comma is known by the ``|`` behind it.
     """
     counts: Counter[str] = Counter()
     for cell in cells:
-        counts["all"] += bool(cell.strip())
-        counts[SEPARATOR] += SEPARATOR in cell
-        counts.update(sign for sign in ",;" if sign in cell)
-    sign = max(",;", key=lambda sign: counts[sign])
-    if not counts[SEPARATOR] and 2 * counts[sign] > counts["all"]:
+        # A list as Python writes it has its own commas.
+        if not is_list_cell(cell):
+            counts["all"] += bool(cell.strip())
+            counts.update(sign for sign in {separator, *",;|"} if sign in cell)
+    sign = max({",", ";", SEPARATOR} - {separator}, key=lambda sign: (counts[sign], sign))
+    if not counts[separator] and 2 * counts[sign] > counts["all"]:
         written = sign if sign == "," else f"'{sign}'"
         raise RanktagError(
-            f"{path}: {counts[sign]} of {counts['all']} rows with tags hold '{sign}' and no '{SEPARATOR}', so each "
+            f"{path}: {counts[sign]} of {counts['all']} rows with tags hold '{sign}' and no '{separator}', so each "
             f"would be one long tag; convert it: ranktag prepare csv {path} --tag-separator {written} -o NEW.csv "
-            f"(a tag that does hold '{sign}' is written with a '{SEPARATOR}' behind it)"
+            f"(a tag that does hold '{sign}' is written with a '{separator}' behind it)"
         )
 
 
@@ -162,7 +172,12 @@ def _tags_of_cell(where: str, cell: Any) -> list[str]:
     """The tags of a DataFrame's cell: text joined by ``|``, or a list of text."""
     if is_missing(cell):
         return []
-    tags = cell.split(SEPARATOR) if isinstance(cell, str) else list(cell) if isinstance(cell, Iterable) else [cell]
+    if isinstance(cell, str):
+        try:
+            return tags_of_cell(cell, SEPARATOR)
+        except BadCell as error:
+            raise RanktagError(f"{FRAME}: {where} {error}") from None
+    tags = list(cell) if isinstance(cell, Iterable) else [cell]
     for tag in tags:
         if not isinstance(tag, str):
             raise RanktagError(f"{FRAME}: {where}: tag {tag!r} is not text; give tags joined by '|', or lists of text")
@@ -186,9 +201,10 @@ def write_tag_lists(path: str | Path, tag_lists: TagLists) -> None:
 
 
 def _cell(tags: TagList) -> str:
-    """Tags joined by ``|``; a single one that could be taken for several has one behind it."""
-    alone = len(tags) == 1 and ("," in tags[0] or ";" in tags[0])
-    return join_tags(tags) + (SEPARATOR if alone else "")
+    """Tags joined by ``|``; what could be taken for several tags, or for none, has one behind it."""
+    cell = join_tags(tags)
+    alone = len(tags) == 1 and ("," in cell or ";" in cell)
+    return cell + (SEPARATOR if alone or has_other_meaning(cell) else "")
 
 
 def join_tags(tags: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ class Ids:
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for image_id in self._ids:
-            name = _parts(image_id)[-1]
+            name = parts_of(image_id)[-1]
             self._by_name[name].append(image_id)
             self._by_stem[_stem(name)].append(image_id)
 
@@ -37,7 +37,7 @@ class Ids:
         """The known ids that are like ``image_id`` by a rule, in alphabetical order: one is the match."""
         if image_id in self._ids:
             return [image_id]
-        parts = _parts(image_id)
+        parts = parts_of(image_id)
         name = parts[-1]
         if rule == "stem":
             # What follows the last point need not be an extension.
@@ -45,21 +45,21 @@ class Ids:
         else:
             found = set(self._by_name.get(name, ()))
         # The same path but for its form goes before the same path without some folders, and that before a name.
-        alike = [i for i in found if _parts(i) == parts]
-        nested = alike or [i for i in found if _ends_alike(_parts(i), parts)]
+        alike = [i for i in found if parts_of(i) == parts]
+        nested = alike or [i for i in found if _ends_alike(parts_of(i), parts)]
         return sorted(nested if len(nested) == 1 or rule == "path" else found)
 
     def nearest(self, image_id: str) -> str | None:
         """The known id whose file name is spelt most alike; None if none is. Another number is another photo."""
-        name = _parts(image_id)[-1]
+        name = parts_of(image_id)[-1]
         digits = _digits(name)
         names = [known for known in self._by_name if abs(len(known) - len(name)) <= 3 and _digits(known) == digits]
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
         return min(self._by_name[close[0]]) if close else None
 
 
-def _parts(image_id: str) -> tuple[str, ...]:
-    """The names of a path, folders first, in one spelling."""
+def parts_of(image_id: str) -> tuple[str, ...]:
+    """The names of a path, folders first, without regard to letter case, slashes and Unicode's form."""
     text = unicodedata.normalize("NFC", image_id).casefold().replace("\\", "/")
     return tuple(part for part in text.split("/") if part not in ("", ".")) or ("",)
 
@@ -104,7 +104,7 @@ def _difference(one: str, other: str) -> str:
         return SLASHES
     if _ends_alike(one.split("/"), other.split("/")):
         return FOLDER
-    mine, theirs = _parts(one), _parts(other)
+    mine, theirs = parts_of(one), parts_of(other)
     if _ends_alike(mine, theirs):
         return FORM
     return "the folders" if mine[-1] == theirs[-1] else "the extension"

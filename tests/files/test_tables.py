@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def test_round_trip(rows: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"
         write_table(path, ("a", "b", "c"), rows)
-        assert [tuple(cells) for _, cells in read_table(path, ("a", "b", "c"))] == rows
+        # A spreadsheet writes rows of nothing behind a table.
+        there = [row for row in rows if any(guard_formula(cell).strip() for cell in row)]
+        assert [tuple(cells) for _, cells in read_table(path, ("a", "b", "c"))] == there
         assert read_header(path) == ["a", "b", "c"]
 
 
@@ -87,21 +90,86 @@ def test_lines_are_counted_through_quoted_newlines(tmp_path: Path) -> None:
         ("\ufeff", ["is empty"]),
         ("a,c\n", ["no column 'b'", "'a', 'c'", "ranktag prepare csv"]),
         ("A,B\n", ["no column 'a'", "'A', 'B'"]),
-        ("a;b\n1;2\n", ["no column 'a'", "'a;b'", "semicolons"]),
-        ("a\tb\n1\t2\n", ["no column 'a'", "tabs"]),
+        ("a;c\n1;2\n", ["no column 'b'", "'a', 'c'"]),
+        ("a,b,b.1\n1,2,3\n", ["'b' and 'b.1'", "there twice"]),
         ("a,b,a\n", ["names the column 'a' twice"]),
         ("a,b\n1,2\n1,2,3\n", ["line 3 has 3 cells, the header has 2"]),
         ("a,b\n1\n", ["line 2 has 1 cells"]),
         ('a,b\n1,"2\n3,4\n', ["line", "quotes"]),
         ('a,b\n1,"2"x\n', ["line 2", "quotes"]),
         (b"a,b\n1,2\n1,\0\n", ["line 3 holds a NUL byte"]),
-        (b"a,b\ncaf\xe9,2\n", ["is not UTF-8", "0xe9"]),
-        ("a,b\n1,2\n".encode("utf-16"), ["is not UTF-8"]),
+        # Russian, Japanese and a Macintosh's French are not read as if they were Windows-1252.
+        ("a,b\n1,\u0441\u043e\u0431\u0430\u043a\u0430\n".encode("cp1251"), ["is not UTF-8", "0xf1"]),
+        ("a,b\n1,\u72ac\u3068\u732b\n".encode("shift-jis"), ["is not UTF-8"]),
+        ("a,b\n1,caf\u00e9\n".encode("mac-roman"), ["is not UTF-8"]),
+        (b"\xff\xfea\0,\0b\0\n\0\xd8", ["begins as UTF-16"]),
         (b"\x89PNG\r\n\x1a\n\0\0", ["is not UTF-8"]),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: str | bytes, words: list[str]) -> None:
     refused(write(tmp_path, content), *words)
+
+
+SPREADSHEET = 'image,Keyword 1,Keyword 2\na.jpg,caf\u00e9,\u201cna\u00efve\u201d\nb.jpg,="007",\n,,\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (SPREADSHEET.encode(), ""),
+        (SPREADSHEET.encode("utf-8-sig"), ""),
+        (SPREADSHEET.encode("cp1252"), "is not UTF-8, read as Windows-1252 ('caf\u00e9')"),
+        (SPREADSHEET.encode("utf-16"), "is UTF-16"),
+        (SPREADSHEET.encode("utf-16-be"), "is UTF-16"),  # without a mark
+        (SPREADSHEET.replace(",", "\t").encode("utf-16"), "tabs"),  # Excel's "Unicode text"
+        (SPREADSHEET.replace(",", ";").replace("\n", "\r\n").encode("cp1252"), "semicolons"),  # Excel in Europe
+        (b"sep=;\r\n" + SPREADSHEET.replace(",", ";").encode(), ""),
+        (b'\xef\xbb\xbf"sep=|"\n' + SPREADSHEET.replace(",", "|").encode(), ""),
+        (SPREADSHEET.replace("\n", ",,\n").encode(), ""),  # columns that somebody emptied
+    ],
+)
+def test_what_spreadsheets_save_is_read(tmp_path: Path, content: bytes, said: str) -> None:
+    path = write(tmp_path, content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = [cells for _, cells in read_table(path, ("image",), several="Keyword*")]
+    assert rows == [["a.jpg", "caf\u00e9", "\u201cna\u00efve\u201d"], ["b.jpg", "007", ""]]
+    told = [str(warning.message) for warning in caught]
+    assert any(said in text for text in told) if said else not told
+
+
+def test_an_encoding_that_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b\n1,\u0441\u043e\u0431\u0430\u043a\u0430\n".encode("cp1251"))
+    rows = read_table(path, ("b",), encoding="cp1251")
+    assert list(rows) == [(2, ["\u0441\u043e\u0431\u0430\u043a\u0430"])]
+    for encoding, word in (
+        ("ascii", "is not ascii text"),
+        ("martian", "none that Python"),
+        ("zlib", "none that Python"),
+    ):
+        with pytest.raises(RanktagError, match=word):
+            list(read_table(path, ("b",), encoding=encoding))
+
+
+@pytest.mark.parametrize(
+    ("row", "lines"),
+    [
+        ("x.jpg", [3]),
+        ("x.jpg,1,2", [3]),
+        ('x.jpg,"dog', [3]),
+        ('x.jpg,"dog"gy', [3]),
+        ("x\0.jpg,dog", [3]),
+        ('x.jpg,"dog\ny.jpg,cat"', [3]),  # one cell, as the quotes say
+        ('x.jpg,"dog\n' + 2000 * "long,row\n", [3]),  # a quote that is never closed
+        ('x.jpg,"two\nlines"', []),
+    ],
+)
+def test_a_bad_row_is_told_and_the_others_are_read(tmp_path: Path, row: str, lines: list[int]) -> None:
+    path, bad = write(tmp_path, f"a,b\na.jpg,1\n{row}\nz.jpg,2\n"), []
+    read = [cells for _, cells in read_table(path, ("a", "b"), bad=lambda line, reason: bad.append(line))]
+    assert read[0] == ["a.jpg", "1"] and read[-1] == ["z.jpg", "2"] and bad == lines
+    if lines:
+        refused(path, "line 3")
 
 
 def test_a_column_named_twice_is_no_matter_if_it_is_not_asked_for(tmp_path: Path) -> None:

@@ -130,5 +130,13 @@ def test_images_are_called_as_the_photos_they_match(ranktag: Ranktag, tmp_path: 
         "none of the 1 images matches", "try another --match"
     )
     ranktag("prepare", "csv", source, "-o", output, "--match", "stem").assert_refused("--match", "--images")
-    source.write_text("image_id,tags,split\nbeach.jpg,sea,train\n2020/beach.jpg,sea,test\n")
+    assert "note: images spelt in several ways, one photo's: 1 (2020/beach.jpg)" in done.out
+    # Ids that are spelt otherwise may be of other photos.
+    source.write_text("image_id,tags\nx/beach.jpg,sun\n2020/beach.jpg,sea\ny/IMG_1.JPG,sky\nz/IMG_1.JPG,sky\n")
+    (tmp_path / "photos" / "2019" / "IMG_1.JPG").unlink()
+    done = ranktag(*call, "--match", "name", "--overwrite")
+    assert done.code == 1 and read_tag_lists(output).lists == {"2020/beach.jpg": [("sea",)]}, done
+    assert "x/beach.jpg would be the photo '2020/beach.jpg', as '2020/beach.jpg' is" in done.err
+    assert "z/IMG_1.JPG would be the photo '2020/IMG_1.JPG', as 'y/IMG_1.JPG' is" in done.err
+    source.write_text("image_id,tags,split\nbeach.jpg,sea,train\nBeach.jpg,sea,test\n")
     ranktag(*call, "--split-column", "split", "--overwrite").assert_refused("2020/beach.jpg", "one split")

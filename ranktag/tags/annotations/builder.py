@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections import Counter
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -28,6 +29,8 @@ class TagListBuilder:
     people's lists. split: image id -> split, for the images that have one. dropped:
     what was left out -> how often. notes: what was done to something that was kept
     -> where. facts: sentences on the lists as a whole. broken: (file, reason) of the files that were skipped.
+    skipped: what they are called, 'rows' where a reader goes through a table. claims: (image id, person) ->
+    (file, number of its list), of the lists that one file alone may be the source of.
     """
 
     prefix: str | None = None
@@ -37,11 +40,24 @@ class TagListBuilder:
     notes: dict[str, list[str]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
+    skipped: str = "files"
+    claims: dict[tuple[str, str], list[tuple[str, int]]] = field(default_factory=dict)
 
-    def add(self, image_id: str, tags: Iterable[str], split: str | None = None) -> None:
+    def add(
+        self,
+        image_id: str,
+        tags: Iterable[str],
+        split: str | None = None,
+        *,
+        file: str | None = None,
+        person: str = "",
+    ) -> None:
         """Add one person's list, most important tag first; several lists of an image are several people's.
 
         split: 'train', 'val' or 'test'. ``|`` in a tag, which separates tags in the file, becomes ``/``.
+        file: where the list is from, if there alone is what this person says of the image. Of several such
+        files that which has the image's name is kept, and the others are skipped, by name; without such a
+        one all are. They are never merged.
 
         Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
         image in two splits.
@@ -61,7 +77,10 @@ class TagListBuilder:
         kept = unique_tags(named)
         self.drop("empty tags", len(tags) - len(named))
         self.drop(REPEATS, len(named) - len(kept))
-        self.lists.setdefault(image_id, []).append(kept)
+        people = self.lists.setdefault(image_id, [])
+        people.append(kept)
+        if file is not None:
+            self.claims.setdefault((image_id, person), []).append((file, len(people) - 1))
         if split is not None and self.split.setdefault(image_id, split) != split:
             raise RanktagError(
                 f"'{image_id}' is in '{self.split[image_id]}' and in '{split}'; an image belongs to one split"
@@ -80,8 +99,28 @@ class TagListBuilder:
         """Record a file that is skipped."""
         self.broken.append((file, str(reason)))
 
+    def _settle(self) -> None:
+        """Keep one of the files that claim an image, or none (see ``add``)."""
+        gone: dict[str, set[int]] = {}
+        for (image_id, _), claims in self.claims.items():
+            own = [claim for claim in claims if _stem(claim[0]) == _stem(image_id)]
+            kept = own[0] if len(own) == 1 else None
+            for claim in claims if len(claims) > 1 else ():
+                if claim is not kept:
+                    other = kept or next(other for other in claims if other is not claim)
+                    self.skip(claim[0], f"is of '{image_id}', and so is {other[0]}; keep one, or tell the photos apart")
+                    gone.setdefault(image_id, set()).add(claim[1])
+        self.claims.clear()
+        for image_id, numbers in gone.items():
+            left = [tags for number, tags in enumerate(self.lists[image_id]) if number not in numbers]
+            self.lists[image_id] = left
+            if not left:
+                del self.lists[image_id]
+                self.split.pop(image_id, None)
+
     def drop_rare(self, min_count: int) -> None:
         """Take tags that stand in fewer than ``min_count`` lists out of the lists."""
+        self._settle()
         counts = self.counts()
         rare = {tag for tag, count in counts.items() if count < min_count}
         self.drop(
@@ -104,6 +143,7 @@ class TagListBuilder:
         Raises RanktagError if no list, or no tag, came of ``source``, where ``wanted``
         was looked for, or if some images have a split and others none.
         """
+        self._settle()
         if not self.counts():
             example = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
             out = max(self.dropped, key=lambda reason: self.dropped[reason], default=None)
@@ -153,6 +193,11 @@ class TagListBuilder:
                 f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
             )
         return lines
+
+
+def _stem(path: str) -> str:
+    """A file's name without folders and its last extension."""
+    return os.path.splitext(os.path.basename(path))[0].casefold()
 
 
 def examples(names: list[str], shown: int = SHOWN) -> str:

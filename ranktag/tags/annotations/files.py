@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from ranktag.errors import NotFound, NotInstalled, RanktagError, Usage, unreadable
+from ranktag.files.photos import is_hidden
+from ranktag.files.text import open_text
 
 
 class BrokenFile(Exception):
@@ -37,7 +39,9 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
     """(folder, files, left out): the files below ``source`` whose names end in ``suffix``, in sorted order.
 
     ``source`` may be one such file; ``folder`` is then the one it lies in. Folders
-    named in ``without`` are not entered; the number of files in them is given.
+    named in ``without`` are not entered; the number of files in them is given. Hidden
+    files and folders, and what systems and archives lay beside others (``._x.xml``,
+    ``.ipynb_checkpoints``, ``__MACOSX``), are left out uncounted.
 
     Raises RanktagError if there is no such file.
     """
@@ -46,17 +50,30 @@ def files_below(source: Path, suffix: str, without: Sequence[str] = ()) -> tuple
         return source.parent, [source], 0
     if not source.is_dir():
         raise NotFound(f"{source}: no such file or folder; check the path")
-    everything = [
-        Path(folder, name)
-        for folder, _, names in os.walk(source, onerror=_unreadable)
-        for name in names
-        if name.lower().endswith(suffix)
-    ]
+    everything = []
+    for folder, folders, names in os.walk(source, onerror=_unreadable):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        everything += [Path(folder, name) for name in names if name.lower().endswith(suffix) and not is_hidden(name)]
     files = sorted(path for path in everything if not set(path.relative_to(source).parts[:-1]) & set(without))
     if not files:
         left_out = f" outside of {', '.join(without)} folders" if everything else ""
         raise NotFound(f"{source}: holds no *{suffix} file{left_out}; name the folder of the annotations")
     return source, files, len(everything) - len(files)
+
+
+_COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| copy(?: \d+)?|~)")
+
+
+def refuse_copy(path: Path, named: str) -> None:
+    """Raise BrokenFile if a file is called as a copy, ``a (1).xml``, lies beside ``a.xml``, and is of that's image.
+
+    named: the image that the file says it is of.
+    """
+    match = _COPY.fullmatch(path.stem)
+    if match and os.path.splitext(os.path.basename(named))[0] == match[1]:
+        original = path.with_name(match[1] + path.suffix)
+        if original.is_file():
+            raise BrokenFile(f"is a copy of {original.name}, of the same image; remove one")
 
 
 def _unreadable(error: OSError) -> None:
@@ -88,17 +105,16 @@ def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -
 
 
 def read_lines(path: Path, remedy: str = "save it as UTF-8") -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of a UTF-8 text file, with or without a byte order mark.
+    """(number from 1, line) of a text file (see ``ranktag.files.text`` for its encodings).
 
-    Raises RanktagError, with ``remedy`` where the file is not UTF-8.
+    Raises RanktagError, with ``remedy`` where the file is no text.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            yield from enumerate(file, 1)
-    except OSError as error:
-        raise unreadable(path, error, "check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise RanktagError(f"{path}: is not UTF-8 text; {remedy}") from None
+        file = open_text(path)
+    except RanktagError as error:
+        raise type(error)(f"{error}; {remedy}" if "is not UTF-8" in str(error) else str(error)) from None
+    with file:
+        yield from enumerate(file, 1)
 
 
 def number(text: object) -> float | None:

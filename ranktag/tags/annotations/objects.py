@@ -33,11 +33,21 @@ class AnnotatedObject:
 
 
 def add_objects(
-    builder: TagListBuilder, image_id: str, objects: Sequence[AnnotatedObject], order: str, split: str | None = None
+    builder: TagListBuilder,
+    image_id: str,
+    objects: Sequence[AnnotatedObject],
+    order: str,
+    split: str | None = None,
+    *,
+    file: str | None = None,
+    person: str = "",
 ) -> None:
-    """Add one person's list: in ``order`` 'annotation' the objects' names as they come, else ``tags_by_size``."""
+    """Add one person's list: in ``order`` 'annotation' the objects' names as they come, else ``tags_by_size``.
+
+    file, person: as ``TagListBuilder.add`` takes them.
+    """
     names = list(dict.fromkeys(thing.name for thing in objects)) if order == "annotation" else tags_by_size(objects)
-    builder.add(image_id, names, split)
+    builder.add(image_id, names, split, file=file, person=person)
     builder.drop(REPEATS, len(objects) - len(names))
     if order != "annotation":
         for thing in objects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,28 +16,53 @@ if TYPE_CHECKING:
 def read_xml(path: Path) -> tuple[Element, bool]:
     """(root element, whether the encoding had to be guessed) of an XML file.
 
-    Document type definitions, and with them entity bombs and external entities, are
-    refused (defusedxml). The LabelMe tools wrote files that name no encoding, or
-    UTF-8, in the one of the annotator's machine: what is not UTF-8 is then read as
-    Windows-1252.
+    The encoding is the one that the file declares, any that Python knows. Document type
+    definitions, and with them entity bombs and external entities, are refused
+    (defusedxml). The LabelMe tools wrote files that name no encoding, or UTF-8, in the
+    one of the annotator's machine: what is not UTF-8 is then read as Windows-1252.
 
     Raises BrokenFile.
     """
     etree = need("defusedxml.ElementTree", "reading XML")
     data = read_bytes(path)
+    text, guessed = _text(data)
+    # A declaration would contradict the text that is handed over; nothing may stand before one.
+    return _parse(etree, re.sub(r"^\s*<\?xml[^>]*\?>", "", text).lstrip().encode("utf-8", "surrogatepass")), guessed
+
+
+def _text(data: bytes) -> tuple[str, bool]:
+    """(text, whether its encoding had to be guessed)."""
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+        (b"<\0", "utf-16-le"),
+        (b"\0<", "utf-16-be"),
+    ):
+        if data.startswith(mark):
+            return _decoded(data, name), False
+    declared = re.match(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)", data)
+    name = declared[1].decode("ascii", "replace") if declared else "utf-8"
     try:
-        return _parse(etree, data), False
+        # A declaration that can be read as bytes is in no encoding of two bytes a letter, whatever it says.
+        if codecs.lookup(name).name.startswith(("utf-16", "utf-32", "utf-8")):
+            name = "utf-8"
+    except LookupError:
+        raise BrokenFile(f"is in an encoding that Python does not know ('{name[:40]}')") from None
+    try:
+        return _decoded(data, name), False
     except BrokenFile:
-        declared = re.match(rb"[^>]{0,200}?encoding\s*=\s*[\"']([\w.-]+)", data)
-        if declared and declared[1].lower() not in (b"utf-8", b"utf8"):
+        if name != "utf-8":
             raise
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError:
-            # An explicit declaration would contradict the text that is handed over.
-            text = re.sub(r"^\s*<\?xml[^>]*\?>", "", data.decode("cp1252", "replace"))
-            return _parse(etree, text.encode("utf-8")), True
-        raise
+        return data.decode("cp1252", "replace"), True
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except (LookupError, UnicodeError):
+        raise BrokenFile(f"is not text in the encoding {encoding}") from None
 
 
 def _parse(etree: Any, data: bytes) -> Element:
@@ -48,8 +74,7 @@ def _parse(etree: Any, data: bytes) -> Element:
         root: Element = etree.fromstring(data, forbid_dtd=True)
     except DefusedXmlException:
         raise BrokenFile("declares a document type or entities, which is refused") from None
-    except (ParseError, LookupError, ValueError) as error:
-        # LookupError and ValueError: an encoding that Python does not know, or that XML cannot be in.
+    except (ParseError, ValueError) as error:
         raise BrokenFile(f"is not well-formed XML ({error})") from None
     return root
 

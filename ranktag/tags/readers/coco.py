@@ -28,17 +28,16 @@ from ranktag.config import setting
 from ranktag.errors import RanktagError
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, number, read_json, split_in_name
-from ranktag.tags.annotations.image_names import image_path
 from ranktag.tags.annotations.objects import (
     AnnotatedObject,
     Point,
     add_objects,
     area_inside,
-    image_size,
     polygon_area,
     tags_by_size,
 )
 from ranktag.tags.annotations.settings import ReaderConfig
+from ranktag.tags.readers._coco_images import image_rows, key_of, objects_of
 from ranktag.tags.readers._coco_words import mentions_of
 
 REMEDY = "name COCO's instances_*.json"
@@ -77,16 +76,6 @@ class _Photo:
     objects: list[AnnotatedObject] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One entry of a file's images: where it stands, its id there, and the image that it is."""
-
-    where: str
-    key: str
-    image_id: str
-    size: Point | None
-
-
 def read(sources: Sequence[Path], config: CocoConfig) -> TagListBuilder:
     """Tag lists of COCO's files of instances; with files of captions, one list a caption.
 
@@ -105,7 +94,7 @@ def read(sources: Sequence[Path], config: CocoConfig) -> TagListBuilder:
             "or have the nouns that people mention: ranktag prepare captions"
         )
     builder = TagListBuilder(config.prefix)
-    rows = {path: _image_rows(path, content, builder) for path, content in instances.items()}
+    rows = {path: image_rows(path, content, builder) for path, content in instances.items()}
     named = Counter(row.image_id for file in rows.values() for row in file)
     splits = {path: split_in_name(path) for path in instances}
     photos: dict[str, _Photo] = {}
@@ -151,38 +140,7 @@ def _without_outlines(thing: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holds_captions(content: dict[str, Any]) -> bool:
-    return any("caption" in thing for thing in _objects_of(content["annotations"][:100]))
-
-
-def _key(value: object) -> str | None:
-    """An id, which tools write as a number or as text, as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, str, float)):
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip() or None
-
-
-def _image_rows(path: Path, content: dict[str, Any], builder: TagListBuilder) -> list[_Row]:
-    """The images that can be told apart by their ids; the others are skipped."""
-    rows: dict[tuple[str, str], _Row] = {}
-    for index, image in enumerate(content["images"]):
-        where = f"{path.name}: images[{index}]"
-        try:
-            key = _key(image.get("id")) if isinstance(image, dict) else None
-            if key is None:
-                raise BrokenFile("has no id")
-            row = _Row(
-                where, key, image_path(image.get("file_name")), image_size(image.get("width"), image.get("height"))
-            )
-        except BrokenFile as error:
-            builder.skip(where, error)
-            continue
-        if rows.setdefault((key, row.image_id), row) is not row:
-            builder.drop("images listed twice")
-    keys = Counter(key for key, _ in rows)
-    for row in rows.values():
-        if keys[row.key] > 1:
-            builder.skip(row.where, f"has the id {row.key}, as another; whose objects are whose cannot be told")
-    return [row for row in rows.values() if keys[row.key] == 1]
+    return any("caption" in thing for thing in objects_of(content["annotations"][:100]))
 
 
 def _read_objects(
@@ -190,13 +148,13 @@ def _read_objects(
 ) -> None:
     """Give the images of a file their objects."""
     categories: dict[str, str] = {}
-    for category in _objects_of(content.get("categories")):
-        key, name = _key(category.get("id")), category.get("name")
+    for category in objects_of(content.get("categories")):
+        key, name = key_of(category.get("id")), category.get("name")
         if key is not None and isinstance(name, str) and categories.setdefault(key, name.strip()) != name.strip():
             raise RanktagError(f"{path}: the category {key} is '{categories[key]}' and '{name.strip()}'; keep one")
-    for thing in _objects_of(content["annotations"]):
-        image = images.get(_key(thing.get("image_id")) or "")
-        name = categories.get(_key(thing.get("category_id")) or "")
+    for thing in objects_of(content["annotations"]):
+        image = images.get(key_of(thing.get("image_id")) or "")
+        name = categories.get(key_of(thing.get("category_id")) or "")
         crowd = thing.get("iscrowd") in (1, True)
         if image is None:
             builder.drop("objects of images that the file does not list, or that were skipped")
@@ -208,10 +166,6 @@ def _read_objects(
             if crowd:
                 builder.note("crowds, which are objects like others", name)
             image.objects.append(AnnotatedObject(name, _area(thing, image.size)))
-
-
-def _objects_of(values: object) -> list[dict[str, Any]]:
-    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _area(thing: Mapping[str, Any], size: Point | None) -> float | None:
@@ -258,10 +212,10 @@ def _mentioned(
     find = mentions_of(categories, config.synonyms)
     lists: dict[str, list[list[str]]] = {}
     for path, content in captioned.items():
-        names = {row.key: row.image_id for row in _image_rows(path, content, builder)}
-        for thing in _objects_of(content["annotations"]):
+        names = {row.key: row.image_id for row in image_rows(path, content, builder)}
+        for thing in objects_of(content["annotations"]):
             caption = thing.get("caption")
-            image_id = names.get(_key(thing.get("image_id")) or "")
+            image_id = names.get(key_of(thing.get("image_id")) or "")
             if image_id is None or image_id not in photos or not isinstance(caption, str):
                 builder.drop("captions of images whose objects no file lists")
                 continue

@@ -1,12 +1,15 @@
 """Any CSV table: one row an image, or one row a tag.
 
-SOURCE is a UTF-8 file with a header.
+SOURCE is a file with a header, as spreadsheets save it: UTF-8, UTF-16 or Windows-1252,
+with commas, or with semicolons or tabs, which are found. Lists that Python wrote,
+['cat', 'dog'], are read as such. Rows that cannot be used are listed and skipped.
 
 \b
 One row an image:  ranktag prepare csv photos.csv -o tags.csv --separator ';' --image-column photo
                      --tags-column keywords --tag-separator ,
 One row a tag:     ranktag prepare csv votes.csv -o tags.csv --image-column photo
                      --tag-column keyword --score-column votes
+One column a tag:  ranktag prepare csv sheet.csv -o tags.csv --image-column photo --tags-column 'Keyword*'
 
 image_id is taken as it stands: it must be the image's path below the folder that
 extract-features gets. A | in a tag becomes /. Splits may be called training,
@@ -26,8 +29,10 @@ from ranktag.errors import RanktagError, Usage
 from ranktag.files.tables import read_table
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, cell_separator, number
+from ranktag.tags.annotations.rows import Rows
 from ranktag.tags.annotations.settings import ReaderConfig
-from ranktag.tags.lists import SEPARATOR, refuse_other_separator
+from ranktag.tags.cells import BadCell, checked_image_id, is_list_cell, is_missing_text, looks_like_a_date, tags_of_cell
+from ranktag.tags.lists import refuse_other_separator
 from ranktag.tags.splits import SPLIT_NAMES
 
 
@@ -36,8 +41,13 @@ class TableConfig(ReaderConfig):
     """Settings of tag lists from any CSV table."""
 
     separator: str = setting(",", "the character between cells; tab for a tab")
+    encoding: str | None = setting(
+        None, "the encoding, as cp1251 or shift-jis", when_none="UTF-8, UTF-16 or Windows-1252, as the file looks"
+    )
     image_column: str = setting("image_id", "the column that names the image")
-    tags_column: str = setting("tags", "one row an image: the column that holds its tags")
+    tags_column: str = setting(
+        "tags", "one row an image: the column that holds its tags, or several that match: 'Keyword*', in their order"
+    )
     tag_separator: str = setting("|", "one row an image: what stands between its tags; tab for a tab")
     tag_column: str | None = setting(None, "one row a tag: the column that holds the tag", when_none="one row an image")
     rank_column: str | None = setting(
@@ -55,7 +65,7 @@ class TableConfig(ReaderConfig):
 
 
 def read(source: Path, config: TableConfig) -> TagListBuilder:
-    """Tag lists of a UTF-8 CSV table whose columns and separators ``config`` names.
+    """Tag lists of a CSV table whose columns and separators ``config`` names.
 
     One row an image: ``tags_column`` holds the tags, most important first; several
     rows of one image are several people's lists. One row a tag (``tag_column``):
@@ -63,8 +73,11 @@ def read(source: Path, config: TableConfig) -> TagListBuilder:
     either in the rows' order; ``list_column`` tells people apart; an empty tag is a
     row for an image without tags. ``image_id`` is taken as it stands.
 
-    Raises RanktagError: an unreadable table, a missing column, a row without an
-    image, a rank or score that is no number, an unknown split, an image in two splits.
+    A row without an image, with cells too many or too few, with a rank or score that is
+    no number, or with an unknown split is listed and skipped.
+
+    Raises RanktagError: an unreadable table, a missing column, mostly bad rows, an image
+    in two splits.
     """
     source = Path(source)
     builder = TagListBuilder(config.prefix)
@@ -74,81 +87,101 @@ def read(source: Path, config: TableConfig) -> TagListBuilder:
         )
     if config.rank_column and config.score_column:
         raise Usage("--rank-column and --score-column are two orders; name one")
-    rows = (
-        _rows_an_image(source, config) if config.tag_column is None else _rows_a_tag(source, config, config.tag_column)
+    rows = Rows(source, builder)
+    lists = (
+        _rows_an_image(rows, source, config)
+        if config.tag_column is None
+        else _rows_a_tag(rows, source, config, config.tag_column)
     )
-    for row in rows:
+    for row in lists:
         try:
-            builder.add(row.image_id, row.tags, _split(row.split, source, row.line))
+            builder.add(row.image_id, row.tags, row.split)
         except BrokenFile as error:
-            raise RanktagError(f"{source}: line {row.line} {error}; mend it there") from None
+            rows.skip(row.line, error)
+            continue
+        for tag in row.tags:
+            if tag.strip() == "nan" or looks_like_a_date(tag.strip()):
+                builder.note("tags that a spreadsheet or pandas may have made of something else", tag.strip())
+    rows.refuse_mostly_bad()
     return builder.checked(source, "tag")
 
 
 class _List(NamedTuple):
-    """One person's list, the line it begins on, and the text in the column of splits ('' if there is none)."""
+    """One person's list, the line it begins on, and its split."""
 
     line: int
     image_id: str
     tags: list[str]
-    split: str
+    split: str | None
 
 
-def _rows_an_image(source: Path, config: TableConfig) -> Iterator[_List]:
+def _rows_an_image(rows: Rows, source: Path, config: TableConfig) -> Iterator[_List]:
     between = "\t" if config.tag_separator in ("tab", "\\t") else config.tag_separator
     if not between:
         raise Usage("--tag-separator: is empty; name what stands between the tags")
-    columns = [config.image_column, config.tags_column, *([config.split_column] if config.split_column else [])]
-    table = list(read_table(source, columns, separator=cell_separator(config.separator, "--separator")))
-    if between == SEPARATOR:
-        refuse_other_separator(source, (cells[1] for _, cells in table))
-    for line, cells in table:
-        # An empty cell is an image without tags, not one with an empty tag.
-        tags = cells[1].split(between) if cells[1].strip() else []
-        yield _List(line, cells[0].strip(), tags, cells[2] if config.split_column else "")
+    columns = [config.image_column, *([config.split_column] if config.split_column else [])]
+    # (line, image, tags' cells, split)
+    table: list[tuple[int, str, list[str], str]] = []
+    separator = cell_separator(config.separator, "--separator")
+    for line, cells in rows.over(
+        read_table(source, columns, (), separator, rows.skip, config.encoding, several=config.tags_column)
+    ):
+        table.append((line, cells[0], cells[len(columns) :], cells[1] if config.split_column else ""))
+    refuse_other_separator(source, (cell for _, _, cells, _ in table for cell in cells), between)
+    for line, image, cells, split in table:
+        try:
+            tags = [tag for cell in cells for tag in tags_of_cell(cell, between)]
+            yield _List(line, checked_image_id(image), tags, _split(split))
+        except BadCell as error:
+            rows.skip(line, error)
 
 
-def _rows_a_tag(source: Path, config: TableConfig, tag_column: str) -> Iterator[_List]:
+def _rows_a_tag(rows: Rows, source: Path, config: TableConfig, tag_column: str) -> Iterator[_List]:
     order = config.rank_column or config.score_column
     extra = [column for column in (order, config.list_column, config.split_column) if column]
     # (image, person) -> the list with its first line, and the tags with what they are sorted by.
     lists: dict[tuple[str, str], tuple[_List, list[tuple[float, str]]]] = {}
     columns = [config.image_column, tag_column, *extra]
-    for line, cells in read_table(source, columns, separator=cell_separator(config.separator, "--separator")):
+    separator = cell_separator(config.separator, "--separator")
+    for line, cells in rows.over(read_table(source, columns, (), separator, rows.skip, config.encoding)):
         cell = dict(zip(extra, cells[2:], strict=True))
-        image_id, split = cells[0].strip(), cell.get(config.split_column or "", "")
-        key = (image_id, cell.get(config.list_column or "", "").strip())
-        first, tags = lists.setdefault(key, (_List(line, image_id, [], split), []))
+        try:
+            image_id, split = checked_image_id(cells[0]), _split(cell.get(config.split_column or "", ""))
+            key = _sort_key(cell.get(order or "", ""), config)
+            if is_list_cell(cells[1]):
+                raise BadCell(f"holds a list, {cells[1].strip()[:40]}, where one tag is expected; see --tags-column")
+        except BadCell as error:
+            rows.skip(line, error)
+            continue
+        person = cell.get(config.list_column or "", "").strip()
+        first, tags = lists.setdefault((image_id, person), (_List(line, image_id, [], split), []))
         if split != first.split:
             raise RanktagError(
-                f"{source}: line {line} puts '{image_id}' in split '{split}', line {first.line} in '{first.split}'; "
-                "an image belongs to one split"
+                f"{source}: line {line} puts '{image_id}' in split '{split or ''}', line {first.line} in "
+                f"'{first.split or ''}'; an image belongs to one split"
             )
-        if cells[1].strip():
-            tags.append((_sort_key(cell.get(order or "", ""), config, source, line), cells[1]))
+        if not is_missing_text(cells[1]):
+            tags.append((key, cells[1]))
     for first, tags in lists.values():
         yield first._replace(tags=[tag for _, tag in sorted(tags, key=lambda pair: pair[0])])
 
 
-def _sort_key(text: str, config: TableConfig, source: Path, line: int) -> float:
-    """The rank, the score with its sign turned, or infinity where the cell is empty."""
+def _sort_key(text: str, config: TableConfig) -> float:
+    """The rank, the score with its sign turned, or infinity where the cell is empty. Raises BadCell."""
     if not text.strip():
         return math.inf
     value = number(text)
     if value is None:
-        raise RanktagError(
-            f"{source}: line {line}: '{text[:40]}' in column '{config.rank_column or config.score_column}' "
-            "is no number; mend it or leave it empty"
-        )
+        column = config.rank_column or config.score_column
+        raise BadCell(f"has '{text[:40]}' in column '{column}', which is no number")
     return -value if config.score_column else value
 
 
-def _split(text: str, source: Path, line: int) -> str | None:
-    if not text.strip():
+def _split(text: str) -> str | None:
+    """The split that a cell means; None if it is empty. Raises BadCell."""
+    if is_missing_text(text):
         return None
     split = SPLIT_NAMES.get(text.strip().lower())
     if split is None:
-        raise RanktagError(
-            f"{source}: line {line}: split '{text.strip()[:40]}' is not one of train, val, test; mend it there"
-        )
+        raise BadCell(f"has the split '{text.strip()[:40]}', which is not one of train, val, test")
     return split

@@ -12,7 +12,6 @@ first place; an empty list is kept as an image without tags.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +22,9 @@ from typing import Any
 from ranktag.config import setting
 from ranktag.errors import Damaged, RanktagError, unreadable
 from ranktag.files.isolation import EndedBadly, run_apart
+from ranktag.files.text import read_text_lines
 from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import BrokenFile, files_below, need, split_in_name
+from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name, need, split_in_name
 from ranktag.tags.annotations.settings import ReaderConfig
 
 # The struct arrays of a file, to be concatenated: as a public re-implementation reads the release.
@@ -42,10 +42,10 @@ def read(sources: Sequence[Path], config: HwangGraumanConfig) -> TagListBuilder:
     """Tag lists of ``train.mat`` and ``test.mat``, given as files or as the folder that holds them.
 
     ``config.words`` is ``voc.mat`` (a cell array ``voc``) or a text file, one word a line.
-    ``image_id`` is ``filename`` without folders, '.jpg' added where it has no
+    ``image_id`` is ``filename`` without folders, '.jpg' added where it has no image's
     extension: the image's path below VOC's ``JPEGImages``. The split is the 'train',
     'val' or 'test' in the MATLAB file's name, if every file has one. Repeated words
-    keep their first place and empty lists are kept.
+    keep their first place and empty lists are kept. Entries of one ``image_id`` are skipped.
 
     Raises RanktagError: unreadable files, files of another layout, a number without a word.
     """
@@ -55,10 +55,11 @@ def read(sources: Sequence[Path], config: HwangGraumanConfig) -> TagListBuilder:
     files = [path for source in sources for path in _files(Path(source), words)]
     splits = [split_in_name(path) for path in files]
     for path, split in zip(files, splits, strict=True):
-        for image_id, numbers in _apart(_lists, path):
+        for where, image_id, numbers in _apart(_lists, path):
             tags = [_word(number, vocabulary, f"{path}: image '{image_id}'", words) for number in numbers]
             try:
-                builder.add(image_id, tags, split if None not in splits else None)
+                # An image has one list: two entries of one name are of photos in different folders, or a mistake.
+                builder.add(image_id, tags, split if None not in splits else None, file=f"{path.name}: {where}")
             except BrokenFile as error:
                 raise RanktagError(f"{path}: {error}; mend it there") from None
     return builder.checked(", ".join(map(str, sources)), "tag list of Hwang and Grauman's form")
@@ -89,10 +90,10 @@ def read_words(path: Path) -> list[str]:
         words = _apart(_words, path)
     else:
         try:
-            words = path.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise unreadable(path, error, "check the path and its permissions") from None
-        except UnicodeDecodeError:
+            words = [line for _, line in read_text_lines(path)]
+        except RanktagError as error:
+            if type(error) is not RanktagError:
+                raise
             raise RanktagError(
                 f"{path}: cannot be read as UTF-8 text, one word a line; name the release's voc.mat or such a list"
             ) from None
@@ -125,15 +126,20 @@ def _words(path: str) -> list[str]:
     return [_text(cell) for cell in cells.ravel()]
 
 
-def _lists(path: str) -> list[tuple[str, list[float]]]:
-    """(image id, 1-based word numbers) of every image in one file."""
+def _lists(path: str) -> list[tuple[str, str, list[float]]]:
+    """(place in the file, image id, 1-based word numbers) of every image in one file."""
     parts = _load(path, PARTS)
     if not parts:
         raise RanktagError(
             f"{path}: holds neither D1 nor D2, the struct arrays of Hwang and Grauman's release; "
             "name their train.mat or test.mat"
         )
-    return [entry for part in PARTS if part in parts for entry in _entries(parts[part], f"{path}: {part}")]
+    return [
+        (f"{part}({index})", *entry)
+        for part in PARTS
+        if part in parts
+        for index, entry in enumerate(_entries(parts[part], f"{path}: {part}"), 1)
+    ]
 
 
 def _entries(array: Any, where: str) -> Iterator[tuple[str, list[float]]]:
@@ -150,7 +156,7 @@ def _entries(array: Any, where: str) -> Iterator[tuple[str, list[float]]]:
             raise RanktagError(
                 f"{where}({index}), '{name}', has a taglist that is no row of numbers; mend it or empty it"
             )
-        yield name if os.path.splitext(name)[1] else f"{name}.jpg", [float(number) for number in numbers.ravel()]
+        yield name if is_image_name(name) else f"{name}.jpg", [float(number) for number in numbers.ravel()]
 
 
 def _text(cell: Any) -> str:

@@ -3,13 +3,15 @@
 SOURCE is a folder, searched recursively, or one file.
 
 image_id is the path of the annotated image (imagePath) below --images. Where
-imagePath is no image, or leads out of --images, the image beside the JSON file
-is taken. Names are put in lower case, in Unicode normal form C, with single
-spaces; tags in one list only are reported as rare: mend them with --aliases, or
-leave them out with --min-count. An object's size is the area of its polygon,
-box, circle or mask, in pixels; shapes of one group_id are parts of one object;
-points and lines have no area and come last. __ignore__ and _background_ are
-dropped.
+photos are there, it is one of them: the one that imagePath names, else the one
+beside the JSON file that has its name; files that may be of two photos, of none,
+or of one that another file beside them is of, are skipped. Names are put in lower
+case, in Unicode normal form C, with single spaces; tags in one list only are
+reported as rare: mend them with --aliases, or leave them out with --min-count.
+An object's size is the area of its polygon, box, circle or mask, in pixels;
+shapes of one group_id are parts of one object; points and lines have no area and
+come last. __ignore__ and _background_ are dropped. Flags that are set for the
+whole image become tags with --flags last.
 """
 
 from __future__ import annotations
@@ -27,14 +29,8 @@ from typing import Any
 
 from ranktag.config import setting
 from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import (
-    BrokenFile,
-    files_below,
-    image_suffixes,
-    is_image_name,
-    number,
-    read_json,
-)
+from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name, number, read_json, refuse_copy
+from ranktag.tags.annotations.image_names import Photos
 from ranktag.tags.annotations.names import normal_name, read_aliases
 from ranktag.tags.annotations.objects import AnnotatedObject, Point, add_objects, box_area, mask_area, polygon_area
 from ranktag.tags.readers._labelme import LabelmeConfig, refuse_missing_size, tag_of
@@ -48,6 +44,11 @@ class LabelmeJsonConfig(LabelmeConfig):
     """Settings of tag lists from LabelMe's desktop tool."""
 
     images: Path | None = setting(None, "the folder of images that image_id is relative to", when_none="SOURCE")
+    flags: str = setting(
+        "drop",
+        "what becomes of flags that are set for the whole image: left out, or tags after the objects (last)",
+        choices=("drop", "last"),
+    )
 
 
 def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
@@ -55,8 +56,9 @@ def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
 
     ``image_id`` is the path of the annotated image (``imagePath``, which is relative
     to the JSON file) below ``config.images``, by default ``source`` itself; with
-    ``image_id='name'`` it is the image's name. An ``imagePath`` that is no image, or
-    leads out of that folder, gives way to the image beside the JSON file, if there is one.
+    ``image_id='name'`` it is the image's name. Where there are photos below that
+    folder it is one of them, the one of the JSON file's own name where ``imagePath``
+    is stale. One folder's files are one person's, of whom an image has one file.
 
     An object's size is the area of its polygon, box, circle or mask, in pixels;
     shapes that share a ``group_id`` are parts of one object. Points and lines have no
@@ -67,6 +69,8 @@ def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
     """
     aliases = read_aliases(config.aliases)
     folder, files, _ = files_below(Path(source), ".json")
+    images = Path(config.images or folder)
+    photos = Photos.below(images)
     builder = TagListBuilder(config.prefix)
     for path in files:
         name = path.relative_to(folder).as_posix()
@@ -74,50 +78,63 @@ def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
             annotation = read_json(path)
             if not isinstance(annotation, dict) or not isinstance(annotation.get("shapes"), list):
                 raise BrokenFile("is no labelme annotation (it has no list 'shapes')")
-            image_id = _image_id(annotation, path, Path(config.images or folder), config)
+            image_id = _image_id(annotation, path, images, photos, config.image_id == "name")
             refuse_missing_size(annotation.get("imageWidth"), annotation.get("imageHeight"), config, builder, name)
-            objects = _objects(annotation["shapes"], aliases, builder)
-            add_objects(builder, image_id, objects, config.order)
+            objects = [*_objects(annotation["shapes"], aliases, builder), *_flags(annotation, config, builder)]
+            add_objects(builder, image_id, objects, config.order, file=name, person=str(path.parent))
         except BrokenFile as error:
             builder.skip(name, error)
     builder.drop_rare(config.min_count)
     return builder.checked(source, "object of the labelme desktop tool's form")
 
 
-def _image_id(annotation: Mapping[str, Any], path: Path, images: Path, config: LabelmeJsonConfig) -> str:
-    name = annotation.get("imagePath")
-    name = name.replace("\\", "/") if isinstance(name, str) else ""
-    if not is_image_name(name):
-        beside = _image_beside(path, "")
-        if beside is None:
-            raise BrokenFile(f"names no image file (its imagePath is '{name[:60]}'), and there is none beside it")
-        name = beside
-    if config.image_id == "name":
-        return posixpath.basename(name)
-    inside = _relative(path.parent / name, images) if not re.match("[A-Za-z]:/", name) else None
-    if inside is None:
-        beside = _image_beside(path, posixpath.basename(name))
-        inside = _relative(path.parent / beside, images) if beside else None
-    if inside is None:
+def _image_id(annotation: Mapping[str, Any], path: Path, images: Path, photos: Photos, name_only: bool) -> str:
+    """The photo of a file below ``images``: the one that it names, or the one beside it."""
+    said = annotation.get("imagePath")
+    said = said.replace("\\", "/") if isinstance(said, str) else ""
+    refuse_copy(path, said)
+    base = posixpath.basename(said)
+    named = None if re.match("[A-Za-z]:/", said) else _relative(path.parent, said, images)
+    beside = _relative(path.parent, base, images)
+    own = _relative(path.parent, path.name[: -len(path.suffix)], images)
+    is_image = is_image_name(said)
+    if photos.paths:
+        by_name = photos.find(*(p for p in (named, beside) if p is not None and is_image))
+        by_own = photos.find(own) if own is not None else None
+        if by_name is not None and by_own is not None and by_name != by_own:
+            raise BrokenFile(f"says it is of '{said[:60]}', and {posixpath.basename(by_own)} lies beside it; mend one")
+        found = by_name or by_own
+        if found is None and name_only and is_image and (path.parent / said).is_file():
+            return base
+        if found is None:
+            raise BrokenFile(f"names no photo that is below {images} ('{said[:60]}'), and there is none of its name")
+        return posixpath.basename(found) if name_only else found
+    if not is_image:
+        raise BrokenFile(f"names no image file (its imagePath is '{said[:60]}'), and there is none beside it")
+    if name_only:
+        return base
+    if named is None:
         raise BrokenFile(
-            f"names an image outside of {images} ('{name[:60]}'); name the image folder, or go by image names"
+            f"names an image outside of {images} ('{said[:60]}'); name the image folder, or go by image names"
         )
-    return inside
+    return named
 
 
-def _image_beside(path: Path, name: str) -> str | None:
-    """Name of the image that lies beside a JSON file: of that name, else of the JSON file's own."""
-    names = [name] if name else []
-    # Asked one by one: listing a folder of thousands for each of its files takes minutes.
-    for suffix in image_suffixes():
-        names += [path.stem + suffix, path.stem + suffix.upper()]
-    return next((other for other in names if "\0" not in other and path.with_name(other).is_file()), None)
-
-
-def _relative(path: Path, folder: Path) -> str | None:
-    """POSIX path of ``path`` below ``folder``, '..' resolved; None if it is not below it."""
-    relative = Path(os.path.relpath(os.path.abspath(path), os.path.abspath(folder))).as_posix()
+def _relative(folder: Path, name: str, images: Path) -> str | None:
+    """POSIX path of ``name`` in ``folder`` below ``images``, '..' resolved; None if it is not below it."""
+    relative = Path(os.path.relpath(os.path.abspath(folder / name), os.path.abspath(images))).as_posix()
     return None if relative == ".." or relative.startswith("../") else relative
+
+
+def _flags(annotation: Mapping[str, Any], config: LabelmeJsonConfig, builder: TagListBuilder) -> list[AnnotatedObject]:
+    """The flags that are set for the whole image, as objects without an area, or none."""
+    flags = annotation.get("flags")
+    names = [normal_name(name) for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
+    names = [name for name in names if name and name not in RESERVED]
+    if config.flags == "last":
+        return [AnnotatedObject(name, None) for name in names]
+    builder.drop("flags of the whole image (kept with --flags last)", len(names))
+    return []
 
 
 def _objects(shapes: list[Any], aliases: Mapping[str, str], builder: TagListBuilder) -> list[AnnotatedObject]:

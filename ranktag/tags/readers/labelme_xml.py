@@ -4,7 +4,9 @@ SOURCE is an Annotations folder, searched recursively, or one file. Folders
 named annotationCache (templates and drafts) are not entered.
 
 image_id is folder/filename as the annotation gives them, the image's path below
-LabelMe's Images. Files for the same image are several people's lists. Deleted
+LabelMe's Images; where that folder lies beside Annotations, what the photo is
+called there. Files for the same image are several people's lists if they lie in
+different folders; in one folder the one that has the image's name is read. Deleted
 objects are dropped. Names are put in lower case, in Unicode normal form C, with
 single spaces; tags in one list only are reported as rare: mend them with
 --aliases, or leave them out with --min-count. An object's size is the area of its
@@ -20,7 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name, number, read_bytes
+from ranktag.tags.annotations.files import (
+    BrokenFile,
+    files_below,
+    is_image_name,
+    number,
+    read_bytes,
+    refuse_copy,
+)
+from ranktag.tags.annotations.image_names import Photos
 from ranktag.tags.annotations.names import normal_name, read_aliases
 from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, box_area, mask_area, polygon_area
 from ranktag.tags.annotations.xml import read_xml, text_of
@@ -39,7 +49,9 @@ def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
 
     ``image_id`` is ``folder/filename`` as the annotation gives them, which is the
     image's path below LabelMe's ``Images``; with ``image_id='name'`` it is
-    ``filename``. Files that name the same image are several people's lists for it.
+    ``filename``. Files of different folders that name the same image are several people's
+    lists for it. Where LabelMe's ``Images`` lies beside ``Annotations``, the id is that of
+    a photo in it.
 
     An object's size is the area of its polygon, of its mask where the web tool's
     ``Masks`` folder lies beside ``Annotations``, else of its box. All are in pixels,
@@ -50,6 +62,7 @@ def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
     """
     aliases = read_aliases(config.aliases)
     folder, files, cached = files_below(Path(source), ".xml", without=(CACHE,))
+    known: dict[Path, Photos] = {}
     builder = TagListBuilder(config.prefix)
     builder.drop(f"files in {CACHE}, the web tool's templates and drafts", cached)
     for path in files:
@@ -58,12 +71,12 @@ def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
             root, guessed = read_xml(path)
             if root.tag != "annotation":
                 raise BrokenFile(f"is no LabelMe annotation (its root element is <{root.tag[:40]}>)")
-            image_id = _image_id(root, config)
+            image_id = _image_id(root, path, known, config, builder)
             refuse_missing_size(
                 text_of(root, "imagesize/ncols"), text_of(root, "imagesize/nrows"), config, builder, name
             )
             objects = _objects(root, path, aliases, builder)
-            add_objects(builder, image_id, objects, config.order)
+            add_objects(builder, image_id, objects, config.order, file=name, person=str(path.parent))
         except BrokenFile as error:
             builder.skip(name, error)
             continue
@@ -73,16 +86,37 @@ def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
     return builder.checked(source, "object of the LabelMe web tool's form")
 
 
-def _image_id(root: Element, config: LabelmeConfig) -> str:
+def _image_id(
+    root: Element, path: Path, known: dict[Path, Photos], config: LabelmeConfig, builder: TagListBuilder
+) -> str:
+    """The image of an annotation. known: folder -> its photos, of the folders that were looked at."""
     name = text_of(root, "filename").replace("\\", "/")
+    refuse_copy(path, name)
+    place = posixpath.normpath(posixpath.join(text_of(root, "folder").replace("\\", "/"), name))
+    photos, folder = _photos(path, known)
+    if photos.paths:
+        own = posixpath.join(folder, path.name[: -len(path.suffix)])
+        found = photos.find(place.lstrip("/"), posixpath.join(folder, posixpath.basename(name)), own)
+        if found is not None:
+            return posixpath.basename(found) if config.image_id == "name" else found
     if not is_image_name(name):
         raise BrokenFile(f"names no image file (its <filename> is '{name[:60]}')")
-    if config.image_id == "name":
-        return posixpath.basename(name)
-    path = posixpath.normpath(posixpath.join(text_of(root, "folder").replace("\\", "/"), name))
-    if path.startswith("../"):
-        raise BrokenFile(f"names an image outside of the image folder ('{path[:60]}')")
-    return path.lstrip("/")
+    if place.startswith("../"):
+        raise BrokenFile(f"names an image outside of the image folder ('{place[:60]}')")
+    if photos.paths:
+        builder.note("images whose photo is not in Images", place)
+    return posixpath.basename(name) if config.image_id == "name" else place.lstrip("/")
+
+
+def _photos(path: Path, known: dict[Path, Photos]) -> tuple[Photos, str]:
+    """The photos of LabelMe's ``Images`` for an annotation ``.../Annotations/FOLDER/x.xml``, and FOLDER."""
+    beside = _beside(path, "Images")
+    if beside is None:
+        return Photos(()), ""
+    images, folder = beside
+    if images not in known:
+        known[images] = Photos.below(images)
+    return known[images], folder
 
 
 def _objects(root: Element, path: Path, aliases: Mapping[str, str], builder: TagListBuilder) -> list[AnnotatedObject]:
@@ -115,9 +149,17 @@ def _area(thing: Element, path: Path, builder: TagListBuilder) -> float | None:
 
 def _mask_file(path: Path, name: str) -> Path | None:
     """``.../Masks/FOLDER/name`` for an annotation ``.../Annotations/FOLDER/x.xml``, if it is there."""
+    beside = _beside(path, "Masks")
+    if not name or "/" in name or "\\" in name or "\0" in name or beside is None:
+        return None
+    mask = Path(*beside, name)
+    return mask if mask.is_file() else None
+
+
+def _beside(path: Path, name: str) -> tuple[Path, str] | None:
+    """(``.../name``, FOLDER) for an annotation ``.../Annotations/FOLDER/x.xml``; None without ``Annotations``."""
     parts = path.absolute().parent.parts
-    if not name or "/" in name or "\\" in name or "\0" in name or "Annotations" not in parts:
+    if "Annotations" not in parts:
         return None
     place = len(parts) - 1 - parts[::-1].index("Annotations")
-    mask = Path(*parts[:place], "Masks", *parts[place + 1 :], name)
-    return mask if mask.is_file() else None
+    return Path(*parts[:place], name), "/".join(parts[place + 1 :])

@@ -3,25 +3,31 @@
 SOURCE is a folder such as VOCdevkit/VOC2007, or a devkit with one of them.
 
 The tags of an image are the classes of its boxes, each once. image_id is the
-path below JPEGImages (000005.jpg: the annotation's name with the extension of
-its <filename>). The splits are those of ImageSets/Main; images in none of its
-train, val and test are left out (trainval counts as train where there is
-neither train nor val), and without such lists no split is written.
+path below JPEGImages of the photo that has the annotation's name (000005.jpg);
+where no such photo is there, the name with the extension of <filename>. Two
+annotations of one photo are skipped, hidden files are not looked at. The splits
+are those of ImageSets/Main; images in none of its train, val and test are left
+out (trainval counts as train where there is neither train nor val), and without
+such lists no split is written.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranktag.config import setting
 from ranktag.errors import NotFound, RanktagError
+from ranktag.files.text import read_text_lines
 from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import BrokenFile, files_below, number
+from ranktag.tags.annotations.files import BrokenFile, files_below, is_image_name, number, refuse_copy
+from ranktag.tags.annotations.image_names import Photos
 from ranktag.tags.annotations.objects import AnnotatedObject, add_objects, image_size
 from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.annotations.xml import read_xml, text_of
@@ -56,25 +62,46 @@ def read(source: Path, config: VocConfig) -> TagListBuilder:
     Raises RanktagError: no or several VOC folders, no annotation, an image in two splits.
     """
     folder = voc_folder(Path(source))
-    split = read_splits(folder / "ImageSets" / "Main")
-    _, files, _ = files_below(folder / "Annotations", ".xml")
+    annotations = folder / "Annotations"
+    _, files, _ = files_below(annotations, ".xml")
+    # Its place below Annotations without the extension is what an image is called in the lists of splits.
+    names = {path: path.relative_to(annotations).as_posix()[: -len(path.suffix)] for path in files}
+    split = read_splits(folder / "ImageSets" / "Main", names.values())
+    photos = Photos.below(folder / "JPEGImages")
     builder = TagListBuilder(config.prefix)
-    for path in files:
-        if split and path.stem not in split:
+    for path, name in names.items():
+        if split and name not in split:
             builder.drop("images that are in no split of ImageSets/Main")
             continue
+        where = f"Annotations/{name}.xml"
         try:
             root, _ = read_xml(path)
             if root.tag != "annotation":
                 raise BrokenFile(f"is no PASCAL VOC annotation (its root element is <{root.tag[:40]}>)")
-            suffix = os.path.splitext(text_of(root, "filename"))[1] or ".jpg"
-            add_objects(
-                builder, path.stem + suffix, _objects(root, config, builder), config.order, split.get(path.stem)
-            )
+            image_id = _image_id(path, name, text_of(root, "filename"), photos, builder)
+            objects = _objects(root, config, builder)
+            add_objects(builder, image_id, objects, config.order, split.get(name), file=where)
         except BrokenFile as error:
-            builder.skip(f"Annotations/{path.name}", error)
-    _count_missing(split, {path.stem for path in files}, builder)
-    return builder.checked(folder / "Annotations", "object of PASCAL VOC's form")
+            builder.skip(where, error)
+    _count_missing(split, set(names.values()), builder)
+    return builder.checked(annotations, "object of PASCAL VOC's form")
+
+
+def _image_id(path: Path, name: str, said: str, photos: Photos, builder: TagListBuilder) -> str:
+    """The photo of an annotation ``name``.xml whose <filename> is ``said``: the one of its own name goes first."""
+    said = said.replace("\\", "/").rpartition("/")[2]
+    refuse_copy(path, said)
+    suffix = os.path.splitext(said)[1] if is_image_name(said) else ""
+    own = os.path.basename(name)
+    # Annotations in folders may be of photos in none.
+    found = photos.find(name + suffix, name, own + suffix, own, said)
+    if found is not None:
+        return found
+    if photos.paths:
+        if said != own + suffix or not suffix:
+            raise BrokenFile(f"is of no photo in JPEGImages (its <filename> is '{said[:60]}')")
+        builder.note("images whose photo is not in JPEGImages", name + suffix)
+    return name + (suffix or ".jpg")
 
 
 def voc_folder(source: Path) -> Path:
@@ -95,9 +122,14 @@ def voc_folder(source: Path) -> Path:
     return found[0]
 
 
-def read_splits(folder: Path) -> Mapping[str, str]:
-    """Image name (without extension) -> 'train', 'val' or 'test', from ``train.txt`` and so on; empty without them."""
-    lists = {part: _read_names(folder / f"{part}.txt") for part in (*SPLITS, "trainval")}
+def read_splits(folder: Path, names: Collection[str]) -> Mapping[str, str]:
+    """Image name (without extension) -> 'train', 'val' or 'test', from ``train.txt`` and so on; empty without them.
+
+    names: those of the annotated images. A line may have the image's extension or
+    folders, and names may hold spaces.
+    """
+    known = {unicodedata.normalize("NFC", name): name for name in names}
+    lists = {part: _read_names(folder / f"{part}.txt", known) for part in (*SPLITS, "trainval")}
     if lists["train"] is None and lists["val"] is None:
         lists["train"] = lists["trainval"]
     split: dict[str, str] = {}
@@ -110,14 +142,24 @@ def read_splits(folder: Path) -> Mapping[str, str]:
     return split
 
 
-def _read_names(path: Path) -> list[str] | None:
-    try:
-        # A second column, where there is one, says whether a class is in the image.
-        return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
+def _read_names(path: Path, known: Mapping[str, str]) -> list[str] | None:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError):
-        raise RanktagError(f"{path}: cannot be read as a list of image names; is it whole?") from None
+    lines = (unicodedata.normalize("NFC", line.strip()).replace("\\", "/") for _, line in read_text_lines(path))
+    return [_name_in(line, known) for line in lines if line]
+
+
+def _name_in(line: str, known: Mapping[str, str]) -> str:
+    """The image that a line of a list names: one that is known, else the line without what may stand around a name."""
+    # A second column, where there is one, says whether a class is in the image.
+    for text in (line, re.sub(r"\s+[-+]?[01]$", "", line)):
+        bare = os.path.splitext(text)[0] if is_image_name(text) else text
+        for name in (text, bare):
+            folders = name.split("/")
+            for start in range(len(folders)):
+                if (tail := "/".join(folders[start:])) in known:
+                    return known[tail]
+    return bare
 
 
 def _count_missing(split: Mapping[str, str], annotated: set[str], builder: TagListBuilder) -> None:

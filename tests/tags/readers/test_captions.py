@@ -72,7 +72,7 @@ def test_coco_with_splits_from_the_names(tmp_path: Path, ranktag: Ranktag) -> No
     )
     done = ranktag("prepare", "captions", train, val, "-o", tmp_path / "t.csv")
     assert done.code == 0, done
-    assert "dropped: 1 captions of images that the file does not list" in done.out
+    assert "dropped: 1 captions of images that the file does not list, or that were skipped" in done.out
     assert "dropped: 1 images without a caption" in done.out
     written = read_tag_lists(tmp_path / "t.csv")
     assert written.lists == {"7.jpg": [("dog",)], "5.jpg": [("cat",), ("cat", "bowl")], "1.jpg": [("bird",)]}
@@ -104,8 +104,8 @@ def test_vocabulary_and_min_count(tmp_path: Path, ranktag: Ranktag) -> None:
         ("a.csv", "image,caption\n", "holds no caption"),
         ("a.json", "{", "is not JSON"),
         ("a.json", "[]", "no list 'images'"),
-        ("a.json", '{"images": [], "annotations": [3]}', "no list 'annotations'"),
-        ("a.json", '{"images": [{"id": [], "file_name": "a"}], "annotations": []}', "images[0] has no 'id'"),
+        ("a.json", '{"images": [], "annotations": [3]}', "annotations[0] has no 'caption'"),
+        ("a.json", '{"images": [{"id": [], "file_name": "a"}], "annotations": []}', "images[0] has no id"),
         ("a.json", '{"images": [], "annotations": [{"image_id": 1, "bbox": []}]}', "annotations[0] has no 'caption'"),
         (
             "a.json",
@@ -132,12 +132,12 @@ def test_the_extra_is_named_where_textblob_is_not_installed(
 
 def test_other_refusals(tmp_path: Path, ranktag: Ranktag) -> None:
     tokens, out = tmp_path / "tokens.txt", tmp_path / "t.csv"
-    ranktag("prepare", "captions", tokens, "-o", out).assert_refused("tokens.txt", "No such file")
-    tokens.write_bytes(b"a.jpg#0\t\xff\n")
+    ranktag("prepare", "captions", tokens, "-o", out).assert_refused("tokens.txt", "no such file")
+    tokens.write_bytes(b"a.jpg#0\t\x81\n")
     ranktag("prepare", "captions", tokens, "-o", out).assert_refused("is not UTF-8")
     tokens.write_text(FLICKR, encoding="utf-8")
     words = tmp_path / "words.txt"
-    ranktag("prepare", "captions", tokens, "-o", out, "--vocabulary", words).assert_refused("words.txt", "No such file")
+    ranktag("prepare", "captions", tokens, "-o", out, "--vocabulary", words).assert_refused("words.txt", "no such file")
     words.write_text("dog\n...\n", encoding="utf-8")
     ranktag("prepare", "captions", tokens, "-o", out, "--vocabulary", words).assert_refused("line 2 holds no word")
     words.write_text("\n", encoding="utf-8")

@@ -98,19 +98,19 @@ def test_long_splits(tmp_path: Path, ranktag: Ranktag) -> None:
         (
             "image_id,tags,s\na,b,maybe\n",
             ["--split-column", "s"],
-            "line 2: split 'maybe' is not one of train, val, test",
+            "line 2 has the split 'maybe', which is not one of train, val, test",
         ),
         ("image_id,tags,s\na,b,train\nc,d,\n", ["--split-column", "s"], "'c' is in no split"),
         ("image_id,tags,s\na,b,train\na,d,val\n", ["--split-column", "s"], "'a' is in 'train' and in 'val'"),
         (
             "image_id,t,r\na,b,first\n",
             ["--tag-column", "t", "--rank-column", "r"],
-            "line 2: 'first' in column 'r' is no number",
+            "line 2 has 'first' in column 'r', which is no number",
         ),
         (
             "image_id,t,r\na,b,nan\n",
             ["--tag-column", "t", "--score-column", "r"],
-            "line 2: 'nan' in column 'r' is no number",
+            "line 2 has 'nan' in column 'r', which is no number",
         ),
         ("image_id,tags\na,b\n", ["--rank-column", "r"], "name the tags with --tag-column"),
         ("image_id,t\na,b\n", ["--tag-column", "t", "--rank-column", "r", "--score-column", "s"], "two orders"),

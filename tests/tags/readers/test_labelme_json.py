@@ -70,12 +70,13 @@ def test_image_ids_of_the_desktop_tool(tmp_path: Path) -> None:
     write(tmp_path / "labels" / "2.JPG", b"")
     write(tmp_path / "labels" / "3.json", desktop(box, image="C:\\Users\\ann\\3.png"))  # moved since
     write(tmp_path / "labels" / "3.png", b"")
+    write(tmp_path / "photos" / "x" / "1.jpg", b"")
     builder = read(tmp_path, CONFIG)
     assert list(builder.lists) == ["photos/x/1.jpg", "labels/2.JPG", "labels/3.png"]
     inside = read(tmp_path / "labels", CONFIG.replace(images=tmp_path / "photos"))
     assert list(inside.lists) == ["x/1.jpg"]
     assert [name for name, _ in inside.broken] == ["2.json", "3.json"]
-    assert "outside of" in inside.broken[0][1]
+    assert "names no photo that is below" in inside.broken[0][1]
     assert list(read(tmp_path / "labels", LabelmeJsonConfig(image_id="name")).lists) == [
         "1.jpg",
         "2.JPG",

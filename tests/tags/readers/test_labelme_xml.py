@@ -118,7 +118,7 @@ REMOTE = """<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "http://127.0.0.1:9
         (EXTERNAL, "declares a document type or entities, which is refused"),
         (REMOTE, "declares a document type or entities, which is refused"),
         (web(square("a", 1))[:-20], "is not well-formed XML"),
-        ('<?xml version="1.0" encoding="no-such"?><annotation/>', "is not well-formed XML"),
+        ('<?xml version="1.0" encoding="no-such"?><annotation/>', "an encoding that Python does not know"),
         ("\0\1\2", "is not well-formed XML"),
         ("<html/>", "is no LabelMe annotation"),
         (web(square("a", 1), filename=""), "names no image file"),

@@ -1,0 +1,329 @@
+"""What archives, systems and people do to annotations, done to every reader: a new reader is one row more."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from labelme_files import desktop, shape, square, web, write
+from outcome import Outcome
+
+from ranktag.tags.lists import TagList, read_tag_lists
+
+Ranktag = Callable[..., Outcome]
+
+
+# Readers of a file an image.
+
+
+def _voc(folder: Path, stem: str, said: str) -> Path:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>"
+    text = f"<annotation><filename>{said}</filename><object><name>dog</name>{box}</object></annotation>"
+    return write(folder / "Annotations" / f"{stem}.xml", text)
+
+
+def _labelme_json(folder: Path, stem: str, said: str) -> Path:
+    return write(folder / f"{stem}.json", desktop(shape("dog", "rectangle", (0, 0), (2, 2)), image=said))
+
+
+def _labelme_xml(folder: Path, stem: str, said: str) -> Path:
+    inside = Path("street", stem).parent.as_posix()
+    return write(folder / "Annotations" / "street" / f"{stem}.xml", web(square("dog", 2), filename=said, folder=inside))
+
+
+def _yolo(folder: Path, stem: str, said: str) -> Path:
+    write(folder / "classes.txt", "dog\n")
+    return write(folder / "labels" / f"{stem}.txt", "0 0.5 0.5 0.2 0.2\n")
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """name: of the format. annotate: writes the file ``stem`` of a dog, which says that its image is ``said``, below a
+    folder. photos: where its photos lie. before: what an id has before a photo's path there. says: whether a file
+    names its image at all."""
+
+    name: str
+    annotate: Callable[[Path, str, str], Path]
+    photos: str
+    before: str = ""
+    says: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    def photo(self, folder: Path, name: str) -> str:
+        """Lay a photo there; its id."""
+        write(folder / self.photos / name, b"")
+        return self.before + name
+
+    def read(self, ranktag: Ranktag, folder: Path) -> tuple[Outcome, dict[str, list[TagList]]]:
+        output = folder.with_name("tags.csv")
+        outcome = ranktag("prepare", self.name, folder, "-o", output)
+        return outcome, {
+            i: list(people) for i, people in read_tag_lists(output).lists.items()
+        } if output.exists() else {}
+
+
+FILE_READERS = [
+    FileReader("voc", _voc, "JPEGImages"),
+    FileReader("labelme-json", _labelme_json, ""),
+    FileReader("labelme-xml", _labelme_xml, "Images/street", before="street/"),
+    FileReader("yolo", _yolo, "images", says=False),
+]
+every_reader = pytest.mark.parametrize("reader", FILE_READERS, ids=str)
+DOG = [("dog",)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "archive").mkdir()
+    return tmp_path / "archive"
+
+
+@every_reader
+def test_hidden_copies_are_no_annotations(reader: FileReader, folder: Path, ranktag: Ranktag) -> None:
+    image, file = reader.photo(folder, "a.jpg"), reader.annotate(folder, "a", "a.jpg")
+    for hidden in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+        (file.parent / hidden).mkdir()
+        shutil.copy(file, file.parent / hidden / f"a-checkpoint{file.suffix}")
+        shutil.copy(file, file.parent / hidden)
+    (file.parent / f"._a{file.suffix}").write_bytes(b"\0\5\26\7")
+    shutil.copy(file, file.parent / f".a{file.suffix}")
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (0, {image: DOG}), outcome
+
+
+@every_reader
+@pytest.mark.parametrize("name", ["a (1)", "a - Copy", "a copy"])
+@pytest.mark.parametrize("photos", [True, False])
+def test_a_copied_annotation_is_no_second_person(
+    reader: FileReader, folder: Path, ranktag: Ranktag, name: str, photos: bool
+) -> None:
+    if not photos and not reader.says:
+        pytest.skip("its files do not say of which image they are")
+    image = reader.photo(folder, "a.jpg") if photos else f"{reader.before}a.jpg"
+    reader.annotate(folder, "a", "a.jpg")
+    reader.annotate(folder, name, "a.jpg")
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (1, {image: DOG}), outcome
+    assert outcome.err.startswith("files skipped: 1\n") and name in outcome.err
+
+
+@every_reader
+@pytest.mark.parametrize(
+    ("stem", "said", "photo"),
+    [
+        ("a", "a.jpg", "a.png"),  # converted since
+        ("a", "a.jpg", "A.JPG"),  # as a camera writes it
+        ("a", "a", "a.png"),
+        ("frame_12.5", "frame_12.5", "frame_12.5.jpg"),
+        ("frame_12.5", "frame_12.5.jpg", "frame_12.5.png"),
+        ("demo", "Hello.jpg", "demo.jpg"),  # renamed since
+        ("e\u0301t\u00e9", "\u00e9te\u0301.jpg", "\u00e9t\u00e9.jpg"),  # copied from a Mac
+        ("a b", "C:\\Users\\ann\\a b.jpg", "a b.jpg"),
+    ],
+)
+def test_an_id_is_that_of_a_photo_that_is_there(
+    reader: FileReader, folder: Path, ranktag: Ranktag, stem: str, said: str, photo: str
+) -> None:
+    image = reader.photo(folder, photo)
+    reader.photo(folder, "another.jpg")
+    reader.annotate(folder, stem, said)
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (0, {image: DOG}), outcome
+
+
+@every_reader
+def test_files_of_one_name_in_two_folders_are_told_apart(reader: FileReader, folder: Path, ranktag: Ranktag) -> None:
+    images = [reader.photo(folder, name) for name in ("x/1.jpg", "y/1.jpg")]
+    for stem in ("x/1", "y/1"):
+        reader.annotate(folder, stem, "1.jpg")
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (0, dict.fromkeys(images, DOG)), outcome
+    for image in images:
+        (folder / reader.photos / image.removeprefix(reader.before)).unlink()
+    folder.with_name("tags.csv").unlink()
+    # Without photos they are two images still.
+    outcome, lists = reader.read(ranktag, folder)
+    assert outcome.code == 0 and len(lists) == 2 and all(people == DOG for people in lists.values()), outcome
+
+
+@every_reader
+def test_two_photos_that_an_annotation_may_be_of(reader: FileReader, folder: Path, ranktag: Ranktag) -> None:
+    for name in ("a.png", "a.tif", "b.jpg"):
+        reader.photo(folder, name)
+    reader.annotate(folder, "a", "a")
+    reader.annotate(folder, "b", "b.jpg")
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (1, {f"{reader.before}b.jpg": DOG}), outcome
+    assert "a.png" in outcome.err and "a.tif" in outcome.err
+
+
+def test_two_annotations_in_folders_of_one_photo_in_none(folder: Path, ranktag: Ranktag) -> None:
+    reader = FILE_READERS[0]
+    for stem in ("x/1", "y/1", "x/2"):
+        reader.annotate(folder, stem, f"{stem[2:]}.jpg")
+    images = [reader.photo(folder, name) for name in ("1.jpg", "2.jpg")]
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (1, {images[1]: DOG}), outcome
+    assert "Annotations/x/1.xml is of '1.jpg', and so is Annotations/y/1.xml" in outcome.err
+
+
+# Readers of a table.
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """name: of the format. header: its two columns, of the image and of what is in it."""
+
+    name: str
+    header: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TABLE_READERS = [TableReader("csv", "image_id,tags"), TableReader("captions", "image,caption")]
+LINES = ["a.jpg,dog", "b.jpg,caf\u00e9", "c.jpg,cat"]
+SOUND = {"a.jpg": DOG, "b.jpg": [("caf\u00e9",)], "c.jpg": [("cat",)]}
+
+
+def _with(*lines: str) -> Callable[[list[str]], bytes]:
+    return lambda rows: "\n".join([*rows[:2], *lines, *rows[2:]]).encode()
+
+
+FINE_TABLES: dict[str, Callable[[list[str]], bytes]] = {
+    "Windows-1252": lambda rows: "\r\n".join(rows).encode("cp1252"),
+    "UTF-16": lambda rows: "\r\n".join(rows).encode("utf-16"),
+    "UTF-16 with tabs": lambda rows: "\r\n".join(rows).replace(",", "\t").encode("utf-16"),
+    "a byte order mark": lambda rows: "\n".join(rows).encode("utf-8-sig"),
+    "semicolons": lambda rows: "\n".join(rows).replace(",", ";").encode(),
+    "sep=;": lambda rows: ("sep=;\n" + "\n".join(rows).replace(",", ";")).encode(),
+    "rows of separators": _with(",", ' ,""', "", ","),
+    "empty columns": lambda rows: "".join(f"{row},,\n" for row in rows).encode(),
+    "cells behind the last column": lambda rows: "\n".join([rows[0], *(f"{row},," for row in rows[1:])]).encode(),
+    "an index of pandas": lambda rows: "\n".join(f"{n or ''},{row}" for n, row in enumerate(rows)).encode(),
+    "numbers kept as text": lambda rows: "\n".join(rows).replace("a.jpg", '="a.jpg"').encode(),
+}
+# The row, and what is said of it.
+BAD_ROWS = {
+    "a cell too few": ("x.jpg", "has 1 cells"),
+    "a cell too many": ("x.jpg,dog,cat", "has 3 cells"),
+    "no image": (",dog", "names no image"),
+    "pandas' missing image": ("nan,dog", "names no image"),
+    "a spreadsheet's error": ("#REF!,dog", "#REF!"),
+    "a number with a point": ("12.0,dog", "a number"),
+    "a rounded number": ("1.23E+11,dog", "a number"),
+    "a date": ("2-Jan,dog", "a date"),
+    "a quote that is never closed": ('x.jpg,"dog', "double quotes"),
+    "rows in a cell": ('x.jpg,"dog\ny.jpg,cat"', "double quotes"),
+    "a NUL byte": ("x.jpg,d\0g", "NUL"),
+}
+every_table = pytest.mark.parametrize("reader", TABLE_READERS, ids=str)
+
+
+def _read_table(ranktag: Ranktag, folder: Path, reader: TableReader, content: bytes) -> Outcome:
+    source = folder / "table.csv"
+    source.write_bytes(content)
+    return ranktag("prepare", reader.name, source, "-o", folder / "tags.csv")
+
+
+@every_table
+@pytest.mark.parametrize("fault", FINE_TABLES)
+def test_what_programs_make_of_a_table_is_read(reader: TableReader, folder: Path, ranktag: Ranktag, fault: str) -> None:
+    outcome = _read_table(ranktag, folder, reader, FINE_TABLES[fault]([reader.header, *LINES]))
+    assert outcome.code == 0 and read_tag_lists(folder / "tags.csv").lists == SOUND, outcome
+
+
+@every_table
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_bad_row_is_listed_and_nothing_else_is_lost(
+    reader: TableReader, folder: Path, ranktag: Ranktag, fault: str
+) -> None:
+    row, said = BAD_ROWS[fault]
+    outcome = _read_table(ranktag, folder, reader, _with(row)([reader.header, *LINES]))
+    assert outcome.code == 1 and read_tag_lists(folder / "tags.csv").lists == SOUND, outcome
+    assert outcome.err.startswith("rows skipped: 1\n  table.csv: line 3 ") and said in outcome.err
+    # A table of such rows is of another form.
+    (folder / "tags.csv").unlink()
+    bad = _read_table(ranktag, folder, reader, "\n".join([reader.header, LINES[0], row, row, row]).encode())
+    assert bad.code == 2 and not (folder / "tags.csv").exists() and "Traceback" not in bad.err, bad
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ("['cat', 'dog']", ("cat", "dog")),
+        ('["cat", "dog"]', ("cat", "dog")),
+        ("('cat', 'dog')", ("cat", "dog")),
+        ("['cat' 'dog'\n 'rock, paper']", ("cat", "dog", "rock, paper")),  # numpy's
+        (r"['l\'eau', 'a\\b']", ("l'eau", "a\\b")),
+        ("[]", ()),
+        ("nan", ()),
+        ("None", ()),
+        ("{'cat', 'dog'}", None),  # a set has no order
+        ("['cat', nan]", None),
+        ("[('cat', 0.9)]", None),
+        ("['cat', 'dog'", None),
+        ("[cat, dog]", None),
+        ("['a', ..., 'z']", None),  # cut short
+        ("array(['cat', 'dog'], dtype=object)", None),
+        ("#NAME?", None),
+        ("[sic]", ("[sic]",)),
+    ],
+)
+@pytest.mark.parametrize("separator", ["|", ","])
+def test_lists_as_python_writes_them(
+    folder: Path, ranktag: Ranktag, cell: str, tags: tuple[str, ...] | None, separator: str
+) -> None:
+    with open(folder / "t.csv", "w", encoding="utf-8", newline="") as file:
+        cells = [("a.jpg", f"sky{separator}sea"), ("b.jpg", cell), ("c.jpg", f"sky{separator}sun")]
+        csv.writer(file).writerows([("image_id", "tags"), *cells])
+    source = folder / "t.csv"
+    done = ranktag("prepare", "csv", source, "-o", folder / "tags.csv", "--tag-separator", separator)
+    lists = read_tag_lists(folder / "tags.csv").lists
+    assert lists["a.jpg"] == [("sky", "sea")] and lists["c.jpg"] == [("sky", "sun")]
+    if tags is None:
+        assert done.code == 1 and "line 3" in done.err and "b.jpg" not in lists, done
+    else:
+        assert done.code == 0 and lists["b.jpg"] == [tags], done
+
+
+def test_several_columns_of_keywords(folder: Path, ranktag: Ranktag) -> None:
+    source = write(folder / "t.csv", "photo,Keyword,Keyword,Keyword.1,Title\na.jpg,sky,sea,,x\nb.jpg,,,cat|dog,y\n")
+    call = ("prepare", "csv", source, "-o", folder / "tags.csv", "--image-column", "photo")
+    assert ranktag(*call, "--tags-column", "Keyword*").code == 0
+    assert read_tag_lists(folder / "tags.csv").lists == {"a.jpg": [("sky", "sea")], "b.jpg": [("cat", "dog")]}
+    ranktag(*call, "--overwrite", "--tags-column", "Keyword").assert_refused("'Keyword' twice")
+    ranktag(*call, "--overwrite", "--tags-column", "Word*").assert_refused("no column 'Word*'")
+
+
+# Readers of COCO's JSON.
+
+
+@pytest.mark.parametrize("name", ["captions", "coco"])
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [({"id": 1, "file_name": "b.jpg"}, "has the id 1"), ({"id": 2, "file_name": "a.jpg"}, "is called 'a.jpg'")],
+)
+def test_two_images_of_one_id_or_one_name(
+    folder: Path, ranktag: Ranktag, name: str, second: dict[str, object], said: str
+) -> None:
+    images = [{"id": 1, "file_name": "a.jpg"}, second, *({"id": n, "file_name": f"{n}.jpg"} for n in range(3, 7))]
+    things = [
+        {"id": n, "image_id": image["id"], "caption": "a dog", "category_id": 1, "bbox": [0, 0, 2, 2], "area": 4}
+        for n, image in enumerate(images)
+    ]
+    if name == "coco":
+        for thing in things:
+            del thing["caption"]
+    content = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "dog"}]}
+    source = write(folder / "c.json", json.dumps(content))
+    done = ranktag("prepare", name, source, "-o", folder / "tags.csv")
+    assert done.code == 1 and said in done.err, done
+    assert read_tag_lists(folder / "tags.csv").lists == {f"{n}.jpg": DOG for n in range(3, 7)}
