@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labelme_files import desktop, shape, square, web, write
 from outcome import Outcome
+from scipy.io import savemat
 
 from ranktag.tags.lists import TagList, read_tag_lists
 
@@ -327,3 +329,81 @@ def test_two_images_of_one_id_or_one_name(
     done = ranktag("prepare", name, source, "-o", folder / "tags.csv")
     assert done.code == 1 and said in done.err, done
     assert read_tag_lists(folder / "tags.csv").lists == {f"{n}.jpg": DOG for n in range(3, 7)}
+
+
+# What one format has alone.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff1.jpg\r\na b.jpg\r\n",
+        "1\na b\n",
+        "1 -1\na b  1\n",
+        "JPEGImages/1.jpg\n./JPEGImages/a b.jpg\n",
+        "1\na b\n".encode("utf-16"),
+        "\n 1 \n\na b.JPG\n",
+    ],
+)
+def test_lists_of_splits_as_people_write_them(folder: Path, ranktag: Ranktag, content: str | bytes) -> None:
+    reader = FILE_READERS[0]
+    for stem in ("1", "a b", "2"):
+        reader.annotate(folder, stem, f"{stem}.jpg")
+    write(folder / "ImageSets" / "Main" / "train.txt", content)
+    write(folder / "ImageSets" / "Main" / "val.txt", "2\n")
+    outcome, _ = reader.read(ranktag, folder)
+    assert outcome.code == 0, outcome
+    assert read_tag_lists(folder.with_name("tags.csv")).split == {"1.jpg": "train", "a b.jpg": "train", "2.jpg": "val"}
+
+
+@pytest.mark.parametrize("reader", FILE_READERS[0:3:2], ids=str)
+@pytest.mark.parametrize(
+    ("said", "encoding"),
+    [
+        ("utf8", "utf-8"),
+        ("UTF-8", "utf-8-sig"),
+        ("utf-16", "utf-16"),
+        ("UTF-16", "utf-8"),  # .NET writes so
+        ("gbk", "gbk"),
+        ("Shift_JIS", "shift-jis"),
+        ("euc-kr", "euc-kr"),
+        ("windows-1251", "cp1251"),
+        ("ISO-8859-1", "latin-1"),
+    ],
+)
+def test_xml_in_any_encoding_that_python_knows(
+    reader: FileReader, folder: Path, ranktag: Ranktag, said: str, encoding: str
+) -> None:
+    name = {"cp1251": "\u043f\u0451\u0441", "latin-1": "\u00e9t\u00e9", "euc-kr": "\uac1c"}.get(encoding, "\u72ac")
+    file = reader.annotate(folder, "a", "a.jpg")
+    text = file.read_text().replace("<name>dog", f"<name>{name}")
+    file.write_bytes(f'\n<?xml version="1.0" encoding="{said}"?>\n{text}'.encode(encoding))
+    outcome, lists = reader.read(ranktag, folder)
+    assert (outcome.code, lists) == (0, {f"{reader.before}a.jpg": [(name,)]}), outcome
+
+
+def test_flags_of_the_whole_image_are_counted_or_kept(folder: Path, ranktag: Ranktag) -> None:
+    content = desktop(shape("dog", "rectangle", (0, 0), (2, 2)))
+    write(folder / "a.json", content | {"flags": {"Indoor": True, "blurred": False, "__ignore__": True}})
+    call = ("prepare", "labelme-json", folder, "-o", folder / "tags.csv")
+    assert "dropped: 1 flags of the whole image (kept with --flags last)" in ranktag(*call).out
+    assert ranktag(*call, "--flags", "last", "--overwrite").code == 0
+    assert read_tag_lists(folder / "tags.csv").lists == {"a.jpg": [("dog", "indoor")]}
+
+
+def test_a_source_that_is_named_twice(folder: Path, ranktag: Ranktag) -> None:
+    source = write(folder / "c.csv", "image,caption\na.jpg,a dog\n")
+    refused = ranktag("prepare", "captions", source, source, "-o", folder / "tags.csv")
+    refused.assert_refused("c.csv: is named twice")
+
+
+def test_two_entries_of_one_photo_in_hwang_and_graumans_files(folder: Path, ranktag: Ranktag) -> None:
+    entries = np.zeros((1, 3), dtype=[("filename", object), ("taglist", object)])
+    for place, name in enumerate(("x/1.jpg", "y/1.jpg", "frame_12.5")):
+        entries[0, place] = (name, np.array([[1.0]]))
+    savemat(folder / "train.mat", {"D1": entries})
+    words = write(folder / "words.txt", "dog\n")
+    call = ("prepare", "hwang-grauman", folder / "train.mat", "--words", words, "-o", folder / "tags.csv")
+    outcome = ranktag(*call)
+    assert outcome.code == 1 and "train.mat: D1(1) is of '1.jpg', and so is train.mat: D1(2)" in outcome.err, outcome
+    assert read_tag_lists(folder / "tags.csv").lists == {"frame_12.5.jpg": DOG}
