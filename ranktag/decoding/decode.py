@@ -98,9 +98,9 @@ def decode(
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     images: only images of these ids, all of which must be in the cache. untagged: only
     images that are not among these ids.
-    update: bring a file of the same models and
-    settings up to date: images whose features are the same keep their tags. force: take features that were made
-    otherwise than those trained on. progress: is told how many images are done.
+    update: bring a file of the same models and settings up to date: images whose features are the same keep
+    their tags. force: take features that were made otherwise than those trained on. progress: is told how many
+    images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
     of different vocabularies, a split without images, or an output that exists; ValueError
@@ -128,7 +128,7 @@ def decode(
         {image_id: kept[image_id] if image_id in kept else chosen.of(decoded[image_id]) for image_id in ids},
         _seen(checkpoints, ids),
     )
-    output.write(predicted_images(predictions))
+    _write(output, predictions, progress or Progress())
     if memory:
         memory.write(features)
     left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
@@ -142,6 +142,14 @@ def decode(
         len(kept),
         tuple(output.failures),
     )
+
+
+def _write(output: Output, predictions: Predictions, progress: Progress) -> None:
+    written = predicted_images(predictions)
+    if output.beside_photos:
+        # A hundred thousand files take many minutes.
+        written = progress.over(written, "Writing", len(predictions), "files")
+    output.write(written)
 
 
 def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], store: FeatureStore, force: bool) -> None:
