@@ -82,7 +82,6 @@ def command(
     images: Path | None,
     untagged: Path | None,
     force: bool,
-    overwrite: bool,
     update: bool,
     quiet: bool,
 ) -> Report:
@@ -99,7 +98,7 @@ def command(
         from ranktag.tags.image_ids import read_image_ids
         from ranktag.tags.lists import read_tag_lists
 
-    output = make_output(replace=update)
+    output = make_output(update=update)
     report = decode(
         caches if len(caches) > 1 else caches[0],
         runs,
@@ -109,8 +108,6 @@ def command(
         split=split,
         images=None if images is None else read_image_ids(images),
         untagged=None if untagged is None else set(read_tag_lists(untagged).lists),
-        overwrite=overwrite,
-        update=update,
         force=force,
         progress=progress(quiet),
     )

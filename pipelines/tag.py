@@ -45,7 +45,6 @@ def command(
     weights: str | None,
     choice: ChoiceConfig,
     make_output: Callable[..., Output],
-    overwrite: bool,
     config: DecodingConfig,
 ) -> Report:
     """Print or write the ranked tags of IMAGES: photos, or folders of photos.

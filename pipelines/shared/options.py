@@ -122,10 +122,10 @@ def output_options(
             kind = formats[format].settings
             settings = kind(**{name: given[name] for name in owners if format in owners[name]}) if kind else None
 
-            def make_output(*, replace: bool = False) -> Output:
-                return Output(format, output, photos=photos, settings=settings, overwrite=overwrite or replace)
-
-            return command(*args, make_output=make_output, overwrite=overwrite, **kwargs)
+            make_output = functools.partial(
+                Output, format, output, photos=photos, settings=settings, overwrite=overwrite
+            )
+            return command(*args, make_output=make_output, **kwargs)
 
         wrapped: Callable[..., Any] = with_output
         for name, owning in reversed(owners.items()):

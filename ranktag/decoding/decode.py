@@ -93,13 +93,13 @@ def decode(
 
     cache: one, or several that are used as one. run: a run folder, or several of one
     vocabulary (seeds, say) that decide together.
-    output: a file of ``format`` (a module of ``ranktag.tags.writers``), replaced if ``overwrite``; or an
-    ``Output``, which says all of that and more itself. choice: which of the tags are written.
+    output: a file of ``format`` (a module of ``ranktag.tags.writers``), replaced if ``overwrite``, brought up
+    to date if ``update`` (if the same models and settings made it, images whose features are the same keep
+    their tags); or an ``Output``, which says all of that and more itself. choice: which of the tags are written.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     images: only images of these ids, all of which must be in the cache. untagged: only
     images that are not among these ids.
-    update: bring a file of the same models and settings up to date: images whose features are the same keep
-    their tags. force: take features that were made otherwise than those trained on. progress: is told how many
+    force: take features that were made otherwise than those trained on. progress: is told how many
     images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
@@ -107,7 +107,7 @@ def decode(
     for an unknown format.
     """
     if not isinstance(output, Output):
-        output = Output(format, Path(output), overwrite=overwrite or update)
+        output = Output(format, Path(output), overwrite=overwrite, update=update)
     output.refuse_no_place()
     chosen = TagChoice(choice)
     runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
@@ -118,9 +118,9 @@ def decode(
     rows = _chosen(store, rows, images, untagged)
     for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
         (progress or Progress()).note(sentence)
-    memory = Memory(output, runs, config, chosen) if update else None
+    memory = Memory(output, runs, config, chosen) if output.update else None
     features = feature_digests(store, rows.tolist()) if memory else {}
-    kept = memory.kept(features) if memory and not overwrite else {}
+    kept = memory.kept(features) if memory and not output.overwrite else {}
     todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
     decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
     ids = [store.image_id[row] for row in rows.tolist()]

@@ -99,14 +99,16 @@ class Output:
         photos: Path | None = None,
         settings: Config | None = None,
         overwrite: bool = False,
+        update: bool = False,
     ) -> None:
-        """settings: the format's; None are its defaults.
+        """settings: the format's; None are its defaults. update: what is there is brought up to date.
 
         Raises ValueError for an unknown format, and RanktagError for settings of another one, an output that
-        exists unless ``overwrite``, a path or photos that the format needs or has no use for, and what its
-        ``check`` finds.
+        exists unless ``overwrite`` or ``update``, a path or photos that the format needs or has no use for, and
+        what its ``check`` finds.
         """
-        self.format, self.path, self.photos, self.overwrite = Format.of(format), path, photos, overwrite
+        self.format, self.path, self.photos = Format.of(format), path, photos
+        self.overwrite, self.update = overwrite, update
         self.settings = settings if settings is not None or self.format.settings is None else self.format.settings()
         if self.settings is not None and not isinstance(self.settings, self.format.settings or ()):
             raise RanktagError(f"--format {format}: {type(self.settings).__name__} are settings of another format")
@@ -147,7 +149,7 @@ class Output:
                 what = "file" if self.format.kind == "write_file" else "folder"
                 raise RanktagError(f"--format {name}: writes a {what}; name it with -o")
         elif self.format.kind in ("write", "write_file"):
-            refuse_existing(path, self.overwrite)
+            refuse_existing(path, self.overwrite or self.update)
         elif os.path.lexists(path) and not path.is_dir():
             raise RanktagError(f"{path}: is a file, --format {name} writes a folder; name another with -o")
         elif not self.overwrite:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,30 @@ def test_people_choose_from_more_tags_than_the_ranked_ones(tmp_path: Path) -> No
     Output("label-studio", tmp_path / "web").write([PredictedImage("https://example.org/a%20b.jpg", [])])
     (task,) = json.loads((tmp_path / "web" / "tasks.json").read_text())
     assert task["data"]["image"] == "https://example.org/a%20b.jpg"
+
+
+@pytest.mark.parametrize("name", ["adobe-stock", "fiftyone", "label-studio", "parquet"])
+def test_files_are_written_whole_or_not_at_all(name: str, tmp_path: Path) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / "out"
+    first = PredictedImage("first.jpg", [("dog", 0.5)])
+
+    def failing() -> Iterator[PredictedImage]:
+        yield PredictedImage("second.jpg", [("cat", 0.5)])
+        raise RuntimeError("the model fails")
+
+    def there() -> dict[str, bytes]:
+        return {str(file.relative_to(tmp_path)): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    with pytest.raises(RuntimeError, match="the model fails"):
+        Output(name, path).write(failing())
+    assert not any(tmp_path.iterdir())
+    Output(name, path).write([first])
+    before = there()
+    with pytest.raises(RuntimeError, match="the model fails"):
+        Output(name, path, overwrite=True).write(failing())
+    assert there() == before and before
+    # The same again is the same to the byte.
+    Output(name, path, overwrite=True).write([first])
+    assert there() == before
