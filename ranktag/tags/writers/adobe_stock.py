@@ -58,9 +58,11 @@ def write_folder(images: Iterable[PredictedImage], folder: Path, output: Output,
     An image that the portal would refuse is a failure: the name, a title or a keyword does not fit.
     """
     titles = {} if config.titles is None else _read_titles(config.titles)
+    unused, longer = dict.fromkeys(titles), 0
     named: dict[str, str] = {}
     tables = _Tables(folder)
     for image in images:
+        unused.pop(image.image_id, None)
         with output.image(image):
             row = _row(image, titles.get(image.image_id), "" if config.category is None else str(config.category))
             if named.setdefault(row[0], image.image_id) != image.image_id:
@@ -68,7 +70,17 @@ def write_folder(images: Iterable[PredictedImage], folder: Path, output: Output,
                     f"'{named[row[0]]}' is called {row[0]} too, and Adobe Stock knows files by name only"
                 )
             tables.add(row)
+            longer += len(image.tags) > KEYWORDS
     tables.finish()
+    if unused:
+        output.notes.append(
+            f"{config.titles}: {len(unused)} of its {len(titles)} images are not among those tagged "
+            f"('{next(iter(unused))}' first)"
+        )
+    if longer:
+        output.notes.append(
+            f"of {longer:,} images only the first {KEYWORDS} tags are written, as Adobe Stock takes them"
+        )
 
 
 class _Tables:

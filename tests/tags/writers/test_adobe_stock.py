@@ -32,7 +32,9 @@ def rows(folder: Path, number: int = 1) -> list[list[str]]:
 def test_keywords_stand_in_order_of_rank_and_the_first_fifty_of_them(tmp_path: Path) -> None:
     many = [f"t{number}" for number in range(60)]
     images = [PredictedImage("2024/b.jpg", tags("dog", "green grass")), PredictedImage("a.jpg", tags(*many))]
-    assert write(tmp_path, images).failures == []
+    output = write(tmp_path, images)
+    assert output.failures == []
+    assert output.notes == ["of 1 images only the first 50 tags are written, as Adobe Stock takes them"]
     header, b, a = rows(tmp_path)
     assert header == ["Filename", "Title", "Keywords", "Category"]
     assert b == ["b.jpg", "dog green grass", "dog,green grass", ""]
@@ -41,9 +43,10 @@ def test_keywords_stand_in_order_of_rank_and_the_first_fifty_of_them(tmp_path: P
 
 def test_titles_and_categories_are_a_persons_where_there_are_some(tmp_path: Path) -> None:
     titles = tmp_path / "titles.csv"
-    titles.write_text("image_id,title,category\na.jpg,A dog at play,1\nb.jpg,Grass,\n")
+    titles.write_text("image_id,title,category\na.jpg,A dog at play,1\nb.jpg,Grass,\nd.jpg,Sky,\n")
     images = [PredictedImage(name, tags("dog")) for name in ("a.jpg", "b.jpg", "c.jpg")]
-    write(tmp_path, images, StockConfig(titles=titles, category=11))
+    output = write(tmp_path, images, StockConfig(titles=titles, category=11))
+    assert output.notes == [f"{titles}: 1 of its 3 images are not among those tagged ('d.jpg' first)"]
     assert [row[1::2] for row in rows(tmp_path)[1:]] == [["A dog at play", "1"], ["Grass", "11"], ["dog", "11"]]
 
 
