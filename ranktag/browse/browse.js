@@ -273,8 +273,8 @@
     closeChoices();
     box.value = to.q;
     for (const radio of document.querySelectorAll("#by input")) radio.checked = radio.value === to.by;
-    find("to-tags").toggleAttribute("aria-current", to.tags);
-    find("home").toggleAttribute("aria-current", !to.tags && to.photo === null && !to.q && !to.failed);
+    const at = to.tags ? "to-tags" : to.photo === null && !to.q && !to.failed ? "home" : "";
+    for (const id of ["home", "to-tags"]) id === at ? find(id).setAttribute("aria-current", "page") : find(id).removeAttribute("aria-current");
     try {
       const draw = await (to.tags ? allTags(to) : to.photo !== null ? onePhoto(to) : manyPhotos(to, before));
       if (turn !== showing) return;
@@ -454,7 +454,7 @@
       const lists = archive.labels.map((label, file) => listSection(one.lists[file], label, named, to.by));
       view.replaceChildren(
         steps(to, one, at, count, before, after),
-        element("article", { class: "photo", "aria-label": description(one) },
+        element("article", { class: "photo", tabindex: -1, "aria-label": description(one) },
           figure(one),
           element("div", {},
             element("section", { class: "files" }, ...lists),
@@ -464,6 +464,8 @@
         )
       );
       comingFrom = one.number;
+      // The link that was followed is gone: whoever does not see the page is told what has come.
+      if (document.activeElement === document.body) view.querySelector(".photo").focus({ preventScroll: true });
       nearby(one, near, to, wanted, turn).catch(error => status.replaceChildren(shown(error.message)));
     };
   }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import Outcome
 
@@ -79,6 +79,7 @@ tags = st.sampled_from(["a", "b", "c", "d d"])
 lists = st.lists(st.tuples(tags, st.floats(0.0, 1.0, width=32)), max_size=5, unique_by=lambda pair: pair[0])
 
 
+@settings(max_examples=50)
 @given(st.lists(lists, max_size=8), st.lists(tags, max_size=3, unique=True), st.lists(tags, max_size=1))
 def test_it_finds_what_a_loop_over_the_lists_finds(
     predicted: list[list[tuple[str, float]]], wanted: list[str], unwanted: list[str]
