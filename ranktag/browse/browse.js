@@ -10,7 +10,7 @@
   const BLOCKS_KEPT = 250;
   // Browsers have no element higher than about 17 million pixels.
   const HIGHEST = 16e6;
-  const ALIKE = 12, CHOICES = 8, ROWS = 200;
+  const ALIKE = 12, CHOICES = 8, ROWS = 200, ROOM = 3;
   const find = id => document.getElementById(id);
   const view = find("view"), status = find("status"), box = find("query"), choices = find("choices"), main = find("main");
 
@@ -219,9 +219,12 @@
   /** A photo with its tags, linked to its own page. wanted: tags of the query, which stand out. */
   function cell(one, address, wanted) {
     const text = element("span", { class: "text", "aria-hidden": "true" });
-    (one.lists[0] || []).forEach(({ tag }, place) => {
+    const list = (one.lists[0] || []).map(({ tag }, place) => ({ tag, place, stands: wanted.has(fold(tag)) }));
+    // There is room for a few: what was asked for goes before the others, with its place, where it stands behind them.
+    const late = list.filter(({ place, stands }) => stands && place >= ROOM);
+    [...late, ...list.filter(one => !late.includes(one))].forEach(({ tag, place, stands }, i) => {
       const name = foreign(tag);
-      text.append(place ? ", " : "", wanted.has(fold(tag)) ? element("b", {}, name) : name);
+      text.append(i ? ", " : "", stands ? element("b", {}, i < late.length ? `${place + 1}. ` : "", name) : name);
     });
     if (!text.hasChildNodes()) text.append("no tags");
     const link = { ...address, photo: one.id, n: one.number };

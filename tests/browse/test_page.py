@@ -200,6 +200,7 @@ def test_by_keyboard_alone(visit: Visit, many: Predictions) -> None:
     visit.wait_for_status("photos with dog")
     found = [list(many)[n] for n in expected(many, "dog")]
     visit.photos(8)
+    assert visit.page.locator(".cell .text b").first.inner_text() == "dog"
     visit.page.focus("#skip")
     visit.page.keyboard.press("Enter")
     focused = "() => document.activeElement.title"
@@ -244,6 +245,16 @@ def test_the_photos_most_alike_are_those_of_the_greatest_cosine(visit: Visit, ma
     assert visit.page.inner_text("figcaption") == ids[123]
     there = visit.page.eval_on_selector_all(".strip .cell", "all => all.map(one => one.title)")
     assert [cosine[ids.index(one)] for one in there] == pytest.approx(sorted(cosine, reverse=True)[:12], abs=1e-6)
+
+
+def test_a_tag_that_matters_little_is_shown_with_its_place(visit: Visit, many: Predictions) -> None:
+    number = next(n for n, tags in enumerate(many.values()) if tags[4][0] == "dog")
+    visit.open(f"#q=dog&photo={list(many)[number]}&n={number}")
+    visit.page.wait_for_selector("figure img")
+    visit.page.press("body", "Escape")
+    text = visit.page.locator(f'.cell[title="{list(many)[number]}"] .text')
+    tags = [tag for tag, _ in many[list(many)[number]]]
+    assert text.inner_text() == ", ".join(["5. dog", *tags[:4]])
 
 
 def test_the_page_of_all_tags(visit: Visit, many: Predictions) -> None:
