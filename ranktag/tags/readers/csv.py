@@ -1,4 +1,4 @@
-"""Any CSV table: one row an image, or one row a tag.
+"""Any table (CSV, JSON Lines, Parquet): one row an image, or one row a tag.
 
 SOURCE is a file with a header, as spreadsheets save it: UTF-8, UTF-16 or Windows-1252,
 with commas, or with semicolons or tabs, which are found. Lists that Python wrote,
@@ -10,6 +10,14 @@ One row an image:  ranktag prepare csv photos.csv -o tags.csv --separator ';' --
 One row a tag:     ranktag prepare csv votes.csv -o tags.csv --image-column photo
                      --tag-column keyword --score-column votes
 One column a tag:  ranktag prepare csv sheet.csv -o tags.csv --image-column photo --tags-column 'Keyword*'
+
+A SOURCE that ends in .jsonl (Hugging Face's metadata.jsonl) or .parquet is read
+likewise; a column of lists is the tags in their order, objects.category is a member
+of a column, and classes that Hugging Face stores as numbers have their names. Parquet
+needs the extra parquet.
+
+\b
+Hugging Face:      ranktag prepare csv metadata.jsonl -o tags.csv --image-column file_name
 
 image_id is taken as it stands: it must be the image's path below the folder that
 extract-features gets. A | in a tag becomes /. Splits may be called training,
@@ -26,6 +34,7 @@ from typing import NamedTuple
 
 from ranktag.config import setting
 from ranktag.errors import RanktagError, Usage
+from ranktag.files.records import is_records, read_records
 from ranktag.files.tables import read_table
 from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.annotations.files import BrokenFile, cell_separator, number
@@ -115,6 +124,16 @@ class _List(NamedTuple):
     split: str | None
 
 
+def _table(
+    rows: Rows, source: Path, config: TableConfig, columns: list[str], several: str | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of the table, whatever its form: (line, cells of the columns, then of those that match ``several``)."""
+    if is_records(source):
+        return rows.over(read_records(source, columns, several, rows.skip))
+    separator = cell_separator(config.separator, "--separator")
+    return rows.over(read_table(source, columns, (), separator, rows.skip, config.encoding, several=several))
+
+
 def _rows_an_image(rows: Rows, source: Path, config: TableConfig) -> Iterator[_List]:
     between = "\t" if config.tag_separator in ("tab", "\\t") else config.tag_separator
     if not between:
@@ -122,10 +141,7 @@ def _rows_an_image(rows: Rows, source: Path, config: TableConfig) -> Iterator[_L
     columns = [config.image_column, *([config.split_column] if config.split_column else [])]
     # (line, image, tags' cells, split)
     table: list[tuple[int, str, list[str], str]] = []
-    separator = cell_separator(config.separator, "--separator")
-    for line, cells in rows.over(
-        read_table(source, columns, (), separator, rows.skip, config.encoding, several=config.tags_column)
-    ):
+    for line, cells in _table(rows, source, config, columns, config.tags_column):
         table.append((line, cells[0], cells[len(columns) :], cells[1] if config.split_column else ""))
     refuse_other_separator(source, (cell for _, _, cells, _ in table for cell in cells), between)
     for line, image, cells, split in table:
@@ -142,8 +158,7 @@ def _rows_a_tag(rows: Rows, source: Path, config: TableConfig, tag_column: str) 
     # (image, person) -> the list with its first line, and the tags with what they are sorted by.
     lists: dict[tuple[str, str], tuple[_List, list[tuple[float, str]]]] = {}
     columns = [config.image_column, tag_column, *extra]
-    separator = cell_separator(config.separator, "--separator")
-    for line, cells in rows.over(read_table(source, columns, (), separator, rows.skip, config.encoding)):
+    for line, cells in _table(rows, source, config, columns):
         cell = dict(zip(extra, cells[2:], strict=True))
         try:
             image_id, split = checked_image_id(cells[0]), _split(cell.get(config.split_column or "", ""))

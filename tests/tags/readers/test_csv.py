@@ -174,3 +174,45 @@ def test_fuzzed_tables_are_read_or_refused(tmp_path_factory: pytest.TempPathFact
             continue
         builder.write(folder / "t.csv")
         assert read_tag_lists(folder / "t.csv").lists == builder.lists
+
+
+HUGGING_FACE = (
+    '{"file_name": "a.jpg", "tags": ["dog", "sea, blue", "car|van"], "split": "train"}\n'
+    '{"file_name": "train/b.jpg", "tags": [], "split": "validation"}\n'
+    '{"file_name": "c.jpg", "tags": "cat|sea", "split": "train"}\n'
+    '{"file_name": "", "tags": ["x"], "split": "train"}\n'
+)
+
+
+def test_hugging_faces_metadata(tmp_path: Path, ranktag: Ranktag) -> None:
+    source = tmp_path / "metadata.jsonl"
+    source.write_text(HUGGING_FACE, encoding="utf-8")
+    call = (
+        "prepare",
+        "csv",
+        source,
+        "-o",
+        tmp_path / "t.csv",
+        "--image-column",
+        "file_name",
+        "--split-column",
+        "split",
+    )
+    done = ranktag(*call)
+    assert done.code == 1 and "metadata.jsonl: line 4 names no image" in done.err
+    written = read_tag_lists(tmp_path / "t.csv")
+    assert written.lists == {"a.jpg": [("dog", "sea, blue", "car/van")], "train/b.jpg": [()], "c.jpg": [("cat", "sea")]}
+    assert written.split == {"a.jpg": "train", "train/b.jpg": "val", "c.jpg": "train"}
+    ranktag(*call, "--overwrite", "--tags-column", "labels").assert_refused("no column 'labels'", "'tags'")
+    # A row a tag.
+    source.write_text('{"f": "a.jpg", "t": "sea", "r": 2}\n{"f": "a.jpg", "t": "dog", "r": 1}\n', encoding="utf-8")
+    config = TableConfig(image_column="f", tag_column="t", rank_column="r")
+    assert read(source, config).lists == {"a.jpg": [("dog", "sea")]}
+
+
+def test_parquet_is_read_alike(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow, which reads Parquet, is not installed (extra parquet)")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image_id": ["a", "b"], "tags": [["dog", "sea, blue"], None]}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", TableConfig()).lists == {"a": [("dog", "sea, blue")], "b": [()]}
