@@ -21,6 +21,7 @@ from ranktag.tags.lists import read_tag_lists
 
 Ranktag = Callable[..., Outcome]
 FORMATS = (
+    "adobe-stock",
     "captions",
     "coco",
     "csv",
@@ -31,6 +32,7 @@ FORMATS = (
     "label-studio",
     "labelme-json",
     "labelme-xml",
+    "open-images",
     "visual-genome",
     "voc",
     "yolo",
@@ -95,7 +97,7 @@ def test_every_setting_of_a_format_is_an_option_and_the_page_is_the_modules_own(
 
 def test_formats_of_several_sources_say_so(ranktag: Ranktag) -> None:
     several = {name for name in FORMATS if "[OPTIONS] SOURCE...\n" in ranktag("prepare", name, "--help").out}
-    assert several == {"captions", "coco", "hwang-grauman"}
+    assert several == {"captions", "coco", "hwang-grauman", "open-images"}
 
 
 def test_a_setting_without_a_default_must_be_given(ranktag: Ranktag, tmp_path: Path) -> None:
