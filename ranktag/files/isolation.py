@@ -43,11 +43,12 @@ class EndedBadly(Exception):
     """A function that was run apart gave no answer.
 
     how: 'crashes', 'never returns' or 'fails', for a message. code: the exit code of
-    its process; minus the signal that ended it.
+    its process; minus the signal that ended it. killed: from outside, as for want of memory.
     """
 
     def __init__(self, code: int) -> None:
         self.how, self.code = _how_it_ended(code) or "fails", code
+        self.killed = code == -signal.SIGKILL
         super().__init__(f"{self.how} (exit code {code})")
 
 

@@ -60,7 +60,8 @@ class Packet:
         image = library.ImageFactory.create(library.ImageType.xmp)
         try:
             image.setXmpPacket(text)
-        except library.Exiv2Error:
+        except (library.Exiv2Error, TypeError):
+            # TypeError: bytes of a photo that are no UTF-8.
             raise Damaged("holds XMP that is damaged") from None
         data = image.xmpData()
         if not data.count() and "adobe:ns:meta/" not in text and RDF not in text:

@@ -120,9 +120,9 @@ def _read_all(
             try:
                 files: list[Found] = apart(path, sidecars.of(path))
             except EndedBadly as error:
-                if error.how == "fails":
-                    raise Outage(f"{path}: reading it was stopped ({error}); is there enough memory?") from None
-                yield image_id, f"{error.how} exiv2, or one of its sidecars does"
+                if error.killed:
+                    raise Outage(f"{path}: reading it was stopped from outside; is there enough memory?") from None
+                yield image_id, f"cannot be read: exiv2 {error.how} on it, or on one of its sidecars"
             except OSError as error:
                 raise Outage(
                     f"{error.filename or path}: cannot be read ({error.strerror}); is the disk there?"

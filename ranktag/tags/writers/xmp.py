@@ -75,9 +75,9 @@ def _changed(apart: Apart, path: Path, tags: list[str], prefix: str, config: Xmp
     try:
         change: Change = apart(str(path), tags, prefix, config.embed, config.dry_run)
     except EndedBadly as error:
-        if error.how == "fails":
-            raise Outage(f"{path}: writing it was stopped ({error}); is there enough memory?") from None
-        raise RanktagError(f"{path} {error.how} exiv2; it is left as it is") from None
+        if error.killed:
+            raise Outage(f"{path}: writing it was stopped from outside; is there enough memory?") from None
+        raise RanktagError(f"{path} is left as it is: exiv2 {error.how} on it") from None
     except OSError as error:
         raise Outage(
             f"{error.filename or path}: cannot be written ({error.strerror}); what is done is kept: "

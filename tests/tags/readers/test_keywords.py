@@ -124,16 +124,21 @@ def test_damage_is_listed_and_the_rest_is_read(tmp_path: Path, ranktag: Ranktag)
     (folder / "b.jpg.xmp").write_text(packet({"dc:subject": ["cut"]})[:300], encoding="utf-8")
     (folder / "c.xmp").write_bytes(b"")
     (folder / "d.jpg").write_bytes(b"no photo")
+    embed(folder / "e.jpg", {"dc:subject": ["Bäume"]})
+    data = (folder / "e.jpg").read_bytes()
+    (folder / "e.jpg").write_bytes(data.replace("ä".encode(), b"\xff\xff"))
+    photo(folder / "f.jpg")
     (folder / "lonely.jpg.xmp").write_text("-")
     (folder / ".hidden.jpg.xmp").write_text("-")
     photo(folder / ".trash/h.jpg")
     done = ranktag("prepare", "keywords", folder, "-o", tmp_path / "t.csv")
     assert done.code == 1, done
     assert done.err.splitlines() == [
-        "files skipped: 3",
+        "files skipped: 4",
         "  b.jpg has a sidecar, b.jpg.xmp, that holds XMP that is damaged",
         "  c.jpg has a sidecar, c.xmp, that is empty",
         "  d.jpg is damaged, or no photo",
+        "  e.jpg holds XMP that is damaged",
     ]
     assert "dropped: 1 photos without keywords" in done.out
     assert "note: sidecars that belong to no photo: 1 (lonely.jpg.xmp)" in done.out
@@ -224,7 +229,7 @@ def test_a_crash_costs_one_photo_and_an_outage_stops(tmp_path: Path, monkeypatch
         embed(photo(tmp_path / f"{name}.jpg"), {"dc:subject": [name]})
     builder = read(tmp_path, KeywordsConfig())
     assert builder.lists == {"a.jpg": [("a",)], "z.jpg": [("z",)]}
-    assert builder.broken == [("crash.jpg", "crashes exiv2, or one of its sidecars does")]
+    assert builder.broken == [("crash.jpg", "cannot be read: exiv2 crashes on it, or on one of its sidecars")]
     photo(tmp_path / "killed.jpg")
     with pytest.raises(Outage, match="enough memory"):
         read(tmp_path, KeywordsConfig())

@@ -109,7 +109,7 @@ def test_a_crash_costs_one_photo_and_the_disk_stops(photos: Path, monkeypatch: p
     monkeypatch.setattr("ranktag.tags.writers.xmp.write_tags", xmp_crashing.write_tags)
     photo(photos / "crash.jpg")
     output = written([PredictedImage("crash.jpg", [("x", 1.0)]), *IMAGES], photos=photos)
-    assert output.failures == [("crash.jpg", f"{photos}/crash.jpg.xmp crashes exiv2; it is left as it is")]
+    assert output.failures == [("crash.jpg", f"{photos}/crash.jpg.xmp is left as it is: exiv2 crashes on it")]
     assert subjects(photos / "sub/b.png.xmp") == ["tree"]
     for name, words in (
         ("disk.jpg", r"disk.jpg.xmp: cannot be written \(Input/output"),
