@@ -13,6 +13,7 @@ from typing import Any
 from ranktag.config import ChoiceConfig
 from ranktag.errors import RanktagError
 from ranktag.files.tables import read_header, read_table
+from ranktag.files.text import read_text_lines
 from ranktag.tags.lists import SEPARATOR, clean_tag
 from ranktag.tags.predictions import RankedTag
 from ranktag.tags.spelling import folded
@@ -97,10 +98,7 @@ def read_tags(path: Path) -> dict[str, str]:
     if "tag" in read_header(path):
         tags = [tag for _, (tag,) in read_table(path, ("tag",))]
     else:
-        try:
-            tags = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise RanktagError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+        tags = [line for _, line in read_text_lines(path)]
     found = {folded(tag): tag for tag in map(clean_tag, tags) if tag}
     if not found:
         raise RanktagError(f"{path}: holds no tag; write one a line, or a CSV with the column tag")
