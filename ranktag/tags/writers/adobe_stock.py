@@ -13,6 +13,7 @@ from ranktag.errors import RanktagError
 from ranktag.files.tables import guard_formula, read_table, write_rows
 from ranktag.tags.outputs import Output, name_of
 from ranktag.tags.predictions import PredictedImage
+from ranktag.wording import count
 
 FILES = ("adobe-stock-*.csv",)
 HEADER = ("Filename", "Title", "Keywords", "Category")
@@ -79,7 +80,7 @@ def write_folder(images: Iterable[PredictedImage], folder: Path, output: Output,
         )
     if longer:
         output.notes.append(
-            f"of {longer:,} images only the first {KEYWORDS} tags are written, as Adobe Stock takes them"
+            f"of {count(longer, 'image')} only the first {KEYWORDS} tags are written, as Adobe Stock takes them"
         )
 
 

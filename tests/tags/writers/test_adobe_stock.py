@@ -34,7 +34,7 @@ def test_keywords_stand_in_order_of_rank_and_the_first_fifty_of_them(tmp_path: P
     images = [PredictedImage("2024/b.jpg", tags("dog", "green grass")), PredictedImage("a.jpg", tags(*many))]
     output = write(tmp_path, images)
     assert output.failures == []
-    assert output.notes == ["of 1 images only the first 50 tags are written, as Adobe Stock takes them"]
+    assert output.notes == ["of 1 image only the first 50 tags are written, as Adobe Stock takes them"]
     header, b, a = rows(tmp_path)
     assert header == ["Filename", "Title", "Keywords", "Category"]
     assert b == ["b.jpg", "dog green grass", "dog,green grass", ""]
