@@ -188,18 +188,27 @@ def test_tag_writes_files_too(ranktag: Ranktag, run: Path, tmp_path: Path, monke
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"tasks.json", "labeling-config.xml"}
 
 
-def test_what_is_written_for_a_tool_is_read_as_its_own(ranktag: Ranktag, run: Path, tmp_path: Path) -> None:
+READ_AGAIN = {
+    "fiftyone": ("labels.json", ("fiftyone", "labels.json", "--match", "stem")),
+    "adobe-stock": ("", ("adobe-stock", "adobe-stock-001.csv")),
+    "jsonl": ("metadata.jsonl", ("csv", "metadata.jsonl", "--image-column", "file_name")),
+    "parquet": ("tags.parquet", ("csv", "tags.parquet")),
+}
+
+
+@pytest.mark.parametrize("name", READ_AGAIN)
+def test_what_is_written_for_a_tool_is_read_as_its_own(ranktag: Ranktag, run: Path, tmp_path: Path, name: str) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(4):
         (photos / f"{number}.jpg").write_text("")
-    for name, written in {"fiftyone": "labels.json"}.items():
-        made = tmp_path / name
-        made.mkdir()
-        assert export(ranktag, run, "-o", made / written, "--format", name).code == 0
-        prepared = ranktag(
-            "prepare", name, made / written, "-o", made / "tags.csv", "--images", photos, "--match", "stem"
-        )
-        assert prepared.code == 0, prepared
-        lists = read_tag_lists(made / "tags.csv").lists
-        assert lists == {f"{number}.jpg": [("dog", "grass")] for number in range(4)}
+    written, (reader, source, *options) = READ_AGAIN[name]
+    made = tmp_path / "made"
+    made.mkdir()
+    assert export(ranktag, run, "-o", made / written, "--format", name).code == 0
+    tags = tmp_path / "read.csv"
+    prepared = ranktag("prepare", reader, made / source, "-o", tags, "--images", photos, *options)
+    assert prepared.code == 0, prepared
+    assert read_tag_lists(tags).lists == {f"{number}.jpg": [("dog", "grass")] for number in range(4)}
