@@ -21,6 +21,7 @@ COMMANDS = {
     "join-features": ("join_features", "Join the shards of an extraction by many workers."),
     "inspect": ("inspect", "Say what a feature cache holds and whether it is whole."),
     "train-from-cache": ("train_from_cache", "Stage two: train a model on a feature cache and tag lists."),
+    "runs": ("runs", "List the trained runs in a folder, or compare some of them."),
     "export-tags": ("export_tags", "Write a model's ranked tags of cached features as CSV."),
     "evaluate": ("evaluate", "Compare predicted tags with people's lists."),
     "browse": ("browse", "Make a page of the photos to look at and to search."),

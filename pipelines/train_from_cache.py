@@ -16,6 +16,7 @@ from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
+    Seeds,
     config_options,
     overwrite_option,
     quiet_option,
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
 @config_options(TrainingConfig)
 @click.option(
     "--seeds",
-    metavar="SEEDS",
+    type=Seeds,
     show_default="the one of --seed",
-    help="Train once a seed, such as 0,1,2, and report mean and spread.",
+    help="Train once a seed, and report mean and spread: a list, such as 0,1,2, or how many, such as 5.",
 )
 @click.option(
     "--grid",
@@ -80,7 +81,7 @@ def command(
     tags: Path,
     run: Path,
     config: TrainingConfig,
-    seeds: str | None,
+    seeds: tuple[int, ...] | None,
     grid: tuple[str, ...],
     resume: bool,
     allow_missing: bool,
@@ -169,7 +170,7 @@ def train_many(
     tags: Path,
     run: Path,
     config: TrainingConfig,
-    seeds: str | None,
+    seeds: tuple[int, ...] | None,
     grid: tuple[str, ...],
     resume: bool,
     overwrite: bool,
@@ -178,12 +179,9 @@ def train_many(
     """Train every combination and seed. Returns the table, and the tagged images that have no feature."""
     share_processors()
     with imports():
-        from ranktag.training.sweep import TABLE_FILE, parse_grid, sweep
+        from ranktag.training.names import TABLE_FILE, TRAININGS_FILE
+        from ranktag.training.sweep import parse_grid, sweep
 
-    try:
-        numbers = [int(seed) for seed in seeds.split(",")] if seeds else [config.seed]
-    except ValueError:
-        raise Usage(f"--seeds {seeds}: are not whole numbers; write them as 0,1,2") from None
     combined = parse_grid(grid)
     unused = [name for name in combined if name not in BASELINE_SETTINGS]
     if config.model in BASELINES and "model" not in combined and unused:
@@ -191,29 +189,41 @@ def train_many(
     shown = progress(quiet)
     missing: dict[str, str] = {}
 
+    done: list[str] = []
+
     def say_report(name: str, report: TrainingReport) -> None:
         missing.update(report.missing)
+        done.append(name)
         shown.note(f"{name}: {report.score}, {count(report.epochs, 'epoch')}, {report.seconds:.1f} s")
 
-    combinations = sweep(
-        caches if len(caches) > 1 else caches[0],
-        tags,
-        run,
-        config,
-        combined,
-        numbers,
-        resume=resume,
-        overwrite=overwrite,
-        started=lambda data: None if quiet else say_data(data, config),
-        report=say_report,
-    )
+    try:
+        combinations = sweep(
+            caches if len(caches) > 1 else caches[0],
+            tags,
+            run,
+            config,
+            combined,
+            seeds or (config.seed,),
+            resume=resume,
+            overwrite=overwrite,
+            started=lambda data: None if quiet else say_data(data, config),
+            report=say_report,
+            progress=shown,
+        )
+    except KeyboardInterrupt:
+        finished = f"{count(len(done), 'training')} {'is' if len(done) == 1 else 'are'} finished"
+        click.echo(f"{finished}; the same command with --resume goes on from there", err=True)
+        raise
     lines, facts = [], []
     for one in combinations:
         settings = " ".join(f"{name}={value}" for name, value in one.settings.items()) or config.model
-        lines.append(f"NDCG@5 {one.mean:.4f} ± {one.spread:.4f} over {count(len(one.ndcg5), 'seed')}  {settings}")
-        facts.append({"settings": one.settings, "ndcg5": one.mean, "ndcg5_std": one.spread, "seeds": len(one.ndcg5)})
-    lines.append(f"the best model is in {run}, all of them in {run / TABLE_FILE}")
-    return Report({"combinations": facts, "table": run / TABLE_FILE}, lines), missing
+        lines.append(f"NDCG@5 {one.mean:.4f} ± {one.spread:.4f} over {count(len(one.seeds), 'seed')}  {settings}")
+        facts.append({"settings": one.settings, "ndcg5": one.mean, "ndcg5_std": one.spread, "seeds": len(one.seeds)})
+    winner = combinations[0].best
+    lines.append(f"the winner is {winner.run}, validation {winner.score}; {run} holds a copy of it")
+    lines.append(f"every training is a row of {run / TRAININGS_FILE}, every combination one of {run / TABLE_FILE}")
+    tables = {"table": run / TABLE_FILE, "trainings": run / TRAININGS_FILE, "winner": winner.run}
+    return Report({"combinations": facts, **tables}, lines), missing
 
 
 def say_missing(missing: Mapping[str, str], run: Path, allowed: bool, quiet: bool) -> int:

@@ -82,6 +82,30 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
+MOST_SEEDS = 1000
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds of '0,1,2', and of '5', which is how many: 0 to 4. Raises Usage for other texts and a seed twice."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**32:
+        raise Usage(f"--seeds {text}: is neither a list such as 0,1,2 nor a number of seeds, such as 5; write one")
+    if "," not in text:
+        if not 1 <= numbers[0] <= MOST_SEEDS:
+            raise Usage(
+                f"--seeds {text}: is a number of seeds, which is 1 to {MOST_SEEDS:,}; "
+                f"for the one seed {text} write --seeds {text},"
+            )
+        return tuple(range(numbers[0]))
+    twice = next((seed for seed in numbers if numbers.count(seed) > 1), None)
+    if twice is not None:
+        raise Usage(f"--seeds {text}: {twice} stands there twice, which trains the same model twice; leave one out")
+    return tuple(numbers)
+
+
 # The package whose modules are the models without an LSTM.
 BASELINE_FOLDER = "ranktag.models.baselines"
 DEVICE_HELP = "where to compute: cpu, cuda, cuda:1, mps"
@@ -400,7 +424,9 @@ class RecipeConfig(Config):
     """Settings of a recipe: every model on one data set, to the finished table."""
 
     table: str = setting("val", "the split whose images the table is of; it is not trained on", choices=("val", "test"))
-    seeds: int = setting(5, "trainings of each model that has something random", unit="seeds", low=1, high=1000)
+    seeds: tuple[int, ...] = setting(
+        (0, 1, 2, 3, 4), "of each model that has something random, a training each: a list, 0,1,2, or how many, 5"
+    )
     num_tags: int = setting(
         10, "tags that every model names for an image, so that none gains by naming more", unit="tags", low=1
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ranktag import config, registry
-from ranktag.config import Config, DecodingConfig, TrainingConfig
+from ranktag.config import Config, DecodingConfig, TrainingConfig, parse_seeds
 from ranktag.errors import RanktagError
 
 READERS = "ranktag.tags.readers"
@@ -89,3 +89,19 @@ def test_a_limit_is_named_as_it_is() -> None:
         TrainingConfig(lr=20.0)
     with pytest.raises(RanktagError, match="epochs: 0 is not at least 1"):
         TrainingConfig(epochs=0)
+
+
+def test_seeds_are_a_list_or_how_many() -> None:
+    assert parse_seeds("5") == (0, 1, 2, 3, 4) and parse_seeds("1") == (0,)
+    assert parse_seeds("7,3, 5") == (7, 3, 5) and parse_seeds("5,") == (5,)
+    for text, words in (
+        ("0,1,0", "0 stands there twice"),
+        ("a", "neither a list"),
+        ("", "neither"),
+        ("-1,2", "neither"),
+    ):
+        with pytest.raises(RanktagError, match=words):
+            parse_seeds(text)
+    for text in ("0", "1001"):
+        with pytest.raises(RanktagError, match=f"write --seeds {text},"):
+            parse_seeds(text)

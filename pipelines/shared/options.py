@@ -14,13 +14,26 @@ import click
 from click.core import ParameterSource
 
 from ranktag import registry
-from ranktag.config import ChoiceConfig, Config, DecodingConfig
+from ranktag.config import ChoiceConfig, Config, DecodingConfig, parse_seeds
 from ranktag.errors import one_line
 from ranktag.tags.outputs import Format, Output
 from ranktag.tags.predictions import WRITERS
 from ranktag.wording import count
 
 FilePath = click.Path(path_type=Path)
+
+
+class SeedsType(click.ParamType):
+    """Seeds, as ``parse_seeds`` reads them."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """A default is a tuple already."""
+        return value if isinstance(value, tuple) else parse_seeds(value)
+
+
+Seeds = SeedsType()
 
 
 def config_options(
@@ -67,7 +80,7 @@ def _option(
     kind: Any = (
         click.Choice(meta["choices"])
         if meta["choices"]
-        else {int: click.INT, float: click.FLOAT, str: click.STRING, Path: FilePath}[hint]
+        else {int: click.INT, float: click.FLOAT, str: click.STRING, Path: FilePath, tuple[int, ...]: Seeds}[hint]
     )
     if kind in (click.INT, click.FLOAT) and (meta["low"] is not None or meta["high"] is not None):
         ranged = click.IntRange if kind is click.INT else click.FloatRange
@@ -80,10 +93,18 @@ def _option(
         name,
         type=kind,
         default=default,
-        show_default=meta["when_none"] if default is None else f"{default:g} {unit}" if unit else True,
+        show_default=_shown_default(default, meta),
         metavar=None if meta["choices"] else (unit.upper() if unit else None),
         help=_sentence(meta["help"]),
     )
+
+
+def _shown_default(default: Any, meta: typing.Mapping[str, Any]) -> Any:
+    if default is None:
+        return meta["when_none"]
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return f"{default:g} {meta['unit']}" if meta["unit"] else True
 
 
 def _module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

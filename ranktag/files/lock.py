@@ -51,3 +51,13 @@ class FileLock:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on the file. It is looked at in passing: the lock is not taken from anybody."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN) and path.exists()
+    return False

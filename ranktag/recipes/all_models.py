@@ -102,19 +102,19 @@ def run_recipe(
     predictions: dict[str, list[Path]] = {}
     for row in ROWS:
         predictions[row.label] = []
-        for seed in range(config.seeds if row.seeded else 1):
+        for seed in config.seeds if row.seeded else config.seeds[:1]:
             run = _run_folder(output, row, seed)
             trained = train(cache, tags, run, settings.replace(model=row.model, seed=seed), resume=True, data=data)
             file = output / "predictions" / row.label.replace(" ", "-") / f"seed-{seed}.csv"
             decode(cache, run, file, decoding.replace(decode=row.decode), split="test", overwrite=True)
             predictions[row.label].append(file)
             say(f"{row.label}, seed {seed}: validation NDCG@5 {trained.ndcg5:.4f}, {trained.seconds:.0f} s")
-    if config.seeds > 1:
+    if len(config.seeds) > 1:
         last = ROWS[-1]
         together = output / "predictions" / "every-step-mbr-together.csv"
-        runs = [_run_folder(output, last, seed) for seed in range(config.seeds)]
+        runs = [_run_folder(output, last, seed) for seed in config.seeds]
         decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
-        predictions[f"{last.label}, {config.seeds} seeds together"] = [together]
+        predictions[f"{last.label}, {len(config.seeds)} seeds together"] = [together]
     return evaluate(dict(predictions), tags, report, images=images, overwrite=overwrite)
 
 

@@ -12,7 +12,8 @@ from typing import IO, Any
 from ranktag.errors import NotInstalled
 from ranktag.files.atomic import blaming
 from ranktag.training.loop import Epoch
-from ranktag.training.run_folder import EVENT_FILES, RunFolder
+from ranktag.training.names import EVENT_FILES
+from ranktag.training.run_folder import RunFolder
 
 
 class EventWriter:

@@ -10,7 +10,7 @@ from ranktag.errors import NotFound
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
 from ranktag.training.loop import Epoch
-from ranktag.training.run_folder import HISTORY_FILE
+from ranktag.training.names import HISTORY_FILE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,7 +21,8 @@ from ranktag.tags.splits import SPLITS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
-from ranktag.training.run_folder import CURVES_FILE, HISTORY_FILE, RunFolder
+from ranktag.training.names import CURVES_FILE, HISTORY_FILE
+from ranktag.training.run_folder import RunFolder
 from ranktag.training.state import StateFile, TrainingState
 from ranktag.training.validation import ndcg5, ndcg5_of_images
 from ranktag.training_data.load import TrainingData

@@ -23,23 +23,47 @@ import torch
 
 from ranktag.config import TrainingConfig
 from ranktag.errors import Exists, Locked, NotFound
+from ranktag.feature_cache.provenance import utc_now
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
 from ranktag.files.replacement import Replacement
 from ranktag.files.tables import write_table
-from ranktag.models.checkpoint import MODEL_FILE
+from ranktag.training.names import (
+    CONFIG_FILE,
+    LOCK_FILE,
+    MISSING_FILE,
+    POINTS_FOLDER,
+    REPLACED,
+    RUN_FILES,
+    STATE_FILE,
+    SWEEP_FILE,
+    TABLE_FILE,
+    TRAININGS_FILE,
+)
 from ranktag.training_data.load import TrainingData
 from ranktag.version import __version__
 
-CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE = "config.json", "history.csv", "state.pt", "curves.png"
-MISSING_FILE = "missing.csv"
-EVENT_FILES = "events.out.tfevents.*"
-LOCK_FILE = ".lock"
 
-RUN_FILES = (MODEL_FILE, CONFIG_FILE, HISTORY_FILE, STATE_FILE, CURVES_FILE, MISSING_FILE)
-# What a new run replaces: event files of an old one would be shown with its own.
-REPLACED = (*RUN_FILES, EVENT_FILES)
+def sweep_files(run: Path) -> tuple[str, ...]:
+    """The names of a sweep's files; its folder only if it is there: a folder "points" may be anybody's."""
+    points = (POINTS_FOLDER,) if any((run / POINTS_FOLDER).glob(f"*/{LOCK_FILE}")) else ()
+    return (SWEEP_FILE, TABLE_FILE, TRAININGS_FILE, *points)
+
+
+def sweep_options(run: Path) -> str:
+    """The options that a folder's sweep was called with, '--seeds 0,1 --grid lr=0.001,0.01'; '' if it holds none."""
+    try:
+        swept = json.loads((run / SWEEP_FILE).read_text(encoding="utf-8"))
+        grid = [f"--grid {name}={','.join(map(_as_typed, values))}" for name, values in swept["grid"].items()]
+        seeds = ",".join(map(str, swept["seeds"])) + ("," if len(swept["seeds"]) == 1 else "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return " ".join([f"--seeds {seeds}", *grid])
+
+
+def _as_typed(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 class Kept(Protocol):
@@ -130,7 +154,7 @@ class RunFolder:
     def write_config(
         self, config: TrainingConfig, data: TrainingData, cache: Caches, kept: Kept, interval: tuple[float, float]
     ) -> None:
-        """``config.json``: for people to read; nothing reads it back. interval: 95% of kept.ndcg5."""
+        """``config.json``: for people and ``ranktag runs``. It is there once the run is finished. interval: 95%."""
         low, high = (None if math.isnan(bound) else bound for bound in interval)
         content = {
             "ranktag_version": __version__,
@@ -144,6 +168,7 @@ class RunFolder:
             "vocabulary": len(data.vocabulary),
             "left_out": list(data.joined.notes),
             "features": asdict(data.joined.store.provenance),
+            "finished": utc_now(),
             "validation": {
                 "ndcg5": kept.ndcg5,
                 "epoch": kept.epoch,

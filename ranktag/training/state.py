@@ -10,7 +10,8 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import Damaged, Mismatch, RanktagError
 from ranktag.models.checkpoint import read_tensors, write_tensors
 from ranktag.training.loop import Epoch, Trainer
-from ranktag.training.run_folder import STATE_FILE, RunFolder
+from ranktag.training.names import STATE_FILE
+from ranktag.training.run_folder import RunFolder
 from ranktag.training_data.load import TrainingData
 
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
+from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.models.lstm import FORMS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import read_history
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.run import Run, fit_baseline
-from ranktag.training.run_folder import RunFolder
+from ranktag.training.run_folder import RunFolder, sweep_files, sweep_options
 from ranktag.training.state import StateFile, TrainingState
 from ranktag.training.validation import in_words, mean_interval
 from ranktag.training_data.join import Tags
@@ -97,7 +98,8 @@ def train(
     use, a resume with other settings or data, and a loss that is not finite.
     """
     begin = time.monotonic()
-    folder = RunFolder(Path(run))
+    _refuse_sweep(Path(run), resume)
+    folder = RunFolder(Path(run), sweep_files(Path(run)))
     folder.refuse_run(resume=resume, overwrite=overwrite)
     device = choose_device(config.device)
     data = data or load_training_data(cache, tags, config, device)
@@ -123,6 +125,13 @@ def train(
         interval = mean_interval(progress.values)
         folder.write_config(config, data, cache, progress, interval)
     return _report(folder, data, progress, interval, time.monotonic() - begin)
+
+
+def _refuse_sweep(run: Path, resume: bool) -> None:
+    """Raise RanktagError where a sweep is to be gone on with as if it was a single training."""
+    options = sweep_options(run) if resume else ""
+    if options:
+        raise Usage(f"{run}: holds a sweep; to go on with it, repeat its options beside --resume: {options}")
 
 
 def _report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.predictions import read_predictions
 from ranktag.training import run as training
 from ranktag.training.history import write_history
-from ranktag.training.sweep import read_sweep, sweep
+from ranktag.training.sweep import best_runs, read_sweep, read_trainings, sweep
 
 Command = Callable[..., Outcome]
 SMALL = (
@@ -387,6 +388,21 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
     table = read_sweep(tmp_path / "run")
     assert list(table.columns) == ["lr", "seeds", "ndcg5_mean", "ndcg5_std", "epochs"]
     assert set(table["lr"]) == {0.001, 0.01} and table["epochs"].tolist() == [row["epochs"] for row in rows]
+    trainings = read_trainings(tmp_path / "run")
+    assert list(trainings.columns) == [
+        *("lr", "seed", "ndcg5", "low", "high", "epoch", "epochs", "seconds", "winner", "run")
+    ]
+    assert set(trainings["run"]) == {f"points/lr={lr},seed={seed}" for lr in ("0.001", "0.01") for seed in (0, 1)}
+    assert trainings["lr"].tolist() == [table["lr"][0]] * 2 + [table["lr"][1]] * 2
+    assert trainings["ndcg5"][:2].mean() == pytest.approx(table["ndcg5_mean"][0], abs=2e-6)
+    (winner,) = trainings[trainings["winner"]].index
+    assert winner == trainings["ndcg5"][:2].idxmax()
+    place = tmp_path / "run" / trainings["run"][winner]
+    assert (tmp_path / "run/model.pt").read_bytes() == (place / "model.pt").read_bytes()
+    assert f"the winner is {place}, validation NDCG@5 {trainings['ndcg5'][winner]:.4f}" in outcome.out
+    assert best_runs(tmp_path / "run") == {
+        seed: tmp_path / f"run/points/lr={table['lr'][0]},seed={seed}" for seed in (0, 1)
+    }
     # The best is an ordinary run folder; each is its own single run.
     assert ranktag("export-tags", cache, "--model", tmp_path / "run", "-o", tmp_path / "p.csv").code == 0
     single = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "single", *SMALL, "--seed", 1, "--lr", 0.01)
@@ -396,8 +412,19 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
     before = (tmp_path / "run/sweep.csv").read_bytes()
     ranktag(*train).assert_refused("holds a run already", "--resume")
     shutil.rmtree(tmp_path / "run/points/lr=0.01,seed=1")  # as if it was killed
+    alone = ranktag(*train[: train.index("--seeds")], "--resume")
+    alone.assert_refused("holds a sweep", "--seeds 0,1 --grid lr=0.001,0.01")
     again = ranktag(*train, "--resume")
     assert again.code == 0 and (tmp_path / "run/sweep.csv").read_bytes() == before
+    listed = ranktag("runs", tmp_path).out.splitlines()
+    assert len(listed) == 6 and listed[0].split()[:3] == ["run", "model", "NDCG@5"]
+    sides = ranktag("runs", *sorted((tmp_path / "run/points").iterdir())[:2]).out
+    assert re.search(r"^seed +0 +1$", sides, re.MULTILINE) and "\nlr " not in sides
+    # A single training that takes the sweep's place leaves nothing of it.
+    single = ranktag(*train[: train.index("--seeds")], "--overwrite")
+    assert single.code == 0 and not {"points", "sweep.csv", "sweep.json", "trainings.csv"} & set(
+        os.listdir(tmp_path / "run")
+    )
 
 
 def test_values_that_hardly_differ_are_trained_apart(ranktag: Command, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from ranktag.files.lock import FileLock
 from ranktag.models.checkpoint import load_checkpoint, read_tensors, save_checkpoint
 from ranktag.tags.predictions import read_predictions, write_predictions
 from ranktag.training import run as training
-from ranktag.training.run_folder import EVENT_FILES
+from ranktag.training.names import EVENT_FILES
 from ranktag.training.sweep import sweep
 from ranktag.training.train import train
 

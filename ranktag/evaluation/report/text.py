@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from ranktag.errors import one_line
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport, Row
 from ranktag.evaluation.scores import Score
+from ranktag.wording import aligned, count
 
 
 def to_text(report: EvaluationReport) -> str:
     """The scores with their intervals, the differences and the counts, in plain text, without a newline at the end."""
-    sections = [f"{title(report)}\n\n{_aligned(score_table(report))}"]
+    sections = [f"{title(report)}\n\n{aligned(score_table(report))}"]
     if report.differences:
-        sections.append(_aligned(difference_table(report)))
+        sections.append(aligned(difference_table(report)))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
@@ -108,14 +109,14 @@ def notes(report: EvaluationReport) -> list[str]:
     if report.spelling_note:
         lines.append(report.spelling_note + ".")
     if report.untagged:
-        lines.append(f"{_count(report.untagged, 'expected image')} without tags: not scored.")
+        lines.append(f"{count(report.untagged, 'expected image')} without tags: not scored.")
     lines += [line for row in report.rows for line in _row_notes(row)]
     if not report.splits and report.not_in_any_file:
-        nowhere = _count(report.not_in_any_file, "image")
+        nowhere = count(report.not_in_any_file, "image")
         lines.append(f"{nowhere} of the tag file in no prediction file: not scored (it has no splits).")
     if report.unseen is not None:
         lines.append(
-            f"{_count(report.truth_tags, 'tag')} in the truth, {report.unseen:,} of them "
+            f"{count(report.truth_tags, 'tag')} in the truth, {report.unseen:,} of them "
             f"({report.unseen_tags:,} different) in no training list: they stay in the truth."
         )
     unnamed = [f"{row.label} {row.unnamed_tags:,} ({row.unnamed:,})" for row in report.rows if row.unnamed]
@@ -125,7 +126,7 @@ def notes(report: EvaluationReport) -> list[str]:
         )
     if report.people is not None:
         lines.append(
-            f"{_count(report.people.images, 'image')} with several people's lists: a score is the mean over people, "
+            f"{count(report.people.images, 'image')} with several people's lists: a score is the mean over people, "
             "and the row of people is each person's list scored against each of the others', on these images only."
         )
     return lines
@@ -139,17 +140,17 @@ def _row_notes(row: Row) -> list[str]:
             "what it remembers, not how it tags new photos."
         )
     if row.missing:
-        missing = _count(len(row.missing), "expected image")
+        missing = count(len(row.missing), "expected image")
         lines.append(f"{row.label}: lacks {missing} ({_examples(row.missing)}): not scored.")
     if row.unknown:
-        unknown = _count(len(row.unknown), "image")
+        unknown = count(len(row.unknown), "image")
         lines.append(f"{row.label}: {unknown} not in the tag file ({_examples(row.unknown)}): not scored.")
     if row.near:
         lines.append(f"{row.label}: of the images it lacks, {row.near}.")
     if row.not_expected:
-        lines.append(f"{row.label}: {_count(row.not_expected, 'image')} of other splits: not scored.")
+        lines.append(f"{row.label}: {count(row.not_expected, 'image')} of other splits: not scored.")
     if row.empty:
-        lines.append(f"{row.label}: no tag for {_count(row.empty, 'image')}: scored 0.")
+        lines.append(f"{row.label}: no tag for {count(row.empty, 'image')}: scored 0.")
     return lines
 
 
@@ -157,10 +158,6 @@ def short_label(label: str) -> str:
     """``label`` on one line, without its beginning if it is long: file names differ in their ends."""
     label = one_line(label)
     return label if len(label) <= 40 else "..." + label[-37:]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _examples(ids: Sequence[str]) -> str:
@@ -175,14 +172,3 @@ def fixed(number: float, digits: int = 3, sign: str = "", unknown: str = "-") ->
 def _with_interval(estimate: Estimate | Change, digits: int, sign: str = "") -> str:
     value, low, high = (fixed(number, digits, sign) for number in (estimate.value, estimate.low, estimate.high))
     return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> str:
-    """Rows of cells in columns: the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*table)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in table
-    )
