@@ -74,10 +74,9 @@ def _side_by_side(runs: Sequence[RunSummary]) -> list[str]:
     epochs = curves(runs)
     if len(epochs):
         step = max(1, -(-len(epochs) // SHOWN_EPOCHS))
-        shown = epochs.iloc[::step]
         rows = [
             [str(epoch), *("" if value != value else f"{value:.4f}" for value in row)]
-            for epoch, *row in shown.itertuples()
+            for epoch, *row in epochs.iloc[::step].itertuples()
         ]
         header = ["NDCG@5 by epoch", *map(str, epochs.columns)]
         lines += ["", *aligned([header, *rows], numbers=False).split("\n")]

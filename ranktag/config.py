@@ -75,7 +75,8 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Names and values, ready for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def replace(self: C, **changes: Any) -> C:
         """A copy with some values changed (and checked)."""

@@ -49,7 +49,7 @@ def test_every_setting_says_what_it_is_and_what_none_stands_for(
     hint = typing.get_type_hints(kind)[field.name]
     if isinstance(hint, types.UnionType):
         (hint,) = (t for t in typing.get_args(hint) if t is not type(None))
-    assert hint in (bool, int, float, str, Path)
+    assert hint in (bool, int, float, str, Path, tuple[int, ...])
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ class RunSummary:
 
     state: 'finished'; 'training', if a process is at work there; or 'stopped', to be gone on with. settings: those of
     the training; {} until it is finished, as is all that is not known. ndcg5, low, high: on the validation images,
-    with a 95% interval; of an unfinished run the best epoch's so far, without. epoch: the one they are of; epochs: how
-    many are done (None of baselines). seconds: of the epochs. trainings: of how many it is the winner, if it is a sweep.
+    with a 95% interval; of an unfinished run the best epoch's so far, without. epoch: the one they are of; epochs:
+    how many are done (None of baselines). seconds: of the epochs. trainings: of a sweep, of how many it is the winner.
     """
 
     path: Path
@@ -186,7 +186,7 @@ def curves(runs: Sequence[RunSummary]) -> pd.DataFrame:
 
 
 def plot_runs(path: str | Path, runs: Sequence[RunSummary]) -> None:
-    """The runs' curves of validation NDCG@5 in one picture, of the kind that the file's ending names (.png, .svg, .pdf).
+    """The runs' curves of validation NDCG@5 in one picture, of the kind that the file's ending names (.png, .svg).
 
     Raises RanktagError where matplotlib is not installed, knows no such kind, or no run has curves.
     """

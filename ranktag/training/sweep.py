@@ -164,8 +164,8 @@ def read_sweep(run: Path | str) -> pd.DataFrame:
 def read_trainings(run: Path | str) -> pd.DataFrame:
     """``trainings.csv`` of a sweep's folder: a row a training, those of the best combination first.
 
-    Columns: the settings of the grid, ``seed``; ``ndcg5`` with ``low`` and ``high``, ``epoch``, ``epochs``, ``seconds``,
-    ``winner`` (bool) and ``run``, its folder below the sweep's. Raises RanktagError if there is none.
+    Columns: the settings of the grid, ``seed``; ``ndcg5`` with ``low`` and ``high``, ``epoch``, ``epochs``,
+    ``seconds``, ``winner`` (bool) and ``run``, its folder below the sweep's. Raises RanktagError if there is none.
     """
     import pandas as pd
 
@@ -178,7 +178,7 @@ def read_trainings(run: Path | str) -> pd.DataFrame:
 
 
 def best_runs(run: Path | str) -> dict[int, Path]:
-    """The run folder of each seed of a sweep's best combination. Raises RanktagError where there is no finished sweep."""
+    """The run folder of each seed of a sweep's best combination. Raises RanktagError where no sweep is finished."""
     table = read_trainings(run)
     settings = list(table.columns[: list(table.columns).index("seed")])
     winner = table[table["winner"]].iloc[0]

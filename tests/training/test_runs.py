@@ -29,7 +29,7 @@ def made(run: Path, *, ndcg5: float | None = 0.5, history: str = HISTORY, **sett
             "tags": "lists/tags.csv",
             "settings": TrainingConfig(**settings).to_dict(),
             "images": {"train": 7, "val": 2},
-            "validation": {"ndcg5": ndcg5, "epoch": 2 if history else 0, "low": 0.4, "high": 0.625},
+            "validation": {"ndcg5": ndcg5, "epoch": 0 if "model" in settings else 2, "low": 0.4, "high": 0.625},
         }
         (run / "config.json").write_text(json.dumps(content))
     return run
