@@ -417,7 +417,7 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
     again = ranktag(*train, "--resume")
     assert again.code == 0 and (tmp_path / "run/sweep.csv").read_bytes() == before
     listed = ranktag("runs", tmp_path).out.splitlines()
-    assert len(listed) == 6 and listed[0].split()[:3] == ["run", "model", "NDCG@5"]
+    assert len(listed) == 7 and listed[0].split()[:3] == ["run", "model", "NDCG@5"]
     sides = ranktag("runs", *sorted((tmp_path / "run/points").iterdir())[:2]).out
     assert re.search(r"^seed +0 +1$", sides, re.MULTILINE) and "\nlr " not in sides
     # A single training that takes the sweep's place leaves nothing of it.
