@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ranktag.config import ChoiceConfig, DecodingConfig
+from ranktag.errors import Usage
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
@@ -23,6 +25,12 @@ from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
 from ranktag.tags.outputs import Output
 from ranktag.wording import count
+
+if TYPE_CHECKING:
+    from ranktag.decoding.decode import DecodingReport
+
+# The formats that can be evaluated.
+READ = ("long", "wide")
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,6 +79,13 @@ from ranktag.wording import count
     help="Bring a file that was written with --update up to date: new and changed images are decoded, "
     "those that are gone left out, all others keep their rows.",
 )
+@click.option(
+    "--every-seed",
+    is_flag=True,
+    show_default="off",
+    help="Of a sweep over seeds, write a file a seed of its best settings into the folder -o; 'ranktag evaluate' takes "
+    "the folder as one row.",
+)
 @quiet_option
 def command(
     caches: tuple[Path, ...],
@@ -83,6 +98,7 @@ def command(
     untagged: Path | None,
     force: bool,
     update: bool,
+    every_seed: bool,
     quiet: bool,
 ) -> Report:
     """Write the ranked tags of the images in a feature CACHE.
@@ -98,19 +114,46 @@ def command(
         from ranktag.tags.image_ids import read_image_ids
         from ranktag.tags.lists import read_tag_lists
 
-    output = make_output(update=update)
-    report = decode(
-        caches if len(caches) > 1 else caches[0],
-        runs,
-        output,
-        config,
-        choice=choice,
-        split=split,
-        images=None if images is None else read_image_ids(images),
-        untagged=None if untagged is None else set(read_tag_lists(untagged).lists),
-        force=force,
-        progress=progress(quiet),
-    )
+    chosen = None if images is None else read_image_ids(images)
+    tagged = None if untagged is None else set(read_tag_lists(untagged).lists)
+
+    def export(runs: Sequence[Path], output: Output) -> Report:
+        report = decode(
+            caches if len(caches) > 1 else caches[0],
+            runs,
+            output,
+            config,
+            choice=choice,
+            split=split,
+            images=chosen,
+            untagged=tagged,
+            force=force,
+            progress=progress(quiet),
+        )
+        return _told(report, output, quiet)
+
+    if not every_seed:
+        return export(runs, make_output(update=update))
+    seeds = _runs_of_seeds(runs)
+    outputs = [make_output(update=update, below=f"seed-{seed}.csv") for seed in seeds]
+    if outputs[0].format.name not in READ:
+        raise Usage(f"--every-seed: writes what 'ranktag evaluate' reads, --format {' or '.join(READ)}; choose one")
+    reports = [export([run], output) for run, output in zip(seeds.values(), outputs)]
+    facts = {"files": [report.facts for report in reports]}
+    return Report(facts, [line for report in reports for line in report.lines], max(r.code for r in reports))
+
+
+def _runs_of_seeds(runs: Sequence[Path]) -> dict[int, Path]:
+    """The run folder of each seed of a sweep's best settings. Raises RanktagError for anything but one sweep."""
+    from ranktag.training.sweep import best_runs
+
+    if len(runs) != 1:
+        raise Usage("--every-seed: goes with one --model, the folder of a sweep; give one or leave it out")
+    return best_runs(runs[0])
+
+
+def _told(report: DecodingReport, output: Output, quiet: bool) -> Report:
+    """What was written, as text and for programs."""
     if report.without_feature and not quiet:
         click.echo(f"Note: {_without_feature(report.without_feature)}", err=True)
     an_image = report.tags / max(1, report.images)

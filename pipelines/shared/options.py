@@ -121,8 +121,8 @@ def output_options(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: which tags are written, in which format, and where; passed as ``choice`` and ``make_output``.
 
-    make_output: makes the ``Output``; all formats' settings are options, and one of a format that is not written
-    is refused. output_default: what is written where -o is not given. with_photos: whether --photos is an option.
+    make_output: makes the ``Output``, of several the one ``below`` the folder that -o names. All formats' settings
+    are options, and one of a format that is not written is refused. output_default: what is written where -o is not given. with_photos: whether --photos is an option.
     """
     formats = {name: Format.of(name) for name in registry.names(WRITERS)}
     owners: dict[str, list[str]] = {}
@@ -143,9 +143,10 @@ def output_options(
             kind = formats[format].settings
             settings = kind(**{name: given[name] for name in owners if format in owners[name]}) if kind else None
 
-            make_output = functools.partial(
-                Output, format, output, photos=photos, settings=settings, overwrite=overwrite
-            )
+            def make_output(*, update: bool = False, below: str = "") -> Output:
+                place = output / below if output is not None and below else output
+                return Output(format, place, photos=photos, settings=settings, overwrite=overwrite, update=update)
+
             return command(*args, make_output=make_output, **kwargs)
 
         wrapped: Callable[..., Any] = with_output

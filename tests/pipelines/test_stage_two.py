@@ -403,6 +403,17 @@ def test_several_seeds_and_a_grid(ranktag: Command, tmp_path: Path) -> None:
     assert best_runs(tmp_path / "run") == {
         seed: tmp_path / f"run/points/lr={table['lr'][0]},seed={seed}" for seed in (0, 1)
     }
+    # Its seeds are exported into one folder, which is one row when it is evaluated.
+    assert ranktag("export-tags", cache, "--model", tmp_path / "run", "--every-seed", "-o", tmp_path / "p").code == 0
+    assert sorted(os.listdir(tmp_path / "p")) == ["seed-0.csv", "seed-1.csv"]
+    assert ranktag("evaluate", tmp_path / "p", tags, "-o", tmp_path / "report").code == 0
+    with open(tmp_path / "report/metrics.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["ndcg@5_seed_std"]) >= 0
+    one = tmp_path / f"run/points/lr={table['lr'][0]},seed=1"
+    assert ranktag("export-tags", cache, "--model", one, "-o", tmp_path / "one.csv").code == 0
+    assert (tmp_path / "p/seed-1.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    ranktag("export-tags", cache, "--model", one, "--every-seed", "-o", tmp_path / "q").assert_refused("trainings.csv")
     # The best is an ordinary run folder; each is its own single run.
     assert ranktag("export-tags", cache, "--model", tmp_path / "run", "-o", tmp_path / "p.csv").code == 0
     single = ranktag("train-from-cache", cache, tags, "-o", tmp_path / "single", *SMALL, "--seed", 1, "--lr", 0.01)
