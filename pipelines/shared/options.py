@@ -23,7 +23,7 @@ from ranktag.wording import count
 FilePath = click.Path(path_type=Path)
 
 
-class SeedsType(click.ParamType):
+class SeedsType(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest version only
     """Seeds, as ``parse_seeds`` reads them."""
 
     name = "seeds"
@@ -122,7 +122,8 @@ def output_options(
     """Decorator: which tags are written, in which format, and where; passed as ``choice`` and ``make_output``.
 
     make_output: makes the ``Output``, of several the one ``below`` the folder that -o names. All formats' settings
-    are options, and one of a format that is not written is refused. output_default: what is written where -o is not given. with_photos: whether --photos is an option.
+    are options, and one of a format that is not written is refused. output_default: what is written where -o is not
+    given. with_photos: whether --photos is an option.
     """
     formats = {name: Format.of(name) for name in registry.names(WRITERS)}
     owners: dict[str, list[str]] = {}

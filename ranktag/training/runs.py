@@ -84,8 +84,8 @@ def find_runs(folders: Iterable[str | Path]) -> list[RunSummary]:
     Raises RanktagError for a folder that is not there, and where there is no run at all.
     """
     found = []
-    folders = [Path(folder) for folder in folders]
-    for folder in folders:
+    places = [Path(folder) for folder in folders]
+    for folder in places:
         if not folder.is_dir():
             raise NotFound(f"{folder}: no such folder; name a run or a folder that holds runs")
         for place, names, _ in os.walk(folder):
@@ -94,7 +94,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[RunSummary]:
             if is_run(Path(place)):
                 found.append(summarise(Path(place)))
     if not found:
-        where = ", ".join(map(str, folders))
+        where = ", ".join(map(str, places))
         raise NotFound(f"{where}: holds no run; name a folder that 'train-from-cache -o FOLDER' has made")
     return found
 
