@@ -13,6 +13,8 @@ from ranktag.metadata.exiv2 import Damaged, exiv2
 from ranktag.metadata.fields import FIELDS, XMP, Lists
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+# Namespaces of what holds properties, and is none, as ``_named`` writes them.
+_SYNTAX = ("http://www.w3.org/1999/02/22-rdf-syntax-ns/", "adobe:ns:meta/")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -135,21 +137,21 @@ def values(text: str) -> Counter[tuple[str, str]]:
 
     def start(name: str, attributes: dict[str, str]) -> None:
         # The entries of a list belong to the property that the list is of.
-        path.append(path[-1] if name.startswith(RDF) and path else name)
+        path.append(path[-1] if _named(name).startswith(_SYNTAX) and path else _named(name))
         words.append("")
         for key, value in attributes.items():
-            if not key.startswith((RDF, "adobe:ns:meta/")):
-                found[key, value] += 1
+            if not _named(key).startswith(_SYNTAX):
+                found[_named(key), " ".join(value.split())] += 1
 
     def end(_: str) -> None:
         value, name = words.pop(), path.pop()
         if value.strip():
-            found[name, value] += 1
+            found[name, " ".join(value.split())] += 1
 
     def say(data: str) -> None:
         words[-1] += data
 
-    parser = expat.ParserCreate(encoding="utf-8", namespace_separator="")
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, say
     parser.StartDoctypeDeclHandler = _refuse
     try:
@@ -157,6 +159,12 @@ def values(text: str) -> Counter[tuple[str, str]]:
     except expat.ExpatError as error:
         raise Damaged(f"holds XMP that is damaged ({error})") from None
     return found
+
+
+def _named(name: str) -> str:
+    """A property's full name. exiv2 ends every namespace in a slash, exiftool not that of Microsoft's photo tags."""
+    namespace, _, local = name.rpartition(" ")
+    return f"{namespace.rstrip('/#')}/{local}"
 
 
 def _refuse(*_: object) -> None:

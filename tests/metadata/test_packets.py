@@ -18,6 +18,9 @@ def test_values_do_not_depend_on_how_they_are_written() -> None:
     assert values(packet(lists, 'xmp:Rating="3"')) == expected
     assert values(packet(lists, more="<xmp:Rating>3</xmp:Rating>")) == expected
     assert values(packet({"dc:subject": []})) == {}
+    # exiv2 writes exiftool's namespaces with a slash at their end.
+    microsoft = 'xmlns:M="http://ns.microsoft.com/photo/1.0{}" M:Rating="75"'
+    assert values(packet({}, microsoft.format("/"))) == values(packet({}, microsoft.format(""))) != {}
     with pytest.raises(Damaged, match="damaged"):
         values(packet(lists)[:300])
     with pytest.raises(Damaged, match="document type"):
