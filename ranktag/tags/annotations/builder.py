@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ranktag.errors import RanktagError
+from ranktag.files.tables import write_table
 from ranktag.progress import Progress
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
+from ranktag.tags.lists import _cell as tags_cell
 from ranktag.tags.splits import SPLITS
 
 SHOWN = 5  # names that a line of the account gives as examples
@@ -30,7 +32,8 @@ class TagListBuilder:
     what was left out -> how often. notes: what was done to something that was kept
     -> where. facts: sentences on the lists as a whole. broken: (file, reason) of the files that were skipped.
     skipped: what they are called, 'rows' where a reader goes through a table. claims: (image id, person) ->
-    (file, number of its list), of the lists that one file alone may be the source of.
+    (file, number of its list), of the lists that one file alone may be the source of. people: image id -> who made
+    each of its lists, '' where that is not known.
     """
 
     prefix: str | None = None
@@ -42,6 +45,7 @@ class TagListBuilder:
     broken: list[tuple[str, str]] = field(default_factory=list)
     skipped: str = "files"
     claims: dict[tuple[str, str], list[tuple[str, int]]] = field(default_factory=dict)
+    people: dict[str, list[str]] = field(default_factory=dict)
 
     def add(
         self,
@@ -51,13 +55,14 @@ class TagListBuilder:
         *,
         file: str | None = None,
         person: str = "",
+        who: str = "",
     ) -> None:
         """Add one person's list, most important tag first; several lists of an image are several people's.
 
         split: 'train', 'val' or 'test'. ``|`` in a tag, which separates tags in the file, becomes ``/``.
         file: where the list is from, if there alone is what this person says of the image. Of several such
         files that which has the image's name is kept, and the others are skipped, by name; without such a
-        one all are. They are never merged.
+        one all are. They are never merged. who: who made the list, for the column person.
 
         Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
         image in two splits.
@@ -79,6 +84,7 @@ class TagListBuilder:
         self.drop(REPEATS, len(named) - len(kept))
         people = self.lists.setdefault(image_id, [])
         people.append(kept)
+        self.people.setdefault(image_id, []).append(who)
         if file is not None:
             self.claims.setdefault((image_id, person), []).append((file, len(people) - 1))
         if split is not None and self.split.setdefault(image_id, split) != split:
@@ -114,8 +120,9 @@ class TagListBuilder:
         for image_id, numbers in gone.items():
             left = [tags for number, tags in enumerate(self.lists[image_id]) if number not in numbers]
             self.lists[image_id] = left
+            self.people[image_id] = [w for number, w in enumerate(self.people[image_id]) if number not in numbers]
             if not left:
-                del self.lists[image_id]
+                del self.lists[image_id], self.people[image_id]
                 self.split.pop(image_id, None)
 
     def drop_rare(self, min_count: int) -> None:
@@ -160,8 +167,19 @@ class TagListBuilder:
         return TagLists(self.lists, self.split or None)
 
     def write(self, path: str | Path) -> None:
-        """Write the tag-list file (see ``ranktag.tags.lists``)."""
-        write_tag_lists(path, self.tag_lists)
+        """Write the tag-list file (see ``ranktag.tags.lists``), with the column person if that is known of any list."""
+        if not any(who for people in self.people.values() for who in people):
+            write_tag_lists(path, self.tag_lists)
+            return
+        write_table(
+            path,
+            ("image_id", *(("split",) if self.split else ()), "person", "tags"),
+            (
+                (image_id, *((self.split[image_id],) if self.split else ()), who, tags_cell(tags))
+                for image_id, people in self.lists.items()
+                for who, tags in zip(self.people[image_id], people, strict=True)
+            ),
+        )
 
     @property
     def exit_code(self) -> int:

@@ -20,8 +20,8 @@ def rename_to_photos(builder: TagListBuilder, photos: Iterable[str], rule: str, 
 
     Raises RanktagError if none matches, or if images of two splits match one photo.
     """
-    ids, lists, split = Ids(photos), builder.lists, builder.split
-    builder.lists, builder.split = {}, {}
+    ids, lists, split, who = Ids(photos), builder.lists, builder.split, builder.people
+    builder.lists, builder.split, builder.people = {}, {}, {}
     matched: dict[str, list[str]] = {}
     for image_id in lists:
         found = ids.find(image_id, rule)
@@ -36,6 +36,7 @@ def rename_to_photos(builder: TagListBuilder, photos: Iterable[str], rule: str, 
     for name, image_ids in matched.items():
         for image_id in _of_one_spelling(name, image_ids, builder):
             builder.lists.setdefault(name, []).extend(lists[image_id])
+            builder.people.setdefault(name, []).extend(who[image_id])
             part = split.get(image_id)
             if part is not None and builder.split.setdefault(name, part) != part:
                 raise RanktagError(

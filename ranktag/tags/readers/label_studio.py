@@ -2,7 +2,7 @@
 
 SOURCE is the file that Export > JSON gives (not JSON-MIN).
 
-An annotation is one person's list (completed_by); cancelled ones and predictions
+An annotation is one person's list (completed_by, in the column person); cancelled ones and predictions
 are left out, and of several that one person made of a task the last counts.
 
 \b
@@ -95,10 +95,10 @@ def read(source: Path, config: LabelStudioConfig) -> TagListBuilder:
         try:
             if all(result.get("type") in REGIONS for result in results):
                 objects = [thing for result in results for thing in _objects(result, builder)]
-                add_objects(builder, annotation.image_id, objects, "largest")
+                add_objects(builder, annotation.image_id, objects, "largest", who=annotation.person)
             else:
                 tags = [tag for result in results for tag in _tags(result, annotation, config, builder)]
-                builder.add(annotation.image_id, tags)
+                builder.add(annotation.image_id, tags, who=annotation.person)
         except BrokenFile as error:
             builder.skip(annotation.where, error)
     return builder.checked(source, "result of Label Studio's form")

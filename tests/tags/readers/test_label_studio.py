@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from outcome import Outcome
 
+from ranktag.files.tables import read_table
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.readers._brush import painted_share
@@ -34,6 +35,10 @@ def task(image: Any, *annotations: Any, **data: Any) -> dict[str, Any]:
 def save(folder: Path, *tasks: Any) -> Path:
     (folder / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
     return folder / "export.json"
+
+
+def people(path: Path) -> list[list[str]]:
+    return [cells for _, cells in read_table(path, ("image_id", "person", "tags"))]
 
 
 ITEMS = [{"id": "i-dog", "title": "dog"}, {"id": "i-cat", "title": "cat"}, {"id": "tree"}]
@@ -108,6 +113,22 @@ def test_an_annotation_is_one_persons_list(tmp_path: Path, ranktag: Ranktag) -> 
         "photos/a b.jpg": [("dog", "grass", "sun"), ("new",), ()],
         "d.jpg": [("one text",)],
     }
+    # Who made them stays with them, whatever the photos are called.
+    assert [row[:2] for row in people(tmp_path / "t.csv")] == [
+        ["photos/a b.jpg", "ann@example.com"],
+        ["photos/a b.jpg", "5"],
+        ["photos/a b.jpg", "6"],
+        ["d.jpg", "1"],
+    ]
+    (tmp_path / "all/x").mkdir(parents=True)
+    for name in ("all/x/A B.JPG", "all/d.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    images = ("--images", tmp_path / "all", "--match", "name", "--overwrite")
+    assert ranktag("prepare", "label-studio", source, "-o", tmp_path / "t.csv", *images).code == 1
+    assert [row for row in people(tmp_path / "t.csv") if row[1] in ("1", "5")] == [
+        ["x/A B.JPG", "5", "new"],
+        ["d.jpg", "1", "one text"],
+    ]
 
 
 def test_choices_and_taxonomies_have_no_order_to_learn(tmp_path: Path) -> None:
