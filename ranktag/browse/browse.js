@@ -17,30 +17,33 @@
   // ---- The archive -----------------------------------------------------------------------------------
 
   const parts = new Map();
-  window.ranktagPart = (name, data) => parts.get(name)?.resolve(data);
+  // Of all data, from the first part that came: a browser may keep old ones of a page that has changed.
+  let version = "";
+  window.ranktagPart = (name, data, made) => {
+    version ||= made;
+    parts.get(name)?.take(made === version ? data : null);
+  };
 
   /** The data of data/NAME.js. */
   function part(name) {
     let one = parts.get(name);
-    if (!one) {
-      one = {};
-      one.promise = new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        const fail = () => {
-          parts.delete(name);
-          reject(new Error(`data/${name}.js is missing or damaged: make the page again, or copy the whole folder`));
-        };
-        one.resolve = resolve;
-        script.onerror = fail;
-        // A script that gave nothing is damaged; after it gave something, this does nothing.
-        script.onload = () => (script.remove(), one.given || fail());
-        script.src = `data/${name}.js`;
-        document.head.append(script);
-      });
-      const resolve = one.resolve;
-      one.resolve = data => ((one.given = true), resolve(data));
-      parts.set(name, one);
-    }
+    if (one) return one.promise;
+    one = {};
+    parts.set(name, one);
+    one.promise = new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      const fail = why => {
+        parts.delete(name);
+        script.remove();
+        reject(new Error(`data/${name}.js is ${why}`));
+      };
+      one.take = data => (data === null ? fail("of another version: the page was made anew, load it again") : resolve(data), (one.came = true));
+      const missing = () => fail("missing or damaged: make the page again, or copy the whole folder");
+      script.onerror = missing;
+      script.onload = () => (one.came ? script.remove() : missing());
+      script.src = `data/${name}.js?${version || Date.now()}`;
+      document.head.append(script);
+    });
     return one.promise;
   }
 
@@ -48,7 +51,8 @@
   const tagNumber = new Map();
 
   async function open() {
-    [archive, tags] = await Promise.all([part("archive"), part("tags")]);
+    archive = await part("archive");
+    tags = await part("tags");
     archive.folds = new Map(Object.entries(archive.folds));
     archive.failedSet = new Set(archive.failed);
     tags = tags.map(([name, key, count, meanRank], number) => ({ name, key: key || name, count, meanRank, number }));

@@ -1,8 +1,9 @@
 """The data of the page, in parts that it loads as they are needed.
 
 A page opened from the disk may read no files, but it may run scripts: each part is one that hands its
-data to the page, ``ranktagPart(NAME, DATA)``, in ASCII. Numbers that would be long as text are the
-bytes of little-endian arrays, in base64.
+data to the page, ``ranktagPart(NAME, DATA, VERSION)``, in ASCII. Numbers that would be long as text are
+the bytes of little-endian arrays, in base64. The version is a digest of all data: a browser may keep old
+parts of a page that has been brought up to date, and must not mix them with new ones.
 
 =============  ===============================================================================================
 archive.js     N, how parts are cut, the labels of the prediction files, what ranks weigh, failed photos
@@ -17,6 +18,7 @@ photos-K.js    of ``BLOCK`` photos the id, the image or why there is none, every
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import sys
@@ -59,9 +61,16 @@ class Archive:
 def write_parts(folder: Path, archive: Archive) -> None:
     """Write the data of the page to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
     for name, data in parts(archive):
-        text = f"ranktagPart({json.dumps(name)}, {json.dumps(data, separators=(',', ':'))});\n"
-        (folder / f"{name}.js").write_text(text, encoding="ascii")
+        digest.update(f"{name} {_json(data)}".encode("ascii"))
+    version = digest.hexdigest()[:16]
+    for name, data in parts(archive):
+        (folder / f"{name}.js").write_text(f'ranktagPart("{name}", {_json(data)}, "{version}");\n', encoding="ascii")
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
 def parts(archive: Archive) -> Iterator[tuple[str, Any]]:

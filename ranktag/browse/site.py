@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from ranktag.tags.unicode_forms import other_forms, said
 MARK, LOCK, THUMBNAILS, DATA = "site.json", ".lock", "thumbnails", "data"
 PAGE = ("index.html", "site.css", "browse.js")
 REPLACED = (*PAGE, LOOK.name, DATA)
+HERE = Path(__file__).parent
 NOT_THERE = "no such photo among those given"
 
 
@@ -106,8 +106,11 @@ def browse(
 
 def write_page(folder: Path, archive: Archive) -> None:
     """Write everything but the pictures to an existing folder."""
-    for path in (*(Path(__file__).parent / name for name in PAGE), LOOK):
-        shutil.copyfile(path, folder / path.name)
+    files = {path.name: path.read_text(encoding="utf-8") for path in (*(HERE / name for name in PAGE), LOOK)}
+    # Browsers keep scripts and styles for a while: those of another version have another address.
+    version = hashlib.sha256("".join(files.values()).encode()).hexdigest()[:16]
+    for name, text in files.items():
+        (folder / name).write_text(text.replace("?VERSION", f"?{version}"), encoding="utf-8")
     write_parts(folder / DATA, archive)
 
 

@@ -9,6 +9,7 @@ check sums: a damaged one is made anew, too. Where it cannot be written, the sea
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,10 +162,12 @@ def open_index(path: Path, progress: Progress | None = None) -> TagIndex:
 
 
 def _state(path: Path) -> list[int]:
-    """What changes if the file does: its size, its time of change and that of its entry; [] if it is not there."""
+    """What changes if the file does: its size, its time of change and that of its entry; [] if it is no file."""
     try:
         found = os.stat(path)
     except OSError:
+        return []
+    if not stat.S_ISREG(found.st_mode):
         return []
     return [FORMAT_VERSION, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -367,6 +368,14 @@ def test_a_missing_part_is_said(browser: Browser, tmp_path: Path) -> None:
     visit.wait_for_status("data/photos-0.js is missing or damaged")
     visit.open("#photo=album+2%2F00299.jpg&n=299")
     visit.wait_for_status("data/lengths.js is missing or damaged")
+
+
+def test_old_parts_that_a_browser_kept_are_not_mixed_with_new_ones(browser: Browser, tmp_path: Path) -> None:
+    file, other = (write_made_up(tmp_path / name, made_up(300, seed)) for seed, name in enumerate(("site", "other")))
+    shutil.copyfile(other.parent / "data" / "photos-0.js", file.parent / "data" / "photos-0.js")
+    visit = Visit(browser.new_context().new_page(), file)
+    visit.open()
+    visit.wait_for_status("data/photos-0.js is of another version: the page was made anew, load it again")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +44,9 @@ def archive(tmp_path: Path) -> Path:
 
 def made(site: Path, part: str) -> object:
     text = (site / "data" / f"{part}.js").read_text(encoding="ascii")
-    return json.loads("[" + text.removeprefix("ranktagPart(").removesuffix(");\n") + "]")[1]
+    name, data, _ = json.loads("[" + text.removeprefix("ranktagPart(").removesuffix(");\n") + "]")
+    assert name == part
+    return data
 
 
 def pictures(site: Path) -> dict[str, int]:
@@ -179,6 +183,33 @@ def test_what_is_refused(archive: Path) -> None:
     with pytest.raises(RanktagError, match="the page of other photos"):
         browse(predictions, archive / "others", archive / "site", CONFIG)
     assert browse(predictions, archive / "others", archive / "site", CONFIG, overwrite=True).photos == 4
+
+
+def test_two_runs_do_not_write_the_same_page(archive: Path, ranktag: Callable[..., Outcome]) -> None:
+    (archive / "site").mkdir()
+    script = """if True:
+        import pathlib, sys
+        from ranktag.files.lock import FileLock
+        lock = FileLock(pathlib.Path(sys.argv[1]))
+        print(lock.acquire(), flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", script, str(archive / "site" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        outcome = ranktag("browse", archive / "p.csv", archive / "photos", "-o", archive / "site")
+        other.communicate("")
+    assert outcome.code == 3 and "another 'ranktag browse' is at work there" in outcome.err
+
+
+def test_the_same_photos_give_the_same_page(archive: Path) -> None:
+    for name in ("one", "two"):
+        browse(archive / "p.csv", archive / "photos", archive / name, CONFIG)
+    one, two = (
+        {p.relative_to(archive / n): p.read_bytes() for p in (archive / n).rglob("*.*") if p.is_file()}
+        for n in ("one", "two")
+    )
+    assert one == two
 
 
 def test_the_command(archive: Path, ranktag: Callable[..., Outcome]) -> None:
