@@ -34,6 +34,7 @@ class StockConfig(Config):
     category: int | None = setting(
         None,
         "Adobe Stock's number of the category of all photos for which --titles names none",
+        unit="number",
         low=1,
         high=CATEGORIES,
         when_none="left empty",
