@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
@@ -15,6 +16,9 @@ from ranktag.models.ranking import Limits
 
 IMPOSSIBLE = float("-inf")
 
+# From so many rows on, libraries sum over so few columns in one order (oneDNN's and MKL's, in float32 and bfloat16).
+FEWEST_ROWS, FEW_COLUMNS = 16, 256
+
 
 class InitialState(NamedTuple):
     """The state of K LSTMs after START, for B images.
@@ -27,36 +31,91 @@ class InitialState(NamedTuple):
     c: Tensor
 
 
-class _Member:
-    """An LSTM made ready for decoding: weights in the type that is computed in, tags' gate terms in a table."""
+class Mixture(NamedTuple):
+    """G states that are each a mean of several, or one: E rows (E,) say of what.
 
-    def __init__(self, model: RankTagger, dtype: torch.dtype) -> None:
-        self.model, self.dtype = model, dtype
+    parent: a state that goes on. tag: with which tag. group: in which of the G. share: of that one. size: G.
+    """
+
+    parent: Tensor
+    tag: Tensor
+    group: Tensor
+    share: Tensor
+    size: int
+
+
+class _Member:
+    """An LSTM made ready for decoding: weights in the type that is computed in, tags' gate terms in a table.
+
+    rows: as in ``Stepper``.
+    """
+
+    def __init__(self, model: RankTagger, dtype: torch.dtype, rows: int | None) -> None:
+        self.model, self.dtype, self.rows = model, dtype, rows
+        # A copy whose weights need not be converted for every batch.
+        self.image = copy.deepcopy(model).to(dtype)
         self.recurrent = model.recurrent.detach().to(dtype).t()
         # In float32 always: bfloat16 would round different tags to equal scores.
         self.output = model.output.weight.detach().float().t()
         self.output_bias = model.output.bias.detach().float()
         self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
 
-    def initial_state(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D) raw features -> image gates (B, 4H), h and c (B, H) after START."""
-        gates, start = self.model.image_state(features, self.dtype)
+    def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, D) standardised features -> image gates (B, 4H), h and c (B, H) after START."""
+        if self.rows is not None and len(x) != self.rows:
+            parts = [self.initial_state(_padded(part, self.rows)) for part in x.split(self.rows)]
+            gates, h, c = (torch.cat(several)[: len(x)] for several in zip(*parts))
+            return gates, h, c
+        gates, start = self.image.state_of(x, self.image.project.weight)
         sums = self.table[-1:] + gates
         if start is not None:
             return gates, *self._cell(sums.addmm_(start[0], self.recurrent), start[1])
         return gates, *self._cell(sums, gates.new_zeros(1, 1, dtype=torch.float32))
 
+    def standardise(self, features: Tensor) -> Tensor:
+        """(B, D) raw features -> (B, D) of mean 0 and scale 1 over the training rows, in the type computed in."""
+        return self.model.standardise(features).to(self.dtype)
+
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """``Stepper.step`` of this LSTM: gates (P, 4H), h, c (P, H)."""
         if parent is None:
-            sums = torch.addmm(gates, h, self.recurrent)
+            sums = self._add_product(gates.clone(), h, self.recurrent)
         else:
-            sums, c = gates.addmm_(h, self.recurrent).index_select(0, parent), c.index_select(0, parent)
+            sums = self._add_product(gates, h, self.recurrent).index_select(0, parent)
+            c = c.index_select(0, parent)
         return self._cell(sums.add_(F.embedding(tag, self.table)), c)
+
+    def step_by_shares(
+        self, gates: Tensor, h: Tensor, c: Tensor, mixture: Mixture, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``Stepper.step_by_shares`` of this LSTM: gates (G + R, 4H), h, c (G + R, H)."""
+        sums = self._add_product(gates, h.to(self.dtype), self.recurrent)
+        terms = F.embedding(mixture.tag, self.table) * mixture.share[:, None].to(self.dtype)
+        sums.index_add_(0, mixture.group, terms)
+        self._add_product(sums[mixture.size :], last.to(self.dtype), self.table[: last.shape[1]])
+        return self._cell(sums, c)
 
     def logits(self, h: Tensor) -> Tensor:
         """(B, H) -> (B, V + 1) float32."""
-        return torch.addmm(self.output_bias, h.float(), self.output)
+        if self._at_once(h):
+            return torch.addmm(self.output_bias, h.float(), self.output)
+        return self._add_product(self.output_bias.repeat(len(h), 1), h.float(), self.output)
+
+    def _add_product(self, sums: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """``sums`` += x @ weight, as many rows at a time as ``rows`` says."""
+        if self._at_once(x):
+            return sums.addmm_(x, weight)
+        rows = self.rows or len(x)
+        for part, own in zip(sums.split(rows), x.split(rows)):
+            if len(part) == rows:
+                part.addmm_(own, weight)
+            else:
+                part.copy_(torch.addmm(_padded(part, rows), _padded(own, rows), weight)[: len(part)])
+        return sums
+
+    def _at_once(self, x: Tensor) -> bool:
+        """Whether a product's sums over the columns of x are alike whatever the number of its rows, or need not be."""
+        return self.rows is None or (len(x) >= FEWEST_ROWS and x.shape[1] <= FEW_COLUMNS)
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         i, f, g, o = activate(gates)
@@ -65,19 +124,30 @@ class _Member:
 
 
 class Stepper:
-    """A trained model, or the members of an ensemble, made ready for decoding."""
+    """A trained model, or the members of an ensemble, made ready for decoding.
 
-    def __init__(self, model: Tagger, dtype: torch.dtype) -> None:
+    rows: compute products for so many rows at a time, filled up with zeros. A library's product sums in an order that
+    depends on the number of rows, so only then is what comes of a row the same, to the bit, whatever stands beside it.
+    """
+
+    def __init__(self, model: Tagger, dtype: torch.dtype, rows: int | None = None) -> None:
         # Torch declares the items of a ModuleList as modules of any kind.
         members = cast(Iterable[RankTagger], model.members)
-        self.members = [_Member(member, dtype) for member in members]
+        self.members = [_Member(member, dtype, rows) for member in members]
+        first = self.members[0].model
+        # Trained together, they were trained on the same images.
+        self.alike = all(
+            torch.equal(m.model.mean, first.mean) and torch.equal(m.model.scale, first.scale) for m in self.members
+        )
         self.vocabulary = model.config.vocabulary
         self.device = self.members[0].table.device
 
     def initial_state(self, features: Tensor) -> InitialState:
         """(B, D) raw features -> the state of every member after START."""
         features = features.to(self.device)
-        return InitialState(*map(_stack, zip(*(member.initial_state(features) for member in self.members))))
+        x = [member.standardise(features) for member in (self.members[:1] if self.alike else self.members)]
+        x = x * (len(self.members) // len(x))
+        return InitialState(*map(_stack, zip(*(member.initial_state(own) for member, own in zip(self.members, x)))))
 
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every LSTM from P prefixes to M that are each one of them and a tag more.
@@ -107,6 +177,39 @@ class Stepper:
             tag,
         )
 
+    def step_by_shares(
+        self, gates: Tensor, h: Tensor, c: Tensor, mixture: Mixture, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step of every LSTM whose input is a mean of tags' embeddings: of G rows, those of ``mixture``; of R
+        more, those of which ``last`` (R, V) holds the shares.
+
+        gates (G + R, K, 4H): image gates, overwritten; h, c (G + R, K, H). Returns h and c.
+        """
+        states = (
+            member.step_by_shares(gates[:, k], h[:, k], c[:, k], mixture, last) for k, member in enumerate(self.members)
+        )
+        h, c = map(_stack, zip(*states))
+        return h, c
+
+    def probabilities(self, h: Tensor, prefix: Tensor, said: Tensor) -> Tensor:
+        """p_t (M + R, V + 1) float32, the mean of the members', from h (M + R, K, H).
+
+        prefix (M, t): the tags so far of the first M, padded by V. said (R, V): of the other rows the probability
+        that a tag has come already; a tag's p is multiplied by that of its not having come.
+        """
+        m, total, fresh = len(prefix), None, 1.0 - said
+        for k, member in enumerate(self.members):
+            z = member.logits(h[:, k])
+            stop = z[:m, -1].clone()
+            z[:m].scatter_(1, prefix, IMPOSSIBLE)
+            z[:m, -1] = stop
+            p = torch.softmax(z, dim=1)
+            tags = p[m:, :-1].mul_(fresh)
+            tags *= ((1.0 - p[m:, -1]) / tags.sum(dim=1).clamp(min=1e-30))[:, None]
+            total = p if total is None else total.add_(p)
+        assert total is not None, "a model has members"
+        return total.div_(len(self.members))
+
     def log_probabilities(self, h: Tensor, prefix: Tensor, limits: Limits) -> Tensor:
         """log p_t (B, V + 1) float32 after masking, from h (B, K, H) and ``prefix`` (B, t), the tags so far.
 
@@ -124,6 +227,11 @@ class Stepper:
         for z in logits[1:]:
             p += torch.softmax(z, dim=1)
         return p.div_(len(logits)).log_()
+
+
+def _padded(x: Tensor, rows: int) -> Tensor:
+    """``x`` with rows of zeros below, so that there are as many as asked for."""
+    return F.pad(x, (0, 0, 0, rows - len(x)))
 
 
 def _stack(members: Sequence[Tensor]) -> Tensor:

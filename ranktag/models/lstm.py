@@ -122,12 +122,15 @@ class RankTagger(nn.Module):
         """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
         weight = self.project.weight
         if dropout is None or not dropout.features:
-            x = self.standardise(features)
-        else:
-            kept, scale = dropout.kept_features(features.shape[1])
-            x = features.index_select(1, kept).float().sub(self.mean[kept]).mul_(scale / self.scale[kept])
-            weight = weight.index_select(1, kept)
-        v = F.linear(x.to(dtype), weight.to(dtype), self.project.bias.to(dtype))
+            return self.state_of(self.standardise(features).to(dtype), weight)
+        kept, scale = dropout.kept_features(features.shape[1])
+        x = features.index_select(1, kept).float().sub(self.mean[kept]).mul_(scale / self.scale[kept])
+        return self.state_of(x.to(dtype), weight.index_select(1, kept))
+
+    def state_of(self, x: Tensor, weight: Tensor) -> ImageState:
+        """``image_state`` of standardised features, in the type of ``x``; weight: the projection's."""
+        dtype = x.dtype
+        v = F.linear(x, weight.to(dtype), self.project.bias.to(dtype))
         if self.config.form == "every-step":
             return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
         h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
