@@ -270,15 +270,20 @@ class DecodingConfig(Config):
         choices=("mbr", "greedy", "beam"),
     )
     beam_size: int = setting(5, "how many unfinished lists beam keeps at every step", unit="lists", low=1, high=1000)
-    samples: int = setting(
-        64, "how many lists mbr draws from the model for each image", unit="lists", low=1, high=100_000
+    samples: int | None = setting(
+        None,
+        "draw so many lists from the model for each image, by chance, for mbr",
+        unit="lists",
+        low=1,
+        high=100_000,
+        when_none="none: mbr follows the likely lists",
     )
     gain: str = setting(
         "log",
         "what a tag at rank r earns in mbr: log is 1/log2(1+r), linear falls evenly, binary is 1 at any rank",
         choices=("log", "linear", "binary"),
     )
-    seed: int = setting(0, "seed of the lists that mbr draws", low=0, high=2**32 - 1)
+    seed: int = setting(0, "seed of the lists that mbr draws with --samples", low=0, high=2**32 - 1)
     num_tags: int | None = setting(
         None, "name exactly so many tags for each image", unit="tags", low=1, when_none="as many as the model says"
     )

@@ -32,7 +32,7 @@ DECODINGS = {
     "greedy": DecodingConfig(decode="greedy"),
     "greedy-repeats": DecodingConfig(decode="greedy", allow_repeats=True, num_tags=4),
     "beam": DecodingConfig(decode="beam", beam_size=3),
-    "mbr": DecodingConfig(),
+    "mbr": DecodingConfig(samples=64),
     "mbr-linear": DecodingConfig(gain="linear", samples=16, num_tags=3),
     "mbr-binary": DecodingConfig(gain="binary", samples=16, max_tags=2),
 }

@@ -80,8 +80,8 @@ def test_a_word_that_is_no_choice_is_refused() -> None:
 
 def test_none_is_refused_where_it_stands_for_nothing() -> None:
     assert DecodingConfig(num_tags=None).num_tags is None
-    with pytest.raises(RanktagError, match="samples: is None; give it a value"):
-        DecodingConfig(samples=None)  # type: ignore[arg-type]
+    with pytest.raises(RanktagError, match="beam_size: is None; give it a value"):
+        DecodingConfig(beam_size=None)  # type: ignore[arg-type]
 
 
 def test_a_limit_is_named_as_it_is() -> None:

@@ -225,6 +225,8 @@ def refuse_other_decoders_settings(config: DecodingConfig) -> None:
     every = dict.fromkeys(name for names in DECODER_SETTINGS.values() for name in names)
     unused = [name for name in every if name not in DECODER_SETTINGS[config.decode]]
     refuse_unused(unused, f"--decode {config.decode} makes no use of this")
+    if config.samples is None:
+        refuse_unused(["seed"], "nothing is drawn without --samples")
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, show_default="off", help="Replace an existing output.")

@@ -1,12 +1,13 @@
 """Decoding: whole batches against the textbook loop, one image at a time, on made-up data and a model trained on it.
 
 The textbook loop runs ``nn.LSTMCell`` on concatenated [embedding; v] in float32; for
-beam search, a batch of the beam's lists. It sees fewer images, as one takes as long as
-the next.
+beam search, a batch of the beam's lists, and for mbr, of the default model's members, a batch of
+TEXTBOOK_LISTS drawn lists. It sees fewer images, as one takes as long as the next.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,25 +21,28 @@ from ranktag.benchmarks.timing import alternate, rate
 from ranktag.benchmarks.training import make_up_data
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
-from ranktag.config import DecodingConfig, TrainingBenchmarkConfig
+from ranktag.config import DecodingConfig, TrainingBenchmarkConfig, TrainingConfig
 from ranktag.decoding.rank import rank_tags
-from ranktag.models.lstm import RankTagger
+from ranktag.models.lstm import RankTagger, Tagger
 from ranktag.training.loop import Trainer
-from ranktag.training_data.load import load_training_data
+from ranktag.training_data.load import TrainingData, load_training_data
 
 EPOCHS = 8
+# Lists that the textbook's mbr draws of an image, as many as ours took before it followed the likely ones.
+TEXTBOOK_LISTS = 64
 
 
 @dataclass(frozen=True)
 class DecodingBenchmark:
-    """Seconds each took in each round, for ``images`` images (textbook: ``textbook_images``).
+    """Seconds each took in each round, for ``images`` images (textbook: ``textbook_images``; mbr: ``drawn_images``).
 
     same: of the textbook's images, the share whose list is the same, for 'greedy',
-    'greedy_fp32', 'beam', 'beam_fp32'.
+    'greedy_fp32', 'beam', 'beam_fp32', and whose first tag is, for 'mbr', where the textbook's is drawn.
     """
 
     images: int
     textbook_images: int
+    drawn_images: int
     device: str
     tags_an_image: float
     seconds: dict[str, list[float]]
@@ -46,7 +50,9 @@ class DecodingBenchmark:
 
     def rate(self, name: str) -> float:
         """Images a second, from the median of the rounds."""
-        return rate(self.textbook_images if name.startswith("textbook") else self.images, self.seconds[name])
+        fewer = {"textbook_mbr": self.drawn_images, "textbook_greedy": self.textbook_images}
+        fewer["textbook_beam"] = self.textbook_images
+        return rate(fewer.get(name, self.images), self.seconds[name])
 
 
 @kept_memory()
@@ -60,13 +66,11 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         # A tenth of the images is held out by ``make_up_data``; all of them are decoded.
         settings = TrainingBenchmarkConfig(epochs=EPOCHS, device=config.device)
         data = load_training_data(*make_up_data(Path(folder), images, vocabulary), settings, device)
-        trainer = Trainer(data, settings, device)
-        for _ in range(EPOCHS):
-            trainer.run_epoch()
-        model = trainer.average.eval()
+        model, ensemble = (_trained(data, one, device) for one in (settings, TrainingConfig(device=config.device)))
         assert isinstance(model, RankTagger), "TrainingBenchmarkConfig has one member"
         features = data.training.features[data.training.row].cpu()
     few = features[: max(1, images // 10)]
+    fewest = few[: max(1, images // 100)]
     longest = data.longest
     decoders = {
         "greedy": config.replace(decode="greedy"),
@@ -80,7 +84,8 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
 
     def ours(name: str) -> Callable[[], None]:
         def decode() -> None:
-            lists[name] = rank_tags(model, features, longest, decoders[name], device).lists()
+            decided = ensemble if name == "mbr" else model
+            lists[name] = rank_tags(decided, features, longest, decoders[name], device).lists()
 
         return decode
 
@@ -92,9 +97,16 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
 
         return decode
 
+    def textbook_mbr() -> None:
+        cells = [TextbookDecoder(member.cpu()) for member in ensemble.members if isinstance(member, RankTagger)]
+        generator = torch.Generator().manual_seed(config.seed)
+        gains = torch.stack([textbook_gain(cells, row, longest, generator) for row in fewest])
+        lists["textbook_mbr"] = gains.argsort(dim=1, descending=True).tolist()
+
     contestants = {name: ours(name) for name in decoders} | {
         name: textbook(name, width) for name, width in loops.items()
     }
+    contestants["textbook_mbr"] = textbook_mbr
     for contestant in contestants.values():
         contestant()
     seconds = alternate(contestants, rounds)
@@ -103,8 +115,48 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         for name in decoders
         if name != "mbr"
     }
+    same["mbr"] = sum(a[:1] == b[:1] for a, b in zip(lists["mbr"], lists["textbook_mbr"])) / len(fewest)
     tags = sum(map(len, lists["greedy"])) / len(features)
-    return DecodingBenchmark(len(features), len(few), str(device), tags, seconds, same)
+    return DecodingBenchmark(len(features), len(few), len(fewest), str(device), tags, seconds, same)
+
+
+def _trained(data: TrainingData, settings: TrainingConfig, device: torch.device) -> Tagger:
+    """A model after a few epochs."""
+    trainer = Trainer(data, settings.replace(epochs=EPOCHS), device)
+    for _ in range(EPOCHS):
+        trainer.run_epoch()
+    return trainer.average.eval()
+
+
+@torch.no_grad()
+def textbook_gain(
+    cells: Sequence[TextbookDecoder], features: Tensor, longest: int, generator: torch.Generator
+) -> Tensor:
+    """Expected gain (V,) of the tags of one image (D,), from TEXTBOOK_LISTS lists drawn from the members' mean p_t."""
+    stop = cells[0].model.config.vocabulary
+    v = [cell.model.project(cell.model.standardise(features[None])).expand(TEXTBOOK_LISTS, -1) for cell in cells]
+    states = [
+        (zeros, zeros) for zeros in (x.new_zeros(TEXTBOOK_LISTS, cell.model.config.hidden) for x, cell in zip(v, cells))
+    ]
+    tags = torch.full((TEXTBOOK_LISTS, 1), stop)
+    alive = torch.ones(TEXTBOOK_LISTS)
+    gain = torch.zeros(stop + 1)
+    for t in range(1, longest + 1):
+        p = torch.zeros(TEXTBOOK_LISTS, stop + 1)
+        for k, cell in enumerate(cells):
+            x = torch.cat([F.embedding(tags[:, -1], cell.model.embedding), v[k]], dim=1)
+            states[k] = cell.cell(x, states[k])
+            z = cell.model.output(states[k][0])
+            said = torch.zeros_like(z).scatter_(1, tags, 1.0)[:, :stop].bool()
+            z[:, :stop].masked_fill_(said, float("-inf"))
+            p += torch.softmax(z, dim=1) / len(cells)
+        gain += (alive[:, None] * p).sum(dim=0) / math.log2(1 + t) / TEXTBOOK_LISTS
+        drawn = torch.multinomial(p, 1, generator=generator)
+        alive = alive * (drawn[:, 0] != stop)
+        tags = torch.cat([tags, drawn], dim=1)
+        if not bool(alive.any()):
+            break
+    return gain[:stop]
 
 
 class TextbookDecoder:

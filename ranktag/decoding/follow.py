@@ -15,9 +15,11 @@ from ranktag.models.ranking import ExpectedGains, Limits
 
 # A beginning of lists is followed by itself from this probability on, and so are several of the same tags that come to
 # as much. What all others come to together is no longer followed below ``LEAST``.
-SHARE, LEAST = 1 / 32, 1 / 256
+SHARE, LEAST = 1 / 64, 1 / 256
 # Beginnings below this part of ``SHARE`` are not looked through for others of the same tags.
 FEWEST = 1 / 8
+# Of one length and image.
+MOST_NODES = 65
 
 
 class _Rest(NamedTuple):

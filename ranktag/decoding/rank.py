@@ -13,6 +13,7 @@ from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_dtype
 from ranktag.config import DecodingConfig
 from ranktag.decoding.beam import beam
+from ranktag.decoding.follow import MOST_NODES, followed_gains
 from ranktag.decoding.greedy import greedy
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import InitialState, Stepper
@@ -22,6 +23,8 @@ from ranktag.models.ranking import ExpectedGains, Limits, Predictor, RankedTags,
 from ranktag.progress import Progress
 
 MOST_IMAGES_AT_ONCE = 1000
+# Where beginnings are followed: products of so many rows, so that an image's tags do not depend on its batch.
+ROWS = 256
 
 Model = Tagger | Predictor
 
@@ -58,7 +61,7 @@ DECODERS = {
         lambda config: config.beam_size,
         lambda stepper, image, limits, config: beam(stepper, image, limits, config.beam_size),
     ),
-    "mbr": Decoder(lambda config: config.samples),
+    "mbr": Decoder(lambda config: config.samples or MOST_NODES),
 }
 
 
@@ -135,14 +138,17 @@ def _by_list(model: Tagger, write: WriteLists, limits: Limits, config: DecodingC
 
 def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
     """Tags ranked by what they are expected to gain, on average over the models."""
-    scorers = [Stepper(model, dtype) if isinstance(model, Tagger) else model for model in models]
-    draw = Draw.seeded(config.samples, config.seed)
+    rows = ROWS if config.samples is None else None
+    scorers = [Stepper(model, dtype, rows) if isinstance(model, Tagger) else model for model in models]
+    draw = Draw.seeded(config.samples, config.seed) if config.samples else None
 
     def gains(scorer: Stepper | Predictor, block: Tensor) -> ExpectedGains:
         if isinstance(scorer, Predictor):
             return scorer.predict(block)
-        drawn = Limits(min(longest, scorer.vocabulary))
-        return expected_gains(scorer, scorer.initial_state(block), drawn, draw, config.gain)
+        image, limits = scorer.initial_state(block), Limits(min(longest, scorer.vocabulary))
+        if draw is None:
+            return followed_gains(scorer, image, limits, config.gain)
+        return expected_gains(scorer, image, limits, draw, config.gain)
 
     return lambda block: rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
 
@@ -151,9 +157,11 @@ def _batch_size(model: Model, config: DecodingConfig, longest: int) -> int:
     """Images at once: MOST_IMAGES_AT_ONCE, or fewer if their lists might not fit ``config.max_memory`` GiB."""
     sizes = model.config
     # A list in the making holds a few rows of V numbers (logits, p, sums in float64) and of 4H (gates, h, c).
-    a_list, lists = 48 * sizes.vocabulary + 16 * longest, 1
+    a_list, lists, most = 48 * sizes.vocabulary + 16 * longest, 1, MOST_IMAGES_AT_ONCE
     if isinstance(model, Tagger):
         a_list += 40 * model.config.hidden * model.config.members
         lists = DECODERS[config.decode].lists(config)
+        if config.decode == "mbr" and config.samples is None:
+            most = ROWS
     an_image = lists * a_list + 8 * sizes.features
-    return max(1, min(MOST_IMAGES_AT_ONCE, int(config.max_memory * 2**30 / an_image)))
+    return max(1, min(most, int(config.max_memory * 2**30 / an_image)))

@@ -5,6 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import torch
+from enumeration import ensemble, images
+
+from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
+from ranktag.decoding.follow import Following
+from ranktag.decoding.stepper import Stepper
+from ranktag.models.ranking import Limits
+
 
 def test_training_is_timed_against_the_textbook(ranktag: Callable) -> None:
     sizes = ("--images", 40, "--vocabulary", 12, "--hidden", 16, "--projection", 16, "--rounds", 1)
@@ -24,3 +32,15 @@ def test_decoding_is_timed_against_loops_that_write_the_same_lists(ranktag: Call
     found = json.loads(outcome.out)
     assert found["textbook_images"] == 10
     assert found["same"]["greedy_fp32"] == found["same"]["beam_fp32"] == 1.0
+    assert found["drawn_images"] == 1
+
+
+def test_the_textbooks_drawn_gains_are_what_ours_come_to() -> None:
+    several, x = ensemble("every-step", 5, 1, 2), images(1, seed=3)
+    cells = [TextbookDecoder(member) for member in several.members]
+    stepper = Stepper(several, torch.float32)
+    ours = Following(stepper, stepper.initial_state(x), Limits(5), "log", 0.0, 0.0).run().gain[0]
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([textbook_gain(cells, x[0], 5, generator) for _ in range(40)])
+    # 2,560 lists: five standard errors of what is at most 1.
+    torch.testing.assert_close(drawn.mean(0), ours, rtol=0, atol=5 * float(drawn.std(0).max()) / 40**0.5)

@@ -27,6 +27,16 @@ def test_a_batch_gives_its_images_one_by_one(form: str, decode: str, settings: d
     np.testing.assert_allclose(together.scores, np.concatenate([one.scores for one in alone]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_by_default_an_image_has_the_same_tags_to_the_bit_whatever_batch_it_is_in(precision: str) -> None:
+    several, x = ensemble("every-step", 12, 1, 2, 3), images(300, seed=4)
+    config = DecodingConfig(precision=precision, device="cpu", num_tags=8)
+    together = rank_tags(several, x, 8, config, CPU)
+    parts = [rank_tags(several, part, 8, config, CPU) for part in x.split([1, 7, 40, 252])]
+    assert np.array_equal(together.tags, np.concatenate([one.tags for one in parts]))
+    assert np.array_equal(together.scores, np.concatenate([one.scores for one in parts]))
+
+
 def test_little_memory_means_smaller_batches_with_the_same_lists() -> None:
     model, x = make_model("every-step", 12, seed=2), images(20)
     sizes = []

@@ -567,6 +567,7 @@ def test_a_training_option_that_does_nothing_is_refused(
         (("--decode", "greedy", "--samples", 8), ["--samples: --decode greedy makes no use of this"]),
         (("--decode", "beam", "--gain", "log", "--seed", 1), ["--gain, --seed: --decode beam"]),
         (("--beam-size", 5), ["--beam-size: --decode mbr"]),
+        (("--seed", 1), ["--seed: nothing is drawn without --samples; leave it out"]),
         (("--allow-repeats",), ["--allow-repeats: --decode mbr"]),
     ],
 )
