@@ -136,7 +136,7 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig) ->
     ours, loop = found.rate("mbr"), found.rate("textbook_mbr")
     way = "following the likely lists" if config.samples is None else f"with {config.samples} drawn lists"
     lines.append(
-        f"mbr     {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f} with {TEXTBOOK_LISTS} drawn "
-        f"lists; {found.same['mbr']:.2%} of the first tags the same ({way}, three LSTMs)"
+        f"mbr     {ours:8,.0f} images/s, {ours / loop:5.1f} times the textbook's {loop:,.0f}, which draws "
+        f"{TEXTBOOK_LISTS} lists; {found.same['mbr']:.2%} of the first tags the same ({way}, three LSTMs)"
     )
     return Report(asdict(found), lines)
