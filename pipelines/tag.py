@@ -29,7 +29,13 @@ from ranktag.tags.predictions import PredictedImage
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=FilePath, nargs=-1, required=True)
 @click.option(
-    "--model", "run", type=FilePath, required=True, metavar="FOLDER", help="The run folder of train-from-cache."
+    "--model",
+    "runs",
+    type=FilePath,
+    required=True,
+    multiple=True,
+    metavar="FOLDER",
+    help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
 )
 @click.option(
     "--weights",
@@ -41,7 +47,7 @@ from ranktag.tags.predictions import PredictedImage
 @config_options(DecodingConfig)
 def command(
     images: tuple[Path, ...],
-    run: Path,
+    runs: tuple[Path, ...],
     weights: str | None,
     choice: ChoiceConfig,
     make_output: Callable[..., Output],
@@ -57,7 +63,7 @@ def command(
         from ranktag.tagging import tag_images
 
     output = make_output()
-    found = tag_images(images, run, config, choice=choice, weights=weights, progress=progress(quiet=False))
+    found = tag_images(images, runs, config, choice=choice, weights=weights, progress=progress(quiet=False))
     tagged: list[PredictedImage] = []
     failures: list[dict[str, str]] = []
 

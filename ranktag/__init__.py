@@ -4,7 +4,7 @@ An LSTM that sees the image at every step writes the tags of a photo in order of
 importance (Yan, Wang and Liao, "LSTM for Image Annotation with Relative Visual
 Importance", BMVC 2016), trained on cached VGG features.
 
-The functions below mirror the commands; each is imported on first use, so that
+The functions below mirror the commands, and ``Tagger`` tags photos in a service; each is imported on first use, so that
 ``import ranktag`` does not import torch.
 
 Letters used in every docstring: B batch, N images, T steps, D feature width,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ranktag.evaluation.evaluate import evaluate as evaluate
     from ranktag.feature_cache.write import cache_features as cache_features
     from ranktag.features.extract import extract_features as extract_features
+    from ranktag.tagging import Tagger as Tagger
     from ranktag.training.train import train as train
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "train": "ranktag.training.train",
     "decode": "ranktag.decoding.decode",
     "evaluate": "ranktag.evaluation.evaluate",
+    "Tagger": "ranktag.tagging",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
 from ranktag.decoding.rank import rank_tags
-from ranktag.errors import NotFound
-from ranktag.features.in_memory import features_like
+from ranktag.errors import Mismatch, NotFound, Usage
+from ranktag.features.in_memory import FeatureMaker
+from ranktag.images.decode import ImageError
 from ranktag.images.listing import list_images
-from ranktag.models.checkpoint import load_checkpoint
+from ranktag.images.photo import Photo, is_one, name_of, pixels_of
+from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
+from ranktag.tags.predictions import RankedTag
 
 
 class TaggedImage(NamedTuple):
     """An image's path, its ranked tags with their probabilities, and, if it could not be read, why.
 
-    path: as it is shown. photo: as it is opened. name: its path below the folder that was named, or its own name.
+    path: as it is shown; '' of a photo that has none. photo: as it is opened. name: its path below the folder
+    that was named, or its own name.
     """
 
     path: str
@@ -33,42 +40,136 @@ class TaggedImage(NamedTuple):
     name: str = ""
 
 
+class Tagger:
+    """Photos to ranked tags, by the model of a run and its network, both loaded once.
+
+    Any number of threads may share one: photos are decoded side by side, and the network computes for one
+    call after another. A photo costs one image, however it is given; its tags are those of ``export-tags``
+    as far as the precision that is computed in tells its features apart from the cache's.
+    """
+
+    def __init__(
+        self,
+        run: str | Path | Sequence[str | Path],
+        config: DecodingConfig = DecodingConfig(),
+        *,
+        choice: ChoiceConfig = ChoiceConfig(),
+        weights: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """run: a run folder, or several of one vocabulary, trained on features of one network, that decide together.
+
+        choice: which of the tags are given. weights: where the network's weights are, if the model was
+        trained on features of a weights file. progress: is told of tags in ``choice`` that the model lacks.
+
+        Raises RanktagError for a run that cannot be read, runs that do not go together, or features that
+        cannot be made again here.
+        """
+        runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
+        if not runs:
+            raise Usage("no run folder is given; name at least one")
+        checkpoints = [load_checkpoint(one) for one in runs]
+        _refuse_unlike(runs, checkpoints)
+        first = checkpoints[0]
+        self.vocabulary, self._longest = first.vocabulary.tags, first.longest
+        self._choice, self._config = TagChoice(choice), config
+        for sentence in self._choice.unknown(self.vocabulary):
+            (progress or Progress()).note(sentence)
+        self._models = [checkpoint.model for checkpoint in checkpoints]
+        self._device = choose_device(config.device)
+        extraction = ExtractionConfig(device=config.device, precision=config.precision)
+        where = None if weights is None else str(weights)
+        self._features = FeatureMaker(first.provenance, weights=where, config=extraction)
+        self._computing = threading.Lock()
+
+    @overload
+    def tag(self, photos: Photo) -> TaggedImage: ...  # type: ignore[overload-overlap]  # a path is text, too
+
+    @overload
+    def tag(self, photos: Iterable[Photo]) -> Iterator[TaggedImage]: ...
+
+    def tag(self, photos: Photo | Iterable[Photo]) -> TaggedImage | Iterator[TaggedImage]:
+        """The tags of a photo; or of several, an iterator that gives each as soon as it is tagged.
+
+        photos: each a path, a file opened in binary mode, the bytes of one, an image of Pillow's, or an array
+        (H, W, 3) uint8. They are decoded in this process. One that cannot be read has the reason in ``error``.
+
+        Raises Outage where the disk or the network does not give a file, and Usage for what is no photo.
+        """
+        if is_one(photos):
+            return self._tag_one(photos)  # type: ignore[arg-type]
+        return map(self._tag_one, photos)  # type: ignore[arg-type]
+
+    def _tag_one(self, photo: Photo) -> TaggedImage:
+        path = name_of(photo)
+        place = Path(os.fsdecode(photo)) if isinstance(photo, (str, Path)) else Path(path)
+        try:
+            pixels = pixels_of(photo, self._features.preprocessing)
+        except ImageError as error:
+            return TaggedImage(path, [], str(error), place, _shown(place.name))
+        with self._computing:
+            (tags,) = self._ranked(self._features.of_pixels(pixels[None]))
+        return TaggedImage(path, tags, "", place, _shown(place.name))
+
+    def tag_files(self, paths: Sequence[str | Path]) -> Iterator[TaggedImage]:
+        """The tags of photos' files, in order, a batch at a time: the fastest for many.
+
+        They are decoded by processes of their own, so that a photo that crashes its decoder has an ``error``, too.
+        """
+        places = [Path(path) for path in paths]
+        batches, named = self._features.of_paths(places), iter(places)
+        while True:
+            with self._computing:
+                features, errors = next(batches, (None, []))
+                if features is None:
+                    return
+                # A failed row is NaN; what is decoded for it is not looked at.
+                ranked = self._ranked(np.nan_to_num(features))
+            for tags, error, place in zip(ranked, errors, named):
+                yield TaggedImage(name_of(place), [] if error else tags, error, place, _shown(place.name))
+
+    def _ranked(self, features: npt.NDArray[np.float32]) -> list[list[RankedTag]]:
+        """The tags of (B, D) features."""
+        found = rank_tags(self._models, torch.from_numpy(features), self._longest, self._config, self._device)
+        return [
+            self._choice.of((self.vocabulary[tag], float(score)) for tag, score in zip(tags, scores) if tag >= 0)
+            for tags, scores in zip(found.tags, found.scores)
+        ]
+
+
+def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise Mismatch for models that cannot decide together of one photo."""
+    for path, checkpoint in zip(runs, checkpoints):
+        if checkpoint.vocabulary != checkpoints[0].vocabulary:
+            raise Mismatch(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
+        unlike = checkpoints[0].provenance.differences(checkpoint.provenance)
+        if unlike:
+            raise Mismatch(
+                f"{path}: was trained on other features than {runs[0]} ({'; '.join(unlike)}); "
+                "runs that decide together need one network"
+            )
+
+
 def tag_images(
-    images: Sequence[Path],
-    run: Path,
+    images: Sequence[str | Path],
+    run: str | Path | Sequence[str | Path],
     config: DecodingConfig = DecodingConfig(),
     *,
     choice: ChoiceConfig = ChoiceConfig(),
-    weights: str | None = None,
+    weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[TaggedImage]:
-    """Tag photos and the photos in folders with the model of a run, in the order given.
+    """Tag photos and the photos in folders, in the order given, by a ``Tagger`` made for it; arguments as there.
 
-    The network, layer, weights and preprocessing are those the model was trained on.
-    choice: which of the tags are given.
-    weights: where they are, if the model was trained on features of a weights file.
     progress: is told what was left out of folders.
 
-    Raises RanktagError for a path that is not there, a run that cannot be read, or
-    features that cannot be made again here.
+    Raises RanktagError for a path that is not there, and as ``Tagger``.
     """
-    photos = list(_photos(images, progress or Progress()))
-    paths = [photo for photo, _ in photos]
-    checkpoint, chosen = load_checkpoint(run), TagChoice(choice)
-    for sentence in chosen.unknown(checkpoint.vocabulary.tags):
-        (progress or Progress()).note(sentence)
-    device = choose_device(config.device)
-    named = iter(photos)
-    extraction = ExtractionConfig(device=config.device, precision=config.precision)
-    for features, errors in features_like(checkpoint.provenance, paths, weights=weights, config=extraction):
-        # A failed row is NaN; what is decoded for it is not looked at.
-        ranked = rank_tags(
-            checkpoint.model, torch.from_numpy(features).nan_to_num(), checkpoint.longest, config, device
-        )
-        for numbers, scores, error in zip(ranked.tags, ranked.scores, errors):
-            tags = [(checkpoint.vocabulary.tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
-            photo, name = next(named)
-            yield TaggedImage(_shown(photo), [] if error else chosen.of(tags), error, photo, _shown(name))
+    photos = list(_photos([Path(image) for image in images], progress or Progress()))
+    tagger = Tagger(run, config, choice=choice, weights=weights, progress=progress)
+    tagged = tagger.tag_files([photo for photo, _ in photos])
+    for image, (_, name) in zip(tagged, photos):
+        yield image._replace(name=_shown(name))
 
 
 def _shown(path: str | Path) -> str:

@@ -7,17 +7,23 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from making import make_cache
+from PIL import Image
 from tiny_backbone import tiny_network
 
-from ranktag.config import DemoConfig, ExtractionConfig, TrainingConfig
+from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
+from ranktag.errors import Mismatch, Usage
 from ranktag.features.backbone import Backbone
 from ranktag.features.extract import extract_features
 from ranktag.features.network import Network
 from ranktag.recipes.demo_scenes import draw_scenes
+from ranktag.tagging import TaggedImage, Tagger
 from ranktag.tags.predictions import read_predictions
 from ranktag.training.train import train
 
@@ -107,3 +113,113 @@ def test_a_name_that_is_not_utf_8_is_escaped_in_text_and_the_photo_is_found(
     assert ranktag(*call, "txt").code == 0 and (folder / f"{name}.txt").is_file()
     outcome = ranktag(*call, "fiftyone", "-o", tmp_path / "labels.json")
     assert outcome.code == 1 and "its path is not UTF-8" in outcome.err
+
+
+@pytest.fixture(scope="module")
+def tagger(made: Path) -> Tagger:
+    return Tagger(made / "run", DecodingConfig(num_tags=3, precision="fp32", device="cpu"))
+
+
+@pytest.fixture
+def sizes(tagger: Tagger) -> Iterator[list[int]]:
+    """How many images the network is given, each time."""
+    seen: list[int] = []
+    hook = tagger._features._network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    yield seen
+    hook.remove()
+
+
+def photos_of(made: Path, count: int) -> list[Path]:
+    return sorted((made / "photos").glob("*.jpg"))[:count]
+
+
+def assert_same(one: TaggedImage, other: TaggedImage) -> None:
+    assert [tag for tag, _ in one.tags] == [tag for tag, _ in other.tags] and len(one.tags) == 3
+    assert [p for _, p in one.tags] == pytest.approx([p for _, p in other.tags], abs=1e-5)
+
+
+def test_a_photo_costs_one_image_however_it_is_given(tagger: Tagger, made: Path, sizes: list[int]) -> None:
+    photos = photos_of(made, 3)
+    expected, *_ = tagger.tag_files(photos)
+    assert sizes == [3]
+    sizes.clear()
+    path = photos[0]
+    with open(path, "rb") as file, Image.open(path) as image, Image.open(path) as again:
+        ways = [path, str(path), file, path.read_bytes(), memoryview(path.read_bytes()), image, np.asarray(again)]
+        for way in ways:
+            found = tagger.tag(way)
+            assert_same(found, expected)
+            assert found.error == "" and found.path == (str(path) if way in ways[:3] or way is image else "")
+    assert sizes == [1] * len(ways)
+    (alone,) = tagger.tag_files([path])
+    assert_same(alone, expected)
+    assert sizes[-1] == 1 and alone.photo == path
+
+
+def test_of_several_each_comes_as_soon_as_it_is_tagged(tagger: Tagger, made: Path) -> None:
+    opened: list[Path] = []
+
+    def photos() -> Iterator[Path]:
+        for path in photos_of(made, 3):
+            opened.append(path)
+            yield path
+
+    found = tagger.tag(photos())
+    assert opened == [] and next(found).path == str(opened[0]) and len(opened) == 1
+    assert [image.path for image in found] == [str(path) for path in opened[1:]]
+    stack = np.stack([np.asarray(Image.open(path).resize((64, 64))) for path in photos_of(made, 2)])
+    assert len(list(tagger.tag(stack))) == 2
+
+
+def test_threads_share_a_tagger(tagger: Tagger, made: Path) -> None:
+    photos = photos_of(made, 8)
+    alone = list(tagger.tag(photos))
+    with ThreadPoolExecutor(4) as threads:
+        for one, other in zip(alone, threads.map(tagger.tag, photos)):
+            assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("photo", "words"),
+    [
+        (b"", "empty (0 bytes)"),
+        (b"not an image", "not an image"),
+        (io.BytesIO(b"\xff\xd8\xff\xe0 torn"), "not an image, or of an unknown format"),
+        ("none.jpg", "no such file"),
+        (np.zeros((0, 5, 3), np.uint8), "no pixels"),
+        (Image.new("F", (4, 4)), "32 bits"),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(tagger: Tagger, photo: object, words: str) -> None:
+    found = tagger.tag(photo)
+    assert words in found.error and found.tags == []
+
+
+@pytest.mark.parametrize("photo", [5, None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), io.StringIO("text")])
+def test_what_is_no_photo_is_a_mistake(tagger: Tagger, photo: object) -> None:
+    with pytest.raises(Usage, match="is no photo; give"):
+        tagger.tag(photo)
+
+
+def test_several_runs_decide_together(ranktag: Callable, made: Path, tmp_path: Path) -> None:
+    settings = TrainingConfig(hidden=16, projection=16, epochs=2, precision="fp32", seed=1)
+    train(made / "f.h5", made / "tags.csv", tmp_path / "second", settings)
+    models = ("--model", made / "run", "--model", tmp_path / "second", "--num-tags", 3, "--precision", "fp32")
+    assert ranktag("export-tags", made / "f.h5", "-o", tmp_path / "p.csv", *models).code == 0
+    expected = read_predictions(tmp_path / "p.csv")
+    outcome = ranktag("tag", *photos_of(made, 2), *models, "--json")
+    assert outcome.code == 0, outcome
+    for image in json.loads(outcome.out)["images"]:
+        tags = expected[Path(image["image"]).name]
+        assert [tag["tag"] for tag in image["tags"]] == [tag for tag, _ in tags]
+        assert [tag["probability"] for tag in image["tags"]] == pytest.approx([p for _, p in tags], abs=1e-4)
+
+
+def test_runs_of_two_networks_do_not_go_together(made: Path, tmp_path: Path) -> None:
+    ids = [path.name for path in photos_of(made, 20)]
+    make_cache(tmp_path / "other.h5", ids)
+    train(tmp_path / "other.h5", made / "tags.csv", tmp_path / "other", TrainingConfig(model="popularity"))
+    with pytest.raises(Mismatch, match="was trained on other features than .*; runs that decide together"):
+        Tagger([made / "run", tmp_path / "other"])
+    with pytest.raises(Usage, match="no run folder"):
+        Tagger([])

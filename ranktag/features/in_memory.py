@@ -15,48 +15,72 @@ from ranktag.errors import Mismatch, RanktagError, Usage
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.features.backbone import Backbone, find_backbone
 from ranktag.features.machine import choose_batch_size, choose_workers
-from ranktag.images.batches import read_batches
+from ranktag.images.batches import Batch, read_batches
 from ranktag.images.listing import ImageList
 from ranktag.images.pixels import Preprocessing
 
 
-def features_like(
-    provenance: Provenance, paths: Sequence[Path], *, weights: str | None = None, config: ExtractionConfig | None = None
-) -> Iterator[tuple[npt.NDArray[np.float32], list[str]]]:
-    """Features of the images at ``paths``, made as those of a cache were: ((B, D), B reasons) a batch, in order.
+class FeatureMaker:
+    """A network that is loaded once and makes features as those of a cache were made.
 
-    A row with a reason (why the image could not be read) is NaN. weights: where they
-    are, if ``provenance`` names a file. config: device, precision, batch size and
-    workers.
-
-    Raises RanktagError if the features were made by something else than ranktag's
-    networks, in another way, or with weights of another SHA-256.
+    preprocessing: what becomes of an image before the network sees it. The features of a photo do not depend
+    on the batch it is in, to the precision of the type that is computed in: in float32, differences stay below
+    1e-5 of the largest feature (tested).
     """
-    config = config or ExtractionConfig()
-    backbone = _backbone_of(provenance)
-    weights = _weights_of(provenance, backbone) if weights is None else weights
 
-    from ranktag.features.network import load_network
+    def __init__(
+        self, provenance: Provenance, *, weights: str | None = None, config: ExtractionConfig = ExtractionConfig()
+    ) -> None:
+        """weights: where they are, if ``provenance`` names a file. config: device, precision, batch size and workers.
 
-    network = load_network(
-        backbone,
-        provenance.layer,
-        weights,
-        device=config.device,
-        precision=config.precision,
-        expected_sha256=provenance.weights_sha256,
-    )
-    images = ImageList.of(Path(), [str(number) for number in range(len(paths))], [os.fsencode(path) for path in paths])
-    batch_size, on_cpu = choose_batch_size(config, network.device), network.device.type == "cpu"
-    rows = [(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
-    # A handful of photos is decoded sooner than processes are started.
-    workers = 0 if len(paths) <= batch_size else choose_workers(config, network.device)
-    with read_batches(images, rows, batch_size, workers, backbone.preprocessing, in_turn=on_cpu) as batches:
-        for batch, computed in network.features_of(batches):
-            features = computed[: batch.stop - batch.start].copy()
-            reasons = [batch.errors.get(number, "") for number in range(batch.start, batch.stop)]
-            features[[bool(reason) for reason in reasons]] = np.nan
-            yield features, reasons
+        Raises RanktagError if the features were made by something else than ranktag's networks, in another way,
+        or with weights of another SHA-256.
+        """
+        backbone = _backbone_of(provenance)
+        weights = _weights_of(provenance, backbone) if weights is None else weights
+
+        from ranktag.features.network import load_network
+
+        self.preprocessing = backbone.preprocessing
+        self._config = config
+        self._network = load_network(
+            backbone,
+            provenance.layer,
+            weights,
+            device=config.device,
+            precision=config.precision,
+            expected_sha256=provenance.weights_sha256,
+        )
+
+    def of_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(B, crop, crop, 3) or, of ten crops, (B, 5, crop, crop, 3) uint8 to (B, D) float32."""
+        batch = Batch(0, len(pixels), pixels, {})
+        (features,) = (computed for _, computed in self._network.features_of([batch]))
+        return features
+
+    def of_paths(self, paths: Sequence[Path]) -> Iterator[tuple[npt.NDArray[np.float32], list[str]]]:
+        """Features of the images at ``paths``: ((B, D), B reasons) a batch, in order.
+
+        A row with a reason, why the image could not be read, is NaN. They are decoded by processes of their
+        own, ahead of the network, where there is more than a batch of them; a decoder that crashes is an
+        error of its image. A handful costs no more than its number.
+        """
+        config, device = self._config, self._network.device
+        images = ImageList.of(Path(), [str(number) for number in range(len(paths))], list(map(os.fsencode, paths)))
+        full, count = choose_batch_size(config, device), len(paths)
+        size = max(1, min(full, count))
+        rows = [(start, min(start + size, count)) for start in range(0, count, size)]
+        # A handful of photos is decoded sooner than processes are started.
+        workers = 0 if count <= full else choose_workers(config, device)
+        rules, on_cpu = self.preprocessing, device.type == "cpu"
+        with read_batches(images, rows, size, workers, rules, in_turn=on_cpu) as batches:
+            # The last batch has places without an image, which need not be computed.
+            filled = (replace(batch, pixels=batch.pixels[: batch.stop - batch.start]) for batch in batches)
+            for batch, computed in self._network.features_of(filled):
+                features = computed.copy()
+                reasons = [batch.errors.get(number, "") for number in range(batch.start, batch.stop)]
+                features[[bool(reason) for reason in reasons]] = np.nan
+                yield features, reasons
 
 
 def _backbone_of(provenance: Provenance) -> Backbone:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 import socket
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
@@ -169,7 +170,7 @@ def _read_file(file: Path, backbone: Backbone, expected: Mapping[str, Tensor]) -
 def _tensors_of(file: Path, backbone: Backbone) -> object:
     """What lies in a file, of safetensors or of torch; nothing in it is run."""
     try:
-        return _safetensors_of(file) if _is_safetensors(file) else torch.load(file, "cpu", weights_only=True)
+        return _safetensors_of(file) if _is_safetensors(file) else _torch_tensors_of(file)
     except OSError as error:
         raise unreadable(f"--weights {file}", error, "name a file that torch.load can read") from None
     except RanktagError:
@@ -179,6 +180,12 @@ def _tensors_of(file: Path, backbone: Backbone) -> object:
             f"--weights {file}: damaged, or not a file of plain tensors saved by torch or safetensors; "
             f"expected the state dict of {backbone.name}"
         ) from None
+
+
+def _torch_tensors_of(file: Path) -> object:
+    """Mapped from the file, where it is of torch's present form: what the network does not use is not read."""
+    mapped = zipfile.is_zipfile(file)
+    return torch.load(file, "cpu", weights_only=True, mmap=mapped)
 
 
 def _is_safetensors(file: Path) -> bool:

@@ -84,7 +84,7 @@ def decoded(path: bytes, read: Callable[[BinaryIO], T]) -> T:
         except (ImageError, Unreachable):
             raise
         except MemoryError:
-            raise ImageError("not enough memory to decode it") from None
+            raise _no_memory() from None
         except Exception as error:  # noqa: BLE001 (decoders of forty formats raise anything; no image may stop a run)
             if isinstance(error, OSError) and error.errno in OUTAGES:
                 raise Unreachable(one_line(error.strerror or str(error))) from None
@@ -92,6 +92,29 @@ def decoded(path: bytes, read: Callable[[BinaryIO], T]) -> T:
                 raise ImageError(_reason(path, error)) from None
             except OSError as other:
                 raise Unreachable(one_line(other.strerror or str(other))) from None
+
+
+def decoded_here(read: Callable[[], T], head: bytes = b"") -> T:
+    """What ``read`` makes of an image that is in memory. head: its first bytes, which tell what is no image.
+
+    Raises ImageError, with the reason, for whatever cannot be read as an image.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return read()
+        except ImageError:
+            raise
+        except MemoryError:
+            raise _no_memory() from None
+        except UnidentifiedImageError:
+            raise ImageError(_unidentified(head) if head else "empty (0 bytes)") from None
+        except Exception as error:  # noqa: BLE001 (as above)
+            raise ImageError(_reason(b"", error)) from None
+
+
+def _no_memory() -> ImageError:
+    return ImageError("not enough memory to decode it")
 
 
 def _may_be_the_disks(path: bytes, error: Exception) -> bool:
@@ -140,12 +163,13 @@ def open_image(file: BinaryIO, path: bytes) -> Iterator[Image.Image]:
         if image.format == "TIFF" and DNG_VERSION in getattr(image, "tag_v2", ()):
             file.seek(0)
             with Image.open(_preview(file), formats=_formats()) as preview:
-                yield _not_too_large(preview)
+                yield not_too_large(preview)
         else:
-            yield _not_too_large(image)
+            yield not_too_large(image)
 
 
-def _not_too_large(image: Image.Image) -> Image.Image:
+def not_too_large(image: Image.Image) -> Image.Image:
+    """``image``. Raises ImageError for one of more than MAX_PIXELS."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are read")
@@ -249,7 +273,8 @@ def _reason(path: bytes, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read; check its permissions"
     if isinstance(error, UnidentifiedImageError):
-        return _unidentified(path)
+        with open(path, "rb") as file:
+            return _unidentified(file.read(64))
     if isinstance(error, Image.DecompressionBombError):
         return f"more than the {MAX_PIXELS:,} pixels that are read"
     if isinstance(error, OSError) and error.errno is not None:
@@ -257,9 +282,7 @@ def _reason(path: bytes, error: Exception) -> str:
     return one_line(f"damaged or of an unknown kind ({str(error) or type(error).__name__})")[:300]
 
 
-def _unidentified(path: bytes) -> str:
-    with open(path, "rb") as file:
-        head = file.read(64)
+def _unidentified(head: bytes) -> str:
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS | AVIF_BRANDS:
         if not _is_heic(head) and "AVIF" not in Image.OPEN:
             return "an AVIF image, which Pillow reads from version 11.3 on; pip install -U pillow"

@@ -109,29 +109,38 @@ def read_pixels(path: bytes | str | Path, preprocessing: Preprocessing) -> npt.N
     Unreachable where the disk or the network does not give the file.
     """
     path = os.fsencode(path)
-    return decoded(path, lambda file: _read_pixels(file, path, preprocessing))
+    return decoded(path, lambda file: pixels_in(file, path, preprocessing))
 
 
-def _read_pixels(file: BinaryIO, path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def pixels_in(file: BinaryIO, path: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """``read_pixels`` of an open file. path: its name, which says what a RAW is. Raises what Pillow raises, too."""
     with open_image(file, path) as image:
-        width, height = image.size
+        size = image.size
         _draft(image, preprocessing.resize)
-        image.load()
-        swap, flip_x, flip_y = _orientation(image)
-        # Pillow itself turns some kinds upright while loading, so the size is asked for again; draft rounds it up.
-        scale = max(1, round(max(width, height) / max(image.size)))
-        if scale == 1:
-            width, height = image.size
-        upright = (height, width) if swap else (width, height)
-        profile, source = image.info.get("icc_profile"), _resizable(image)
-        crops = []
-        for box in crop_boxes(*upright, preprocessing):
-            x0, y0, x1, y1 = _stored(box, *upright, swap, flip_x, flip_y)
-            limits = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
-            crop = _resized(source, limits, preprocessing)
-            pixels = np.asarray(_to_srgb(crop, profile))
-            pixels = pixels.transpose(1, 0, 2) if swap else pixels
-            crops.append(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+        return cropped(image, preprocessing, size)
+
+
+def cropped(
+    image: Image.Image, preprocessing: Preprocessing, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
+    """The pixels a network sees of an image, as ``read_pixels``. size: of the whole image, if it is loaded smaller."""
+    width, height = size or image.size
+    image.load()
+    swap, flip_x, flip_y = _orientation(image)
+    # Pillow itself turns some kinds upright while loading, so the size is asked for again; draft rounds it up.
+    scale = max(1, round(max(width, height) / max(image.size)))
+    if scale == 1:
+        width, height = image.size
+    upright = (height, width) if swap else (width, height)
+    profile, source = image.info.get("icc_profile"), _resizable(image)
+    crops = []
+    for box in crop_boxes(*upright, preprocessing):
+        x0, y0, x1, y1 = _stored(box, *upright, swap, flip_x, flip_y)
+        limits = (x0 / scale, y0 / scale, min(x1 / scale, image.size[0]), min(y1 / scale, image.size[1]))
+        crop = _resized(source, limits, preprocessing)
+        pixels = np.asarray(_to_srgb(crop, profile))
+        pixels = pixels.transpose(1, 0, 2) if swap else pixels
+        crops.append(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
     return np.stack(crops).reshape(preprocessing.shape)
 
 
