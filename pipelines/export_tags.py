@@ -18,6 +18,7 @@ from ranktag.pipelines.shared.options import (
     failures_as_dicts,
     output_options,
     quiet_option,
+    refuse_decoders_of_baselines,
     refuse_other_decoders_settings,
     say_failures,
 )
@@ -113,6 +114,7 @@ def command(
         from ranktag.decoding.decode import decode
         from ranktag.tags.image_ids import read_image_ids
         from ranktag.tags.lists import read_tag_lists
+    refuse_decoders_of_baselines(runs)
 
     chosen = None if images is None else read_image_ids(images)
     tagged = None if untagged is None else set(read_tag_lists(untagged).lists)

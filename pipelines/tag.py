@@ -17,6 +17,7 @@ from ranktag.pipelines.shared.options import (
     config_options,
     failures_as_dicts,
     output_options,
+    refuse_decoders_of_baselines,
     refuse_other_decoders_settings,
     say_failures,
 )
@@ -61,6 +62,7 @@ def command(
     refuse_other_decoders_settings(config)
     with imports():
         from ranktag.tagging import tag_images
+    refuse_decoders_of_baselines(runs)
 
     output = make_output()
     found = tag_images(images, runs, config, choice=choice, weights=weights, progress=progress(quiet=False))

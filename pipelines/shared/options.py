@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ranktag import registry
-from ranktag.config import ChoiceConfig, Config, DecodingConfig, parse_seeds
+from ranktag.config import BASELINES, ChoiceConfig, Config, DecodingConfig, parse_seeds
 from ranktag.errors import one_line
 from ranktag.tags.outputs import Format, Output
 from ranktag.tags.predictions import WRITERS
@@ -227,6 +227,19 @@ def refuse_other_decoders_settings(config: DecodingConfig) -> None:
     refuse_unused(unused, f"--decode {config.decode} makes no use of this")
     if config.samples is None:
         refuse_unused(["seed"], "nothing is drawn without --samples")
+
+
+def refuse_decoders_of_baselines(runs: Sequence[Path]) -> None:
+    """Raise click.UsageError for an option of a decoder where no run has lists to decode."""
+    context = click.get_current_context()
+    names = ("decode", *dict.fromkeys(name for several in DECODER_SETTINGS.values() for name in several))
+    if not any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names):
+        return
+    from ranktag.models.checkpoint import load_checkpoint
+
+    kinds = [load_checkpoint(run).kind for run in runs]
+    if all(kind in BASELINES for kind in kinds):
+        refuse_unused(names, f"{runs[0]} is of --model {kinds[0]}, which makes no use of this")
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, show_default="off", help="Replace an existing output.")

@@ -19,6 +19,7 @@ from ranktag.decoding.rank import rank_tags
 from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
+from ranktag.files.lock import only_writer
 from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
@@ -103,8 +104,8 @@ def decode(
     images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
-    of different vocabularies, a split without images, or an output that exists; ValueError
-    for an unknown format.
+    of different vocabularies, a split without images, or an output that exists or that
+    another process writes; ValueError for an unknown format.
     """
     if not isinstance(output, Output):
         output = Output(format, Path(output), overwrite=overwrite, update=update)
@@ -118,19 +119,20 @@ def decode(
     rows = _chosen(store, rows, images, untagged)
     for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
         (progress or Progress()).note(sentence)
-    memory = Memory(output, runs, config, chosen) if output.update else None
-    features = feature_digests(store, rows.tolist()) if memory else {}
-    kept = memory.kept(features) if memory and not output.overwrite else {}
-    todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
-    decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
-    ids = [store.image_id[row] for row in rows.tolist()]
-    predictions = PredictionsWithSplit(
-        {image_id: kept[image_id] if image_id in kept else chosen.of(decoded[image_id]) for image_id in ids},
-        _seen(checkpoints, ids),
-    )
-    _write(output, predictions, progress or Progress())
-    if memory:
-        memory.write(features)
+    with only_writer(output.path):
+        memory = Memory(output, runs, config, chosen) if output.update else None
+        features = feature_digests(store, rows.tolist()) if memory else {}
+        kept = memory.kept(features) if memory and not output.overwrite else {}
+        todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
+        decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
+        ids = [store.image_id[row] for row in rows.tolist()]
+        predictions = PredictionsWithSplit(
+            {image_id: kept[image_id] if image_id in kept else chosen.of(decoded[image_id]) for image_id in ids},
+            _seen(checkpoints, ids),
+        )
+        _write(output, predictions, progress or Progress())
+        if memory:
+            memory.write(features)
     left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
     without_feature = int(left_out.sum()) if split is None and untagged is None else 0
     return DecodingReport(

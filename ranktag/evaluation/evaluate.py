@@ -17,6 +17,7 @@ from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.folder import check_output, write_report
 from ranktag.evaluation.report.gallery import inside
 from ranktag.evaluation.results import EvaluationReport
+from ranktag.files.lock import only_writer
 from ranktag.progress import Progress
 from ranktag.tags.lists import TagLists, read_tag_lists
 from ranktag.tags.predictions import Predictions, predictions_from_frame, read_predictions
@@ -49,31 +50,33 @@ def evaluate(
 
     Raises RanktagError for unreadable files, no image in common, a split that the
     tag file does not have, ``images`` that has none of the photos, and an ``output`` that
-    exists (unless ``overwrite``, which replaces a report and nothing else).
+    exists (unless ``overwrite``, which replaces a report and nothing else) or that another
+    process writes.
     """
     if output is not None:
         check_output(Path(output), overwrite)
     if images is not None and not Path(images).is_dir():
         raise NotFound(f"{images}: no such folder of photos; name the one that the image ids are paths below")
-    sources = _by_label(predictions)
-    truth = _read_tags(tags)
-    progress = progress or Progress()
-    every_file = [(label, source) for label, several in sources.items() for _, source in several]
-    read: dict[str, list[Predictions]] = {label: [] for label in sources}
-    for label, source in progress.over(every_file, "Reading", len(every_file), "prediction files"):
-        read[label].append(_read(source))
-    files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
-    name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
-    predicted = {image_id for several in read.values() for one in several for image_id in one}
-    if forms := other_forms(truth.lists, predicted, str(name)):
-        truth = truth.renamed(forms)
-        progress.note(said(forms))
-    report = compare(read, truth, config, files, name, progress)
-    if images is not None:
-        refuse_other_photos(Path(images), report.image_ids)
-    if output is not None:
-        write_report(Path(output), report, None if images is None else Path(images), overwrite)
-    return report
+    with only_writer(None if output is None else Path(output)):
+        sources = _by_label(predictions)
+        truth = _read_tags(tags)
+        progress = progress or Progress()
+        every_file = [(label, source) for label, several in sources.items() for _, source in several]
+        read: dict[str, list[Predictions]] = {label: [] for label in sources}
+        for label, source in progress.over(every_file, "Reading", len(every_file), "prediction files"):
+            read[label].append(_read(source))
+        files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
+        name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
+        predicted = {image_id for several in read.values() for one in several for image_id in one}
+        if forms := other_forms(truth.lists, predicted, str(name)):
+            truth = truth.renamed(forms)
+            progress.note(said(forms))
+        report = compare(read, truth, config, files, name, progress)
+        if images is not None:
+            refuse_other_photos(Path(images), report.image_ids)
+        if output is not None:
+            write_report(Path(output), report, None if images is None else Path(images), overwrite)
+        return report
 
 
 def _by_label(

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from ranktag.errors import Locked
 
 # What a file system says that has no locks: network ones mounted without them, some in user space.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -42,6 +47,13 @@ class FileLock:
         if self.supported:
             fcntl.lockf(self._file, fcntl.LOCK_UN, parts, part)
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is still the one at ``path``, and not one that its owner has removed."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), path.stat())
+        except FileNotFoundError:
+            return False
+
     def close(self) -> None:
         """Release every part."""
         self._file.close()
@@ -61,3 +73,44 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         return error.errno in (errno.EACCES, errno.EAGAIN) and path.exists()
     return False
+
+
+@contextmanager
+def only_writer(output: Path | None) -> Iterator[None]:
+    """Within, no other process of ranktag writes ``output``, a file or a folder; None is what nobody else can write.
+
+    A file ``.NAME.lock`` lies beside it meanwhile. Raises Locked if another process is at work, and OSError
+    if nothing can be written there. Folders that were made for it are taken away again if what is within fails.
+    """
+    if output is None:
+        yield
+        return
+    made = [parent for parent in output.parents if not parent.exists()]
+    try:
+        lock, path = _lock_beside(output)
+        try:
+            yield
+        finally:
+            # Before it is let go: whoever waits for it sees that it is gone, and makes another.
+            path.unlink(missing_ok=True)
+            lock.close()
+    except BaseException:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _lock_beside(output: Path) -> tuple[FileLock, Path]:
+    path = output.parent / f".{os.fsdecode(os.fsencode(output.name)[:200])}.lock"
+    while True:
+        try:
+            lock = FileLock(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(output)) from None
+        if not lock.acquire():
+            lock.close()
+            raise Locked(f"{output}: another process is writing it; wait for it or choose another output")
+        if lock.is_at(path):
+            return lock, path
+        lock.close()

@@ -577,3 +577,13 @@ def test_a_decoding_option_that_does_nothing_is_refused(
     export(ranktag, made, tmp_path / "p.csv", *options).assert_refused(*words)
     assert not (tmp_path / "p.csv").exists()
     ranktag("tag", tmp_path, "--model", made / "run", *options).assert_refused(*words)
+
+
+@pytest.mark.parametrize("option", [("--decode", "mbr"), ("--decode", "beam", "--beam-size", 3), ("--samples", 8)])
+def test_a_baseline_has_no_decoder(ranktag: Command, tmp_path: Path, option: tuple[object, ...]) -> None:
+    cache, tags = make_data(tmp_path)
+    assert ranktag("train-from-cache", cache, tags, "-o", tmp_path / "run", *POPULARITY).code == 0
+    call = ("export-tags", cache, "--model", tmp_path / "run", "-o", tmp_path / "p.csv", *option)
+    ranktag(*call).assert_refused(str(option[0]), "--model popularity", "makes no use of this", "leave")
+    assert not (tmp_path / "p.csv").exists()
+    ranktag("tag", cache, "--model", tmp_path / "run", *option).assert_refused("--model popularity")
