@@ -19,7 +19,7 @@ def test_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     exec(compile(page, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "40 images, 0 failed"
-    assert "alphabetical" in "\n".join(printed) and len([line for line in printed if ".jpg" in line]) == 3
+    assert "alphabetical" in "\n".join(printed) and len([line for line in printed if ".jpg" in line]) == 5
     assert (tmp_path / "mine.h5").is_file()
 
 

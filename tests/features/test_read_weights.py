@@ -155,10 +155,10 @@ def test_damaged_files_are_refused(small: dict[str, torch.Tensor], tmp_path: Pat
 def test_what_the_network_does_not_use_stays_in_the_file(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
     file = tmp_path / "small.pth"
     torch.save(small, file)
-    network = load_small(file, precision="fp32", device="cpu")
+    network = load_small(file)
     assert str(file) in Path("/proc/self/maps").read_text()
     torch.testing.assert_close(network.layers[-2].weight, small["classifier.3.weight"])
     # Torch's old format cannot be mapped, and is read.
     torch.save(small, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    old = load_small(tmp_path / "old.pth", precision="fp32", device="cpu")
+    old = load_small(tmp_path / "old.pth")
     torch.testing.assert_close(old.layers[-2].weight, network.layers[-2].weight)
