@@ -160,7 +160,6 @@ def test_a_baseline_takes_the_same_options(ranktag: Command, tmp_path: Path, mod
     for options, lengths in (
         (("--num-tags", 5), {5}),
         (("--max-tags", 1), {0, 1}),
-        (("--decode", "greedy", "--num-tags", 2), {2}),
     ):
         output = tmp_path / f"{lengths}.csv"
         assert ranktag("export-tags", cache, "--model", tmp_path / "run", "-o", output, *options).code == 0
