@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="only print",
     help="Write a report to this folder: metrics.csv, metrics.json, metrics.tex, differences.csv, per_image.csv, "
-    "per_tag.csv and report.html.",
+    "per_tag.csv and report.html; with --retrieval, three tables of that (retrieval*.csv) too.",
 )
 @click.option(
     "--images",
@@ -59,11 +59,15 @@ def command(
     The main scores are printed; the report (-o)
     holds all of them, and those of each image and of each tag.
 
+    With --retrieval, search is scored as well: for each tag, and pair of tags, images are ranked as
+    'ranktag search' ranks them, and judged by what people's lists say; intervals are over queries.
+
     The exit code is 1 if a file lacks images that it should hold.
     """
     if images is not None and output is None:
         raise click.UsageError("--images puts photos into report.html; say with -o where the report goes")
     from ranktag.evaluation.evaluate import evaluate
+    from ranktag.evaluation.report.retrieval import retrieval_json
     from ranktag.evaluation.report.text import to_text
     from ranktag.pipelines.shared.progress import progress
 
@@ -71,7 +75,13 @@ def command(
     lines = [to_text(report)]
     if output is not None:
         lines += ["", one_line(f"The report is in {output}: open {output / 'report.html'}")]
-    facts = {"output": output, "images": len(report.image_ids), "rows": [as_dict(row) for row in report.rows]}
+    facts: dict[str, object] = {
+        "output": output,
+        "images": len(report.image_ids),
+        "rows": [as_dict(row) for row in report.rows],
+    }
+    if report.retrieval is not None:
+        facts["retrieval"] = retrieval_json(report.retrieval)
     return Report(facts, lines, code=0 if report.complete else 1)
 
 

@@ -366,6 +366,11 @@ class EvaluationConfig(Config):
     reference: str | None = setting(
         None, "compare every row with this one only, by its name or its file", when_none="every two rows are compared"
     )
+    retrieval: bool = setting(
+        False,
+        "score search too: how well photos are found by each tag, and by each pair of tags that stand together, that "
+        "at least ten test images hold; by importance, and by presence",
+    )
     resamples: int = setting(
         1000,
         "how often the images are resampled for the intervals; 0 gives no intervals",

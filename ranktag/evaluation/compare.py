@@ -33,6 +33,7 @@ from ranktag.config import EvaluationConfig
 from ranktag.evaluation.expected import Entry, expected_images, training_tags
 from ranktag.evaluation.intervals import with_intervals
 from ranktag.evaluation.results import EvaluationReport
+from ranktag.evaluation.retrieval import score_retrieval
 from ranktag.evaluation.rows import score_entry, score_people, score_tags
 from ranktag.evaluation.scores import load_metrics
 from ranktag.progress import Progress
@@ -94,6 +95,9 @@ def compare(
         truth_tags=sum(occurring.values()),
         unseen_tags=None if training is None else len(occurring.keys() - training),
         unseen=None if training is None else sum(n for tag, n in occurring.items() if tag not in training),
+        retrieval=score_retrieval(entries, expected, [(d.first, d.second) for d in differences], config, progress)
+        if config.retrieval
+        else None,
     )
 
 

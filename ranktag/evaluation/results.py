@@ -20,6 +20,8 @@ from ranktag.tags.predictions import Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ranktag.evaluation.retrieval import Retrieval
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -133,6 +135,8 @@ class EvaluationReport:
     repeats counted. unseen, unseen_tags: those of them that no list of the train
     split holds, and how many different ones; None if the tag file has no train
     split or if it is what is scored.
+
+    retrieval: how well images are found by the predictions; None if that was not asked for.
     """
 
     metrics: MetricTable
@@ -153,6 +157,7 @@ class EvaluationReport:
     truth_tags: int
     unseen_tags: int | None
     unseen: int | None
+    retrieval: Retrieval | None = None
 
     @property
     def table(self) -> tuple[Row, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ranktag.compute.device import choose_device
-from ranktag.config import DecodingConfig, RecipeConfig, TrainingConfig
+from ranktag.config import DecodingConfig, EvaluationConfig, RecipeConfig, TrainingConfig
 from ranktag.decoding.decode import decode
 from ranktag.errors import Exists, RanktagError
 from ranktag.evaluation.evaluate import evaluate, refuse_other_photos
@@ -115,7 +115,9 @@ def run_recipe(
         runs = [_run_folder(output, last, seed) for seed in config.seeds]
         decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
         predictions[f"{last.label}, {len(config.seeds)} seeds together"] = [together]
-    return evaluate(dict(predictions), tags, report, images=images, overwrite=overwrite)
+    return evaluate(
+        dict(predictions), tags, report, EvaluationConfig(retrieval=True), images=images, overwrite=overwrite
+    )
 
 
 def _run_folder(output: Path, row: Row, seed: int) -> Path:

@@ -7,22 +7,23 @@ differences.csv  a row a pair of rows: every difference with its interval, p, an
 metrics.tex      the scores and the differences that are printed, as LaTeX tables
 per_image.csv    a row an image and row of scores: how many people gave tags, its values, or why it has none
 per_tag.csv      a row a tag and row of scores: support, precision, recall, rank error
+retrieval.csv    how well images are found by importance and by presence, if that was asked for (``--retrieval``), with
+                 retrieval_differences.csv, and retrieval_queries.csv: a row a query
 report.html      all of it to look at, with photos, in one file (see ``ranktag.evaluation.report.page``)
 ===============  ==================================================================================
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from ranktag.errors import Exists
 from ranktag.evaluation.report.latex import to_latex
 from ranktag.evaluation.report.page import render
-from ranktag.evaluation.results import Change, Difference, Estimate, EvaluationReport, Row
+from ranktag.evaluation.report.retrieval import RETRIEVAL_TABLES, numbers_json, retrieval_json
+from ranktag.evaluation.results import Difference, EvaluationReport, Row
 from ranktag.evaluation.tables import difference_table, image_table, metrics_table, tag_table
 from ranktag.files.replacement import Replacement, replaced_together
 from ranktag.files.tables import write_table
@@ -35,6 +36,8 @@ TABLES = {
     "per_tag.csv": tag_table,
 }
 FILES = (*TABLES, "metrics.json", "metrics.tex", "report.html")
+# What may be in the folder of a report.
+ALL_FILES = (*FILES, *RETRIEVAL_TABLES)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -43,8 +46,8 @@ def check_output(output: Path, overwrite: bool) -> None:
         if output.exists() or output.is_symlink():
             raise Exists(f"{output}: is a file, the report is a folder; choose another path")
         return
-    there = Replacement(output, FILES).names()
-    others = sorted(there - set(FILES))
+    there = Replacement(output, ALL_FILES).names()
+    others = sorted(there - set(ALL_FILES))
     if others:
         raise Exists(f"{output}: holds '{others[0]}', which is not of a report; choose a new folder")
     if there and not overwrite:
@@ -54,9 +57,11 @@ def check_output(output: Path, overwrite: bool) -> None:
 def write_report(output: Path, report: EvaluationReport, images: Path | None = None, overwrite: bool = False) -> None:
     """Write the folder in one piece. images: folder of the photos, for the gallery."""
     check_output(output, overwrite)
-    with replaced_together(output, FILES) as folder:
-        for name, table_of in TABLES.items():
-            table = table_of(report)
+    tables = {name: table_of(report) for name, table_of in TABLES.items()}
+    if report.retrieval is not None:
+        tables |= {name: table_of(report.retrieval) for name, table_of in RETRIEVAL_TABLES.items()}
+    with replaced_together(output, ALL_FILES) as folder:
+        for name, table in tables.items():
             write_table(folder / name, table.header, table.cells())
         text = json.dumps(_metrics_json(report), indent=1, ensure_ascii=False, allow_nan=False)
         # What is not UTF-8 in a file's name becomes a valid JSON escape.
@@ -82,6 +87,7 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         "rows": [_row_json(row) for row in report.table],
         "p_holm_of_comparisons": len(report.differences),
         "differences": [_difference_json(difference) for difference in report.differences],
+        "retrieval": None if report.retrieval is None else retrieval_json(report.retrieval),
     }
 
 
@@ -98,7 +104,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "unnamed_tags": row.unnamed_tags,
         "trained_on": row.trained_on,
         **row.counts,
-        "scores": {name: _numbers_json(estimate) for name, estimate in row.scores.items()},
+        "scores": {name: numbers_json(estimate) for name, estimate in row.scores.items()},
     }
 
 
@@ -107,9 +113,5 @@ def _difference_json(difference: Difference) -> dict[str, Any]:
         "first": difference.first,
         "second": difference.second,
         "images": difference.images,
-        "scores": {name: _numbers_json(change) for name, change in difference.scores.items()},
+        "scores": {name: numbers_json(change) for name, change in difference.scores.items()},
     }
-
-
-def _numbers_json(numbers: Estimate | Change) -> dict[str, float | None]:
-    return {name: None if math.isnan(number) else number for name, number in dataclasses.asdict(numbers).items()}

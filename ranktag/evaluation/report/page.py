@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.evaluation.report.gallery import galleries, inside
-from ranktag.evaluation.report.text import about_p, fixed, notes, p_text, title
+from ranktag.evaluation.report.text import about_p, about_retrieval, fixed, notes, p_text, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
+from ranktag.evaluation.retrieval import METRICS
 from ranktag.evaluation.scores import Score
 from ranktag.pages import LOOK, shown
 from ranktag.version import __version__
@@ -36,7 +37,7 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "fixed": _fixed, "heading": _heading}
+    environment.filters |= {"shown": shown, "fixed": _fixed, "heading": _heading, "change": _change}
     photos = {} if images is None else {i: path for i in report.image_ids if (path := inside(images, i))}
     metrics = report.metrics
     best = max(report.rows, key=lambda row: row.scores[metrics.leading.name].value)
@@ -48,6 +49,8 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         title=title(report),
         notes=notes(report),
         about_p=about_p(report),
+        about_retrieval="" if report.retrieval is None else about_retrieval(report.retrieval, report.config.resamples),
+        retrieval_metrics=METRICS,
         findings=_findings(report, best),
         best=best,
         version=__version__,
@@ -160,7 +163,7 @@ def _panel(report: EvaluationReport, shown: Score) -> Panel:
     return Panel(shown.label, len(bars) * BAR_STEP, tuple(bars))
 
 
-def _change(change: Change, digits: int) -> dict[str, Any]:
+def _change(change: Change, digits: int = 3) -> dict[str, Any]:
     value, low, high = (_signed(number, digits) for number in (change.value, change.low, change.high))
     return {
         "value": value,

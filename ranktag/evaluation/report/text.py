@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ranktag.errors import one_line
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport, Row
+from ranktag.evaluation.retrieval import KINDS, LEAST_IMAGES, METRICS, ORDERS, Retrieval
 from ranktag.evaluation.scores import Score
 from ranktag.wording import aligned, count
 
@@ -16,6 +17,8 @@ def to_text(report: EvaluationReport) -> str:
     sections = [f"{title(report)}\n\n{aligned(score_table(report))}"]
     if report.differences:
         sections.append(aligned(difference_table(report)))
+    if report.retrieval is not None:
+        sections.append(retrieval_text(report.retrieval, report.config.resamples))
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
@@ -88,6 +91,63 @@ def difference_table(report: EvaluationReport) -> list[list[str]]:
             change = d.scores[score.name]
             cells += [_with_interval(change, score.metric.digits, "+"), p_text(change.p_holm)]
         table.append(cells)
+    return table
+
+
+def retrieval_text(retrieval: Retrieval, resamples: int) -> str:
+    """How well images are found, over all queries: each row by importance and by presence, and its differences."""
+    if not retrieval.queries:
+        return about_retrieval(retrieval, resamples)
+    tables = [aligned(retrieval_table(retrieval))]
+    if retrieval.differences:
+        tables.append(aligned(retrieval_difference_table(retrieval)))
+    return "\n\n".join([about_retrieval(retrieval, resamples), *tables])
+
+
+def about_retrieval(retrieval: Retrieval, resamples: int) -> str:
+    """What was searched for in what, and what the numbers are, in sentences."""
+    if not retrieval.queries:
+        return f"Search is not scored: no tag is held by {LEAST_IMAGES} images."
+    pairs = sum(len(tags) > 1 for tags, _ in retrieval.queries)
+    asked = f"{count(len(retrieval.queries) - pairs, 'tag')}, {count(pairs, 'pair')} of tags"
+    over = (
+        f", with 95% intervals by {resamples:,} bootstrap resamples of the queries; p is two-sided by the same "
+        "resamples, corrected by Holm for the comparisons of its table"
+        if resamples
+        else ""
+    )
+    return (
+        f"Search for {asked}, each held by {LEAST_IMAGES} or more of {count(retrieval.images, 'image')}. "
+        f"Scores are means over queries{over}."
+    )
+
+
+def retrieval_table(retrieval: Retrieval) -> list[list[str]]:
+    """Rows of cells: how well images are found by all queries, by importance, by presence, and the difference."""
+    header = ["search", "queries"]
+    for title in METRICS.values():
+        header += [f"{title} by importance", "by presence", "difference", "p"]
+    table = [header]
+    for row in retrieval.rows:
+        if row.kind == KINDS[0]:
+            cells = [short_label(row.label), f"{row.queries:,}"]
+            for name in METRICS:
+                change = row.gained[name]
+                cells += [fixed(row.scores[f"{name}_{by}"].value) for by in ORDERS]
+                cells += [_with_interval(change, 3, "+"), p_text(change.p_holm)]
+            table.append(cells)
+    return table
+
+
+def retrieval_difference_table(retrieval: Retrieval) -> list[list[str]]:
+    """Rows of cells: the differences between rows, both by importance, over all queries."""
+    table = [["search by importance", "queries", *(cell for title in METRICS.values() for cell in (title, "p"))]]
+    for d in retrieval.differences:
+        if d.kind == KINDS[0]:
+            cells = [f"{short_label(d.first)} - {short_label(d.second)}", f"{d.queries:,}"]
+            for name in METRICS:
+                cells += [_with_interval(d.scores[name], 3, "+"), p_text(d.scores[name].p_holm)]
+            table.append(cells)
     return table
 
 
