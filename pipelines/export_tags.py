@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ from ranktag.pipelines.shared.options import (
     quiet_option,
     refuse_decoders_of_baselines,
     refuse_other_decoders_settings,
+    refuse_unused,
+    refuse_useless_given,
     say_failures,
+    say_notes,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
@@ -32,6 +36,11 @@ if TYPE_CHECKING:
 
 # The formats that can be evaluated.
 READ = ("long", "wide")
+# What makes no difference where every person's list is begun.
+FOR_LISTS_OF_IMAGES = (
+    *("keep_given", "images", "untagged", "update", "every_seed", "format", "photos"),
+    *(f.name for f in fields(ChoiceConfig)),
+)
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +76,22 @@ READ = ("long", "wide")
     help="Only the images that have no list in this tag-list file.",
 )
 @click.option(
+    "--given",
+    type=FilePath,
+    metavar="TAGS",
+    show_default="lists from nothing",
+    help="A tag-list file of lists that are begun: written are the tags that come next. Images that it does not hold "
+    "are decoded as usual.",
+)
+@click.option(
+    "--given-first",
+    type=click.IntRange(1),
+    metavar="K",
+    show_default="off",
+    help="Of every person's list in --given that is longer, give the first K tags: what 'ranktag evaluate --given K' "
+    "compares with the rest.",
+)
+@click.option(
     "--force",
     is_flag=True,
     show_default="off",
@@ -97,6 +122,8 @@ def command(
     split: str | None,
     images: Path | None,
     untagged: Path | None,
+    given: Path | None,
+    given_first: int | None,
     force: bool,
     update: bool,
     every_seed: bool,
@@ -108,16 +135,24 @@ def command(
 
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.
+
+    With --given the exit code is 1 if lists are of images that have no feature.
     """
     refuse_other_decoders_settings(config)
+    refuse_useless_given(given is not None)
+    if given is not None and given_first is not None:
+        refuse_unused(FOR_LISTS_OF_IMAGES, "--given-first writes a file of its own, for 'ranktag evaluate --given'")
+        return _complete(caches, runs, given, given_first, make_output(), config, split, force, quiet)
     with imports():
         from ranktag.decoding.decode import decode
+        from ranktag.tags.given import read_given
         from ranktag.tags.image_ids import read_image_ids
         from ranktag.tags.lists import read_tag_lists
     refuse_decoders_of_baselines(runs)
 
     chosen = None if images is None else read_image_ids(images)
     tagged = None if untagged is None else set(read_tag_lists(untagged).lists)
+    begun = None if given is None else read_given(given)
 
     def export(runs: Sequence[Path], output: Output) -> Report:
         report = decode(
@@ -129,6 +164,7 @@ def command(
             split=split,
             images=chosen,
             untagged=tagged,
+            given=begun,
             force=force,
             progress=progress(quiet),
         )
@@ -158,6 +194,7 @@ def _told(report: DecodingReport, output: Output, quiet: bool) -> Report:
     """What was written, as text and for programs."""
     if report.without_feature and not quiet:
         click.echo(f"Note: {_without_feature(report.without_feature)}", err=True)
+    say_notes(report.notes)
     an_image = report.tags / max(1, report.images)
     of = f"{report.images - len(report.failures):,} of " if report.failures else ""
     said = f"{of}{count(report.images, 'image')}, {an_image:.2f} tags an image: {report.output}"
@@ -168,9 +205,54 @@ def _told(report: DecodingReport, output: Output, quiet: bool) -> Report:
         "tags": report.tags,
         "kept": report.kept,
         "without_feature": report.without_feature,
+        "given_missing": list(report.given_missing),
         "not_written": failures_as_dicts(output),
     }
-    return Report(facts, [] if quiet else [said + kept], code=say_failures(output))
+    code = say_failures(output) or int(bool(report.given_missing))
+    return Report(facts, [] if quiet else [said + kept], code=code)
+
+
+def _complete(
+    caches: tuple[Path, ...],
+    runs: tuple[Path, ...],
+    tags: Path,
+    first: int,
+    output: Output,
+    config: DecodingConfig,
+    split: str | None,
+    force: bool,
+    quiet: bool,
+) -> Report:
+    """Write how the models go on with every person's list."""
+    if output.path is None:
+        raise click.UsageError("--given-first writes a file; say with -o which")
+    with imports():
+        from ranktag.decoding.complete import complete
+
+    report = complete(
+        caches if len(caches) > 1 else caches[0],
+        runs,
+        tags,
+        first,
+        output.path,
+        config,
+        split=split,
+        overwrite=output.overwrite,
+        force=force,
+        progress=progress(quiet),
+    )
+    say_notes(report.notes)
+    said = (
+        f"{count(report.images, 'image')}, {count(report.lists, 'beginning')} of their lists, "
+        f"{count(first, 'tag')} long: {report.output}"
+    )
+    facts = {
+        "output": report.output,
+        "images": report.images,
+        "beginnings": report.lists,
+        "given_missing": list(report.missing),
+    }
+    return Report(facts, [] if quiet else [said], code=int(bool(report.missing)))
 
 
 def _without_feature(images: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -35,12 +36,12 @@ def command(
         raise RanktagError(f"{images}: is no folder of photos to show in the report; leave it out beside --cache")
     if cache is not None:
         refuse_unused(["weights"], "with --cache no features are extracted")
-    from ranktag.tags.lists import TagLists, read_tag_lists
+    from ranktag.tags.lists import read_tag_lists
     from ranktag.tags.splits import assign_splits
 
     lists = read_tag_lists(tags)
     if lists.split is None:
-        lists = TagLists(lists.lists, assign_splits(lists.lists, seed=0))
+        lists = replace(lists, split=assign_splits(lists.lists, seed=0))
     made = cache if images is None else features(cache, images, output, config)
     assert made is not None  # one of the two was given
     return finish(made, lists, output, config, images, overwrite)

@@ -19,10 +19,12 @@ from ranktag.pipelines.shared.options import (
     output_options,
     refuse_decoders_of_baselines,
     refuse_other_decoders_settings,
+    refuse_useless_given,
     say_failures,
 )
 from ranktag.pipelines.shared.progress import progress
 from ranktag.pipelines.shared.startup import imports
+from ranktag.tags.given import parse_given
 from ranktag.tags.outputs import Output, TaggedPhoto
 from ranktag.tags.predictions import PredictedImage
 
@@ -44,12 +46,19 @@ from ranktag.tags.predictions import PredictedImage
     show_default="those the model was trained on",
     help="Where the network's weights are, if the model was trained on features of a weights file.",
 )
+@click.option(
+    "--given",
+    metavar="TAGS",
+    show_default="lists from nothing",
+    help="The tags that the list of each photo begins with, as beach,dog; printed are those that come next.",
+)
 @output_options("table", "printed; beside the photos, of a format that does that", with_photos=False)
 @config_options(DecodingConfig)
 def command(
     images: tuple[Path, ...],
     runs: tuple[Path, ...],
     weights: str | None,
+    given: str | None,
     choice: ChoiceConfig,
     make_output: Callable[..., Output],
     config: DecodingConfig,
@@ -60,12 +69,16 @@ def command(
     that cannot be read are listed on stderr; the exit code is then 1.
     """
     refuse_other_decoders_settings(config)
+    refuse_useless_given(given is not None)
+    begun = () if given is None else parse_given(given)
     with imports():
         from ranktag.tagging import tag_images
     refuse_decoders_of_baselines(runs)
 
     output = make_output()
-    found = tag_images(images, runs, config, choice=choice, weights=weights, progress=progress(quiet=False))
+    found = tag_images(
+        images, runs, config, choice=choice, weights=weights, given=begun, progress=progress(quiet=False)
+    )
     tagged: list[PredictedImage] = []
     failures: list[dict[str, str]] = []
 

@@ -295,6 +295,16 @@ class DecodingConfig(Config):
         when_none="as in the longest list the model was trained on",
     )
     allow_repeats: bool = setting(False, "let greedy and beam write the same tag more than once")
+    given_order: str = setting(
+        "list",
+        "what the order of given tags says: with list, their importance; with none nothing, and all orders count by "
+        "their probability",
+        choices=("list", "none"),
+    )
+    keep_given: bool = setting(False, "write the given tags too, before those that come next")
+    cooccurrence: bool = setting(
+        True, "let baselines weigh the tags that come next by how often they stand beside the given ones"
+    )
     precision: str = setting(
         "auto",
         "what is computed in; auto takes bf16 where the device is fast in it, else fp32",

@@ -14,6 +14,7 @@ import torch
 
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
+from ranktag.decoding.given import Encoder, padded
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import Mismatch, NotFound, Usage
 from ranktag.features.in_memory import FeatureMaker
@@ -73,6 +74,7 @@ class Tagger:
         first = checkpoints[0]
         self.vocabulary, self._longest = first.vocabulary.tags, first.longest
         self._choice, self._config = TagChoice(choice), config
+        self.encoder = Encoder.of(first)
         for sentence in self._choice.unknown(self.vocabulary):
             (progress or Progress()).note(sentence)
         self._models = [checkpoint.model for checkpoint in checkpoints]
@@ -111,9 +113,10 @@ class Tagger:
             (tags,) = self._ranked(self._features.of_pixels(pixels[None]))
         return TaggedImage(path, tags, "", place, _shown(place.name))
 
-    def tag_files(self, paths: Sequence[str | Path]) -> Iterator[TaggedImage]:
+    def tag_files(self, paths: Sequence[str | Path], given: Sequence[str] = ()) -> Iterator[TaggedImage]:
         """The tags of photos' files, in order, a batch at a time: the fastest for many.
 
+        given: the tags that the list of each photo begins with; named are those that come next.
         They are decoded by processes of their own, so that a photo that crashes its decoder has an ``error``, too.
         """
         places = [Path(path) for path in paths]
@@ -124,15 +127,21 @@ class Tagger:
                 if features is None:
                     return
                 # A failed row is NaN; what is decoded for it is not looked at.
-                ranked = self._ranked(np.nan_to_num(features))
+                ranked = self._ranked(np.nan_to_num(features), given)
             for tags, error, place in zip(ranked, errors, named):
                 yield TaggedImage(name_of(place), [] if error else tags, error, place, _shown(place.name))
 
-    def _ranked(self, features: npt.NDArray[np.float32]) -> list[list[RankedTag]]:
-        """The tags of (B, D) features."""
-        found = rank_tags(self._models, torch.from_numpy(features), self._longest, self._config, self._device)
+    def _ranked(self, features: npt.NDArray[np.float32], given: Sequence[str] = ()) -> list[list[RankedTag]]:
+        """The tags of (B, D) features, after the given ones."""
+        x = torch.from_numpy(features)
+        begun = padded([self.encoder.encode(given)] * len(x)) if given else None
+        found = rank_tags(self._models, x, self._longest, self._config, self._device, given=begun)
+        kept = [(tag, 1.0) for tag in self.encoder.spell(given)] if self._config.keep_given else []
         return [
-            self._choice.of((self.vocabulary[tag], float(score)) for tag, score in zip(tags, scores) if tag >= 0)
+            [
+                *kept,
+                *self._choice.of((self.vocabulary[tag], float(p)) for tag, p in zip(tags, scores) if tag >= 0),
+            ]
             for tags, scores in zip(found.tags, found.scores)
         ]
 
@@ -157,17 +166,21 @@ def tag_images(
     *,
     choice: ChoiceConfig = ChoiceConfig(),
     weights: str | Path | None = None,
+    given: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Iterator[TaggedImage]:
     """Tag photos and the photos in folders, in the order given, by a ``Tagger`` made for it; arguments as there.
 
-    progress: is told what was left out of folders.
+    given: the tags that the list of each photo begins with; named are those that come next (``config.keep_given``:
+    the whole list). progress: is told what was left out of folders, and which given tags the model does not know.
 
     Raises RanktagError for a path that is not there, and as ``Tagger``.
     """
     photos = list(_photos([Path(image) for image in images], progress or Progress()))
     tagger = Tagger(run, config, choice=choice, weights=weights, progress=progress)
-    tagged = tagger.tag_files([photo for photo, _ in photos])
+    for sentence in tagger.encoder.notes([given]):
+        (progress or Progress()).note(sentence)
+    tagged = tagger.tag_files([photo for photo, _ in photos], given)
     for image, (_, name) in zip(tagged, photos):
         yield image._replace(name=_shown(name))
 

@@ -56,7 +56,8 @@ def test_the_same_features_are_extracted(made: Path) -> None:
 @pytest.mark.parametrize("model", fingerprints.MODELS)
 def test_the_same_weights_are_learned(made: Path, model: str) -> None:
     then, now = fingerprints.weights(BEFORE / "runs" / model), fingerprints.weights(made / "runs" / model)
-    assert now.keys() == then.keys()
+    # What baselines know of tags that stand together came later.
+    assert {name for name in now if not name.startswith("together.")} == then.keys()
     for name, weight in then.items():
         torch.testing.assert_close(now[name], weight, rtol=2e-3, atol=2e-3)
 

@@ -220,6 +220,22 @@ DECODER_SETTINGS = {
 }
 
 
+# What is looked at only where tags are given.
+GIVEN_SETTINGS = ("given_first", "given_order", "keep_given", "cooccurrence")
+
+
+def refuse_useless_given(given: bool) -> None:
+    """Raise click.UsageError for an option that makes a difference to given tags only, where none are."""
+    if not given:
+        refuse_unused(GIVEN_SETTINGS, "says how given tags are taken, and none are given (--given)")
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Sentences that a person should know of, on stderr."""
+    for note in notes:
+        click.echo(f"Note: {one_line(note)}", err=True)
+
+
 def refuse_other_decoders_settings(config: DecodingConfig) -> None:
     """Raise click.UsageError for an option that the chosen decoder does not look at."""
     every = dict.fromkeys(name for names in DECODER_SETTINGS.values() for name in names)

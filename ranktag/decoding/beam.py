@@ -53,7 +53,8 @@ class _Search:
     def continuations(self, t: int) -> tuple[Tensor, Tensor]:
         """log p and tag, (R x width, W), of the prefixes' continuations; one that is over has itself, at no cost."""
         # Of a prefix's continuations only the best ``width`` can be among the best of all.
-        log_p = self.stepper.log_probabilities(self.h, self.tags[self.live, :t], self.limits)
+        prefix = torch.cat([self.image.given[self.owner], self.tags[self.live, :t]], dim=1)
+        log_p = self.stepper.log_probabilities(self.h, prefix, self.limits)
         best, tag = top(log_p, self.width)
         shape = (len(self.rows) * self.width, best.shape[1])
         all_best = torch.full(shape, IMPOSSIBLE, device=self.device)

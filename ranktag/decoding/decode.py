@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
+from ranktag.decoding.given import Encoder, join_given, padded
 from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import Mismatch, RanktagError
@@ -24,7 +25,13 @@ from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
 from ranktag.tags.outputs import Output
-from ranktag.tags.predictions import Predictions, PredictionsWithSplit, predicted_images, predictions_to_frame
+from ranktag.tags.predictions import (
+    Predictions,
+    PredictionsWithSplit,
+    RankedTag,
+    predicted_images,
+    predictions_to_frame,
+)
 from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -38,7 +45,8 @@ class DecodingReport:
     output: the file or folder. images, tags: how many are in it. without_feature: images left out
     because they have no feature. predictions: image id -> (tag, probability) in order of
     rank. kept: of how many images they were there already. failures: id and reason of images
-    that the format could not be written for.
+    that the format could not be written for. given_missing: id -> why, of given lists whose image has
+    no feature. notes: one sentence for everything that a person should know of the given lists.
     """
 
     output: Path
@@ -48,6 +56,8 @@ class DecodingReport:
     predictions: Predictions
     kept: int = 0
     failures: tuple[tuple[str, str], ...] = ()
+    given_missing: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def predictions_frame(self) -> pd.DataFrame:
         """The predictions, a row a tag: image_id, rank, tag, probability, split."""
@@ -84,6 +94,7 @@ def decode(
     split: str | None = None,
     images: Collection[str] | None = None,
     untagged: Collection[str] | None = None,
+    given: Mapping[str, Sequence[str]] | None = None,
     format: str = "long",
     overwrite: bool = False,
     update: bool = False,
@@ -99,7 +110,8 @@ def decode(
     their tags); or an ``Output``, which says all of that and more itself. choice: which of the tags are written.
     split: only images that were in 'train', 'val' or 'test' when the model was trained.
     images: only images of these ids, all of which must be in the cache. untagged: only
-    images that are not among these ids.
+    images that are not among these ids. given: image id -> the tags that its list begins with, of some images;
+    what comes next is written (``config.keep_given``: the whole list), and the other images are decoded as usual.
     force: take features that were made otherwise than those trained on. progress: is told how many
     images are done.
 
@@ -111,24 +123,26 @@ def decode(
         output = Output(format, Path(output), overwrite=overwrite, update=update)
     output.refuse_no_place()
     chosen = TagChoice(choice)
-    runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-    checkpoints = [load_checkpoint(one) for one in runs]
-    store = open_together(cache)
-    _refuse_unlike(runs, checkpoints, store, force)
-    rows = np.flatnonzero(store.valid) if split is None else _rows_of_split(store, checkpoints[0], split, runs[0])
-    rows = _chosen(store, rows, images, untagged)
+    runs, checkpoints, store = open_models(cache, run, force)
+    rows = _chosen(store, rows_to_decode(store, checkpoints[0], split, runs[0]), images, untagged)
     for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
         (progress or Progress()).note(sentence)
+    begun = join_given(given or {}, store, checkpoints[0])
     with only_writer(output.path):
         memory = Memory(output, runs, config, chosen) if output.update else None
-        features = feature_digests(store, rows.tolist()) if memory else {}
+        features = feature_digests(store, rows.tolist(), begun.lists) if memory else {}
         kept = memory.kept(features) if memory and not output.overwrite else {}
         todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
-        decoded = _ranked(store, todo, checkpoints, config, progress) if len(todo) or not kept else {}
+        ids = [store.image_id[row] for row in todo.tolist()]
+        lists = [begun.lists.get(image_id, ()) for image_id in ids]
+        ranked = rank_rows(store, todo, checkpoints, config, progress, lists) if len(todo) or not kept else []
+        decoded = {
+            i: [*begun.kept(i, config.keep_given), *chosen.of(tags)] for i, tags in zip(ids, ranked, strict=True)
+        }
         ids = [store.image_id[row] for row in rows.tolist()]
         predictions = PredictionsWithSplit(
-            {image_id: kept[image_id] if image_id in kept else chosen.of(decoded[image_id]) for image_id in ids},
-            _seen(checkpoints, ids),
+            {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids},
+            seen(checkpoints, ids),
         )
         _write(output, predictions, progress or Progress())
         if memory:
@@ -143,6 +157,8 @@ def decode(
         predictions,
         len(kept),
         tuple(output.failures),
+        begun.missing,
+        begun.notes,
     )
 
 
@@ -154,6 +170,17 @@ def _write(output: Output, predictions: Predictions, progress: Progress) -> None
     output.write(written)
 
 
+def open_models(
+    cache: Caches, run: str | Path | Sequence[str | Path], force: bool
+) -> tuple[list[Path], list[Checkpoint], FeatureStore]:
+    """The runs' folders, their models and the cache. Raises RanktagError if they do not belong together."""
+    runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
+    checkpoints = [load_checkpoint(one) for one in runs]
+    store = open_together(cache)
+    _refuse_unlike(runs, checkpoints, store, force)
+    return runs, checkpoints, store
+
+
 def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], store: FeatureStore, force: bool) -> None:
     """Raise RanktagError if models cannot decide together or were trained on other features."""
     for path, checkpoint in zip(runs, checkpoints):
@@ -162,22 +189,25 @@ def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], stor
         checkpoint.refuse_other_features(store, path, force=force)
 
 
-def _ranked(
+def rank_rows(
     store: FeatureStore,
     rows: npt.NDArray[np.int64],
     checkpoints: Sequence[Checkpoint],
     config: DecodingConfig,
     progress: Progress | None,
-) -> Predictions:
-    """The predictions of the models for some rows."""
+    given: Sequence[Sequence[str]],
+) -> list[list[RankedTag]]:
+    """The ranked tags of some rows, each of which may come again. given: the tags that the list of each begins with."""
     models = [checkpoint.model for checkpoint in checkpoints]
     longest, device = checkpoints[0].longest, choose_device(config.device)
-    ranked = rank_tags(models, FeatureRows(store, rows), longest, config, device, progress)
+    encoder = Encoder.of(checkpoints[0])
+    begun = padded([encoder.encode(tags) for tags in given]) if any(given) else None
+    ranked = rank_tags(models, FeatureRows(store, rows), longest, config, device, progress, begun)
     tags = checkpoints[0].vocabulary.tags
-    return {
-        store.image_id[row]: [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
-        for row, numbers, scores in zip(rows.tolist(), ranked.tags, ranked.scores)
-    }
+    return [
+        [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
+        for numbers, scores in zip(ranked.tags, ranked.scores)
+    ]
 
 
 def _chosen(
@@ -206,7 +236,7 @@ def _chosen(
     return np.array(kept, np.int64)
 
 
-def _seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
+def seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
     """Image id -> the split in which it was when the models were trained, '' for one that none of them saw.
 
     Of several splits it is the one that the models knew most of: train before val before test.
@@ -218,8 +248,13 @@ def _seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[s
     return {image_id: known.get(image_id, "") for image_id in image_ids}
 
 
-def _rows_of_split(store: FeatureStore, checkpoint: Checkpoint, split: str, run: Path) -> npt.NDArray[np.int64]:
-    """The cache's rows with features that were in the split when the model was trained. Raises RanktagError if none."""
+def rows_to_decode(store: FeatureStore, checkpoint: Checkpoint, split: str | None, run: Path) -> npt.NDArray[np.int64]:
+    """The cache's rows with features, or those that were in the split when the model was trained.
+
+    Raises RanktagError if none was.
+    """
+    if split is None:
+        return np.flatnonzero(store.valid)
     chosen = set(checkpoint.split.get(split, ()))
     rows = [row for row in np.flatnonzero(store.valid).tolist() if store.image_id[row] in chosen]
     if not rows:

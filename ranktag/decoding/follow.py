@@ -189,7 +189,7 @@ class Following:
 
 def followed_gains(stepper: Stepper, image: InitialState, limits: Limits, kind: str) -> ExpectedGains:
     """Expected gain of every tag (see ``Following``). kind: 'log', 'linear' or 'binary'."""
-    return Following(stepper, image, limits, kind, SHARE, LEAST).run()
+    return Following(stepper, image, limits, kind, SHARE, LEAST, image.given).run()
 
 
 def _codes(vocabulary: int, device: torch.device) -> Tensor:

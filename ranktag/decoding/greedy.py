@@ -14,9 +14,10 @@ def greedy(stepper: Stepper, image: InitialState, limits: Limits) -> RankedTags:
     tags = torch.full((n, limits.longest), -1, device=stepper.device)
     scores = torch.zeros((n, limits.longest), device=stepper.device)
     rows = torch.arange(n, device=stepper.device)
-    gates, h, c = image
+    gates, h, c, given = image
     for t in range(limits.longest):
-        best, tag = stepper.log_probabilities(h, tags[rows, :t], limits).max(dim=1)
+        prefix = torch.cat([given[rows], tags[rows, :t]], dim=1)
+        best, tag = stepper.log_probabilities(h, prefix, limits).max(dim=1)
         unfinished = tag < stepper.vocabulary
         if not bool(unfinished.all()):
             # Finished images leave the batch.

@@ -100,6 +100,7 @@ def expected_gains(stepper: Stepper, image: InitialState, limits: Limits, draw: 
     Lists that begin alike share their state, so the tree has one node a distinct
     prefix and image, with the number of lists that pass through it. At each node every
     tag gains p_t(tag) x gain(t) from the exact softmax; only how the lists go on is drawn.
+    Ranks count from 1 after the tags that are given.
 
     kind: 'log', 'linear' or 'binary'.
     """
@@ -109,7 +110,7 @@ def expected_gains(stepper: Stepper, image: InitialState, limits: Limits, draw: 
     # Of each node: its image, its lists, its prefix and the LSTMs' state.
     owner = torch.arange(n, device=device)
     weight = torch.full((n,), float(draw.lists), device=device)
-    prefix = torch.zeros((n, 0), dtype=torch.int64, device=device)
+    prefix = image.given
     h, c = image.h, image.c
     codes = draw.begin(n, device)
     gain_of_rank = GAIN_OF_RANK.get(kind)

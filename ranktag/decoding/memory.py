@@ -1,7 +1,7 @@
 """What a file of predictions was made of, beside it, so that it can be brought up to date instead of made again.
 
 ``NAME.update.json`` lies beside the file NAME: the digests of the models and of NAME itself, the settings, and
-of every image the digest of its feature. A row is kept while all of them are the same.
+of every image the digest of its feature and of the tags that are given. A row is kept while all of them are the same.
 """
 
 from __future__ import annotations
@@ -63,10 +63,12 @@ class Memory:
                 "choose another file, or pass --overwrite to write all of it again"
             )
         made_by = remembered["made_by"]
+        # A setting that there was not yet was as it is by default.
+        before = {**DecodingConfig().to_dict(), **made_by}
         unlike = [
-            f"{name}: {_short(now)} / {_short(made_by.get(name))}"
+            f"{name}: {_short(now)} / {_short(before.get(name))}"
             for name, now in self._made_by.items()
-            if made_by.get(name) != now
+            if before.get(name) != now
         ]
         if unlike:
             raise Mismatch(
@@ -96,11 +98,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def feature_digests(store: FeatureStore, rows: Sequence[int]) -> dict[str, str]:
-    """Image id -> digest of its feature, of the rows."""
-    return {
-        store.image_id[row]: hashlib.blake2b(
-            np.ascontiguousarray(store.features[row]).tobytes(), digest_size=16
-        ).hexdigest()
-        for row in rows
-    }
+def feature_digests(
+    store: FeatureStore, rows: Sequence[int], given: Mapping[str, Sequence[str]] = {}
+) -> dict[str, str]:
+    """Image id -> digest of its feature, of the rows, and of the tags ``given`` where its list is begun."""
+    found = {}
+    for row in rows:
+        digest = hashlib.blake2b(np.ascontiguousarray(store.features[row]).tobytes(), digest_size=16)
+        if tags := given.get(store.image_id[row]):
+            digest.update(json.dumps(list(tags)).encode())
+        found[store.image_id[row]] = digest.hexdigest()
+    return found

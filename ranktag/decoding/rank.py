@@ -14,12 +14,23 @@ from ranktag.compute.device import choose_dtype
 from ranktag.config import DecodingConfig
 from ranktag.decoding.beam import beam
 from ranktag.decoding.follow import MOST_NODES, followed_gains
+from ranktag.decoding.given import MOST_ORDERS, after_set, most_likely_order
 from ranktag.decoding.greedy import greedy
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import Usage
+from ranktag.models.baselines._shared import Baseline
 from ranktag.models.lstm import Ensemble, RankTagger, Tagger
-from ranktag.models.ranking import ExpectedGains, Limits, Predictor, RankedTags, mean_gains, rank_by_gain
+from ranktag.models.ranking import (
+    ExpectedGains,
+    Limits,
+    Predictor,
+    RankedTags,
+    mean_gains,
+    mean_over,
+    rank_by_gain,
+    without,
+)
 from ranktag.progress import Progress
 
 MOST_IMAGES_AT_ONCE = 1000
@@ -39,8 +50,8 @@ class Features(Protocol):
         """The rows of a slice."""
 
 
-# (B, D) features -> ranked tags of the B images.
-Rank = Callable[[Tensor], RankedTags]
+# (B, D) features and (B, P) given tags -> ranked tags of the B images.
+Rank = Callable[[Tensor, Tensor | None], RankedTags]
 WriteLists = Callable[[Stepper, InitialState, Limits, DecodingConfig], RankedTags]
 
 
@@ -72,12 +83,14 @@ def rank_tags(
     config: DecodingConfig,
     device: torch.device,
     progress: Progress | None = None,
+    given: Tensor | None = None,
 ) -> RankedTags:
     """Ranked tags of N images by any model, in batches that fit ``config.max_memory``.
 
     models: one, or several of one vocabulary whose expected gains are averaged. features:
     (N, D) as cached, read a batch at a time. longest: tags in the longest training list.
-    progress: is told how many images are done.
+    progress: is told how many images are done. given: (N, P) int64, the tags that each list begins with, V for one
+    that is not in the vocabulary, padded by -1: ranked are those that come next.
 
     Raises RanktagError if more different tags are asked for than there are, and for
     several models with greedy or beam, which follow one model's list.
@@ -91,26 +104,32 @@ def rank_tags(
                 f"--decode {config.decode}: follows one model, {len(several)} are given; "
                 "use --decode mbr or name one --model"
             )
-        limits = _limits(config, longest, v, repeats=config.allow_repeats)
+        limits = _limits(config, longest, v, given, repeats=config.allow_repeats)
         rank = _by_list(first, write, limits, config, dtype)
     else:
-        limits = _limits(config, longest, v, repeats=False)
+        limits = _limits(config, longest, v, given, repeats=False)
         rank = _by_gain(several, longest, limits, config, dtype)
-    size = _batch_size(first, config, limits.longest)
-    batches = (features[start : start + size] for start in range(0, len(features), size))
+    size = _batch_size(first, config, limits.longest, given)
+    batches = (slice(start, start + size) for start in range(0, len(features), size))
     with torch.inference_mode(), kept_memory():
-        parts = [rank(batch.to(device)) for batch in _counted(batches, len(features), progress or Progress())]
+        parts = [
+            rank(batch.to(device), None if given is None else given[part].to(device))
+            for part, batch in _counted(((part, features[part]) for part in batches), len(features), progress)
+        ]
     if not parts:
         return RankedTags(np.empty((0, limits.longest), np.int64), np.empty((0, limits.longest), np.float32))
     return RankedTags(np.concatenate([p.tags for p in parts]), np.concatenate([p.scores for p in parts]))
 
 
-def _counted(batches: Iterable[Tensor], images: int, progress: Progress) -> Iterator[Tensor]:
+def _counted(
+    batches: Iterable[tuple[slice, Tensor]], images: int, progress: Progress | None
+) -> Iterator[tuple[slice, Tensor]]:
     """The batches, each done when the next is asked for."""
+    progress = progress or Progress()
     progress.begin("Decoding", images, "images")
     try:
-        for batch in batches:
-            yield batch
+        for part, batch in batches:
+            yield part, batch
             progress.advance(len(batch))
     finally:
         progress.end()
@@ -123,17 +142,31 @@ def _on(model: nn.Module, device: torch.device) -> Model:
     return model
 
 
-def _limits(config: DecodingConfig, longest: int, vocabulary: int, repeats: bool) -> Limits:
+def _limits(config: DecodingConfig, longest: int, vocabulary: int, given: Tensor | None, repeats: bool) -> Limits:
     wanted = config.num_tags or config.max_tags or longest
-    if config.num_tags and config.num_tags > vocabulary and not repeats:
-        raise Usage(f"--num-tags {config.num_tags}: the model knows {vocabulary} tags; ask for at most {vocabulary}")
+    begun = 0 if given is None else int(((given >= 0) & (given < vocabulary)).sum(dim=1).max())
+    if config.num_tags and config.num_tags > vocabulary - begun and not repeats:
+        beside = f", of which {begun} are given" if begun else ""
+        raise Usage(
+            f"--num-tags {config.num_tags}: the model knows {vocabulary} tags{beside}; "
+            f"ask for at most {vocabulary - begun}"
+        )
     return Limits(wanted if repeats else min(wanted, vocabulary), exact=config.num_tags is not None, repeats=repeats)
 
 
 def _by_list(model: Tagger, write: WriteLists, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
     """One list an image, as one model writes it."""
     stepper = Stepper(model, dtype)
-    return lambda block: write(stepper, stepper.initial_state(block), limits, config)
+
+    def rank(block: Tensor, given: Tensor | None) -> RankedTags:
+        image = stepper.initial_state(block)
+        if given is not None and config.given_order == "list":
+            image = stepper.after(image, given)
+        elif given is not None:
+            image = most_likely_order(after_set(stepper, image, given, config.seed), len(block))
+        return write(stepper, image, limits, config)
+
+    return rank
 
 
 def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
@@ -142,18 +175,40 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
     scorers = [Stepper(model, dtype, rows) if isinstance(model, Tagger) else model for model in models]
     draw = Draw.seeded(config.samples, config.seed) if config.samples else None
 
-    def gains(scorer: Stepper | Predictor, block: Tensor) -> ExpectedGains:
+    def gains(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
         if isinstance(scorer, Predictor):
-            return scorer.predict(block)
-        image, limits = scorer.initial_state(block), Limits(min(longest, scorer.vocabulary))
-        if draw is None:
-            return followed_gains(scorer, image, limits, config.gain)
-        return expected_gains(scorer, image, limits, draw, config.gain)
+            return scorer.predict(block) if given is None else _completed(scorer, block, given, config)
+        drawn, image = Limits(min(longest, scorer.vocabulary)), scorer.initial_state(block)
+        if given is None:
+            return expected(scorer, image, drawn, draw, config.gain)
+        if config.given_order == "list":
+            return expected(scorer, scorer.after(image, given), drawn, draw, config.gain)
+        orders = after_set(scorer, image, given, config.seed)
+        each = expected(scorer, orders.image, drawn, draw, config.gain)
+        return mean_over(each, orders.owner, orders.weight, len(block))
 
-    return lambda block: rank_by_gain(mean_gains([gains(scorer, block) for scorer in scorers]), limits)
+    def rank(block: Tensor, given: Tensor | None) -> RankedTags:
+        mean = mean_gains([gains(scorer, block, given) for scorer in scorers])
+        return rank_by_gain(mean if given is None else without(mean, given), limits)
+
+    return rank
 
 
-def _batch_size(model: Model, config: DecodingConfig, longest: int) -> int:
+def expected(stepper: Stepper, image: InitialState, limits: Limits, draw: Draw | None, kind: str) -> ExpectedGains:
+    """Expected gain of every tag, from lists that are drawn, or without chance."""
+    if draw is None:
+        return followed_gains(stepper, image, limits, kind)
+    return expected_gains(stepper, image, limits, draw, kind)
+
+
+def _completed(scorer: Predictor, block: Tensor, given: Tensor, config: DecodingConfig) -> ExpectedGains:
+    """What a model without an LSTM expects beside the tags that are given."""
+    if isinstance(scorer, Baseline) and config.cooccurrence:
+        return scorer.complete(block, given)
+    return scorer.predict(block)
+
+
+def _batch_size(model: Model, config: DecodingConfig, longest: int, given: Tensor | None) -> int:
     """Images at once: MOST_IMAGES_AT_ONCE, or fewer if their lists might not fit ``config.max_memory`` GiB."""
     sizes = model.config
     # A list in the making holds a few rows of V numbers (logits, p, sums in float64) and of 4H (gates, h, c).
@@ -163,5 +218,7 @@ def _batch_size(model: Model, config: DecodingConfig, longest: int) -> int:
         lists = DECODERS[config.decode].lists(config)
         if config.decode == "mbr" and config.samples is None:
             most = ROWS
+        if given is not None and config.given_order == "none":
+            lists *= MOST_ORDERS
     an_image = lists * a_list + 8 * sizes.features
     return max(1, min(most, int(config.max_memory * 2**30 / an_image)))

@@ -21,14 +21,16 @@ FEWEST_ROWS, FEW_COLUMNS = 16, 256
 
 
 class InitialState(NamedTuple):
-    """The state of K LSTMs after START, for B images.
+    """The state of K LSTMs after START, or after the tags that a list begins with, for B images.
 
     gates: (B, K, 4H), the image's share of the gates, added at every step. h, c: (B, K, H).
+    given: (B, P) the tags that the list begins with, padded by V: they do not come again.
     """
 
     gates: Tensor
     h: Tensor
     c: Tensor
+    given: Tensor
 
 
 class Mixture(NamedTuple):
@@ -58,7 +60,9 @@ class _Member:
         # In float32 always: bfloat16 would round different tags to equal scores.
         self.output = model.output.weight.detach().float().t()
         self.output_bias = model.output.bias.detach().float()
-        self.table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
+        table = F.linear(model.embedding.detach().to(dtype), model.embedding_gates.detach().to(dtype))
+        # Below START a row for all tags that the model does not know: the mean of those that it knows.
+        self.table = torch.cat([table, table[:-1].mean(dim=0, keepdim=True)])
 
     def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, D) standardised features -> image gates (B, 4H), h and c (B, H) after START."""
@@ -67,7 +71,7 @@ class _Member:
             gates, h, c = (torch.cat(several)[: len(x)] for several in zip(*parts))
             return gates, h, c
         gates, start = self.image.state_of(x, self.image.project.weight)
-        sums = self.table[-1:] + gates
+        sums = self.table[-2:-1] + gates
         if start is not None:
             return gates, *self._cell(sums.addmm_(start[0], self.recurrent), start[1])
         return gates, *self._cell(sums, gates.new_zeros(1, 1, dtype=torch.float32))
@@ -147,7 +151,22 @@ class Stepper:
         features = features.to(self.device)
         x = [member.standardise(features) for member in (self.members[:1] if self.alike else self.members)]
         x = x * (len(self.members) // len(x))
-        return InitialState(*map(_stack, zip(*(member.initial_state(own) for member, own in zip(self.members, x)))))
+        gates, h, c = map(_stack, zip(*(member.initial_state(own) for member, own in zip(self.members, x))))
+        return InitialState(gates, h, c, torch.zeros((len(h), 0), dtype=torch.int64, device=self.device))
+
+    def after(self, image: InitialState, given: Tensor) -> InitialState:
+        """The state after the tags ``given`` (B, P), V for a tag that is not in the vocabulary, padded by -1.
+
+        A tag that is not in the vocabulary takes its step with the mean embedding of those that are.
+        """
+        given = given.to(self.device)
+        h, c = image.h, image.c
+        for tag in given.unbind(dim=1):
+            longer = (tag >= 0).nonzero().squeeze(1)
+            row = torch.where(tag == self.vocabulary, self.vocabulary + 1, tag)[longer]
+            next_h, next_c = self.step(image.gates[longer], h[longer], c[longer], None, row)
+            h, c = h.index_copy(0, longer, next_h), c.index_copy(0, longer, next_c)
+        return InitialState(image.gates, h, c, torch.where(given < 0, self.vocabulary, given))
 
     def step(self, gates: Tensor, h: Tensor, c: Tensor, parent: Tensor | None, tag: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every LSTM from P prefixes to M that are each one of them and a tag more.
@@ -213,14 +232,16 @@ class Stepper:
     def log_probabilities(self, h: Tensor, prefix: Tensor, limits: Limits) -> Tensor:
         """log p_t (B, V + 1) float32 after masking, from h (B, K, H) and ``prefix`` (B, t), the tags so far.
 
-        Of several members it is the log of their mean p_t.
+        prefix: may be padded by V, as STOP never stands in it. Of several members it is the log of their mean p_t.
         """
         logits = [member.logits(h[:, k]) for k, member in enumerate(self.members)]
         for z in logits:
+            if not limits.repeats:
+                stop = z[:, -1].clone()
+                z.scatter_(1, prefix, IMPOSSIBLE)
+                z[:, -1] = stop
             if limits.exact:
                 z[:, -1] = IMPOSSIBLE
-            if not limits.repeats:
-                z.scatter_(1, prefix, IMPOSSIBLE)
         if len(logits) == 1:
             return torch.log_softmax(logits[0], dim=1)
         p = torch.softmax(logits[0], dim=1)

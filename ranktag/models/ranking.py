@@ -81,6 +81,7 @@ def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
     order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]
     length = torch.full_like(gains.length, longest) if limits.exact else gains.length.round().clamp(max=longest)
     beyond = torch.arange(longest, device=order.device) >= length[:, None]
+    beyond |= gains.gain.gather(1, order) == float("-inf")
     tags = order.masked_fill(beyond, -1)
     scores = gains.presence.gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
@@ -92,6 +93,29 @@ def mean_gains(several: Sequence[ExpectedGains]) -> ExpectedGains:
         torch.stack(parts).mean(0) for parts in zip(*((e.gain, e.presence, e.length) for e in several))
     )
     return ExpectedGains(gain, presence, length)
+
+
+def mean_over(gains: ExpectedGains, owner: Tensor, weight: Tensor, n: int) -> ExpectedGains:
+    """What is expected of N images, from that of M cases of them. owner, weight: (M,) of which image, how likely."""
+
+    def mean(values: Tensor) -> Tensor:
+        weighted = (values.t() * weight).t()
+        return torch.zeros((n, *values.shape[1:]), device=values.device).index_add_(0, owner, weighted)
+
+    return ExpectedGains(mean(gains.gain), mean(gains.presence), mean(gains.length))
+
+
+def without(gains: ExpectedGains, given: Tensor) -> ExpectedGains:
+    """What is expected of the rest of lists that begin with the tags ``given`` (N, P), V or -1 for none of the tags.
+
+    The tags that are given come last, and the length is that of the rest.
+    """
+    v = gains.gain.shape[1]
+    there = torch.zeros((len(given), v + 1), dtype=torch.bool, device=given.device)
+    there = there.scatter_(1, torch.where(given < 0, v, given), True)[:, :v]
+    presence = gains.presence.masked_fill(there, 0.0)
+    length = gains.length - gains.presence.masked_fill(~there, 0.0).sum(dim=1)
+    return ExpectedGains(gains.gain.masked_fill(there, float("-inf")), presence, length.clamp(min=0.0))
 
 
 def best_five(gain: Tensor) -> list[list[int]]:

@@ -68,7 +68,7 @@ def split_for_table(lists: TagLists, table: str) -> TagLists:
             f"the tag lists hold {len(parts['train'])} train and {len(parts['val'])} val images; both are needed"
         )
     split = {i: "val" if i in held_out else "train" for i in training} | dict.fromkeys(parts["val"], "test")
-    return TagLists({i: lists.lists[i] for i in lists.lists if i in split}, split)
+    return replace(lists, lists={i: lists.lists[i] for i in lists.lists if i in split}, split=split)
 
 
 def run_recipe(

@@ -1,6 +1,6 @@
 """Tag lists: what people said is in an image, most important first.
 
-CSV, UTF-8, columns ``image_id,tags`` and optionally ``split`` (others are ignored).
+CSV, UTF-8, columns ``image_id,tags`` and optionally ``split`` and ``person`` (others are ignored).
 ``tags`` holds tags joined by ``|``, or a list as Python writes it (see
 ``ranktag.tags.cells``). Several rows with one ``image_id`` are several people's lists.
 Tags are stripped and put in Unicode normal form C, so that tags that look alike are alike.
@@ -14,7 +14,7 @@ import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATOR = "|"
+PERSON = "person"
 # The column by which a wide file of predictions is known (see ``ranktag.tags.predictions``).
 PROBABILITIES = "probabilities"
 
@@ -41,20 +42,23 @@ class TagLists:
 
     lists: image id -> its people's lists, in file order; tags within a list are unique.
     split: image id -> 'train', 'val' or 'test'; None if the file has no such column.
+    people: image id -> who wrote each of its lists, '' where nobody is named; None if the file has no such column.
     """
 
     lists: Mapping[str, Sequence[TagList]]
     split: Mapping[str, str] | None = None
+    people: Mapping[str, Sequence[str]] | None = None
 
     def renamed(self, names: Mapping[str, str]) -> TagLists:
         """The same lists; images that have a name in ``names`` are called so."""
         if not names:
             return self
         split = None if self.split is None else {names.get(i, i): part for i, part in self.split.items()}
-        return TagLists({names.get(i, i): people for i, people in self.lists.items()}, split)
+        people = None if self.people is None else {names.get(i, i): who for i, who in self.people.items()}
+        return TagLists({names.get(i, i): people for i, people in self.lists.items()}, split, people)
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas DataFrame, a row a person's list: the columns image_id, split (if there are splits) and tags.
+        """A pandas DataFrame, a row a person's list: image_id, split and person (if they are known), and tags.
 
         tags holds tuples of text, most important first. ``frame.explode("tags")`` makes a
         row a tag of it.
@@ -65,21 +69,24 @@ class TagLists:
         columns: dict[str, Sequence[Any]] = {"image_id": [image_id for image_id, _ in lists]}
         if self.split is not None:
             columns["split"] = [self.split[image_id] for image_id, _ in lists]
+        if self.people is not None:
+            columns["person"] = [person for image_id in self.lists for person in self.people[image_id]]
         return pd.DataFrame(columns | {"tags": pd.Series([tags for _, tags in lists], dtype=object)})
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> TagLists:
-        """Tag lists from a pandas DataFrame, a row a person's list: the columns image_id, tags and, if known, split.
+        """Tag lists from a pandas DataFrame, a row a list: the columns image_id, tags and, if known, split and person.
 
         tags: joined by ``|``, or lists of text, most important first; a missing cell is
         an empty list. Raises RanktagError for what ``read_tag_lists`` refuses, and for an
         image id or a tag that is no text.
         """
         rows = (
-            (where, image_id, _tags_of_cell(where, tags), cell_text(split))
-            for where, (image_id, tags, split) in frame_rows(frame, ("image_id", "tags"), ("split",))
+            (where, image_id, _tags_of_cell(where, tags), cell_text(split), cell_text(person))
+            for where, (image_id, tags, split, person) in frame_rows(frame, ("image_id", "tags"), ("split", PERSON))
         )
-        return _collect(FRAME, rows, "expected rows with the columns image_id and tags")
+        lists = _collect(FRAME, rows, "expected rows with the columns image_id and tags")
+        return lists if PERSON in frame.columns else replace(lists, people=None)
 
 
 # The same few tags come again and again.
@@ -102,15 +109,23 @@ def read_tag_lists(path: str | Path) -> TagLists:
     """
     path = Path(path)
     # The split in a wide file of predictions is that of the model which made it, and may be empty in places.
-    optional = () if PROBABILITIES in read_header(path) else ("split",)
-    table = list(read_table(path, ("image_id", "tags"), optional))
-    if optional:
+    header = read_header(path)
+    predicted = PROBABILITIES in header
+    table = list(read_table(path, ("image_id", "tags"), ("split", PERSON)))
+    if not predicted:
         refuse_other_separator(path, (cells[1] for _, cells in table))
     rows = (
-        (f"line {line}", image_id, _read_cell(path, line, tags) if optional else tags.split(SEPARATOR), "".join(split))
-        for line, (image_id, tags, *split) in table
+        (
+            f"line {line}",
+            image_id,
+            tags.split(SEPARATOR) if predicted else _read_cell(path, line, tags),
+            "" if predicted else split,
+            person,
+        )
+        for line, (image_id, tags, split, person) in table
     )
-    return _collect(str(path), rows, "expected rows of image_id,tags below the header")
+    lists = _collect(str(path), rows, "expected rows of image_id,tags below the header")
+    return lists if PERSON in header else replace(lists, people=None)
 
 
 def _read_cell(path: Path, line: int, cell: str) -> list[str]:
@@ -141,14 +156,19 @@ def refuse_other_separator(path: Path, cells: Iterable[str], separator: str = SE
         )
 
 
-def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str]], expected: str) -> TagLists:
-    """Tag lists from rows of (where, image id, tags, split); source, where ('line 3') and expected are for errors."""
+def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str, str]], expected: str) -> TagLists:
+    """Tag lists from rows of (where, image id, tags, split, person).
+
+    source, where ('line 3') and expected are for errors.
+    """
     lists: dict[str, list[TagList]] = {}
+    people: dict[str, list[str]] = {}
     split: dict[str, tuple[str, str]] = {}
-    for where, image_id, tags, part in rows:
+    for where, image_id, tags, part, person in rows:
         if not image_id:
             raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
         lists.setdefault(image_id, []).append(unique_tags(tags))
+        people.setdefault(image_id, []).append(clean_tag(person))
         part = part.strip()
         if part and part not in SPLITS:
             raise RanktagError(f"{source}: {where}: split '{part}' is not one of {', '.join(SPLITS)}; mend it there")
@@ -162,10 +182,10 @@ def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str]], e
         raise RanktagError(f"{source}: holds no tag list; {expected}")
     without = [where for part, where in split.values() if not part]
     if len(without) == len(lists):
-        return TagLists(lists)
+        return TagLists(lists, None, people)
     if without:
         raise RanktagError(f"{source}: {without[0]} has no split; give every row one, or none")
-    return TagLists(lists, {image_id: part for image_id, (part, _) in split.items()})
+    return TagLists(lists, {image_id: part for image_id, (part, _) in split.items()}, people)
 
 
 def _tags_of_cell(where: str, cell: Any) -> list[str]:
@@ -188,15 +208,17 @@ def _tags_of_cell(where: str, cell: Any) -> list[str]:
 
 def write_tag_lists(path: str | Path, tag_lists: TagLists) -> None:
     """Write a tag-list file, one row a person's list. Raises RanktagError for a tag that holds ``|``."""
-    split = tag_lists.split
+    split, people = tag_lists.split, tag_lists.people
+
+    def row(image_id: str, number: int, tags: TagList) -> list[str]:
+        of_image = [] if split is None else [split[image_id]]
+        of_list = [] if people is None else [people[image_id][number]]
+        return [image_id, *of_image, *of_list, _cell(tags)]
+
     write_table(
         path,
-        ("image_id", "tags") if split is None else ("image_id", "split", "tags"),
-        (
-            (image_id, _cell(tags)) if split is None else (image_id, split[image_id], _cell(tags))
-            for image_id, people in tag_lists.lists.items()
-            for tags in people
-        ),
+        ("image_id", *(() if split is None else ("split",)), *(() if people is None else (PERSON,)), "tags"),
+        (row(i, number, tags) for i, several in tag_lists.lists.items() for number, tags in enumerate(several)),
     )
 
 

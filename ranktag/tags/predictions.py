@@ -133,6 +133,11 @@ def read_predictions(path: str | Path) -> Predictions:
     """
     path = Path(path)
     header = read_header(path)
+    if "given" in header and "rank" in header:
+        raise RanktagError(
+            f"{path}: holds how a model goes on with lists that people began; say how many of their tags it was "
+            "given: ranktag evaluate --given K"
+        )
     if "tags" in header and "rank" not in header:
         return _read_wide(path, has_split=SPLIT in header)
     rows = ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], (*LONG[3:], SPLIT)))

@@ -112,6 +112,7 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
+        attempts = [*attempts, *model.learn_cooccurrence(data.training, data.validation)]
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
     values = ndcg5_of_images(data.validation, best_five(torch.cat(gains)))
     progress = TrainingState(ndcg5=float(np.mean(values)), values=values.tolist())

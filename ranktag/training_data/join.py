@@ -36,16 +36,17 @@ ABSENT, FAILED = "not in the cache", "without a feature, because extraction fail
 class Joined:
     """A cache and tag lists, joined by image id.
 
-    rows: (N,) the cache's row of each image that has a feature. image_ids, lists: N ids and people's lists. split: id
-    -> split, also of images that have no feature. tags_name, tags_sha256: the tag file and its digest. notes: one
-    sentence for everything that was left out. missing: id -> why, of the images whose lists are lost, because they
-    have no feature.
+    rows: (N,) the cache's row of each image that has a feature. image_ids, lists: N ids and people's lists. people:
+    who wrote each of them, if it is known. split: id -> split, also of images that have no feature. tags_name,
+    tags_sha256: the tag file and its digest. notes: one sentence for everything that was left out. missing: id -> why,
+    of the images whose lists are lost, because they have no feature.
     """
 
     store: FeatureStore
     image_ids: Sequence[str]
     rows: np.ndarray
     lists: Sequence[Sequence[TagList]]
+    people: Sequence[Sequence[str]] | None
     split: dict[str, str]
     made_split: bool
     tags_name: str
@@ -99,6 +100,7 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
         image_ids,
         np.array([row_of[i] for i in image_ids]),
         [tag_lists.lists[i] for i in image_ids],
+        None if tag_lists.people is None else [tag_lists.people[i] for i in image_ids],
         split,
         made,
         name,

@@ -9,36 +9,16 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from enumerating_gains import GAINS, Enumeration
 from enumeration import Answer, D, ensemble, every_list, images, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ranktag.decoding.mbr import Codes, Continuations, Draw, expected_gains
+from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
 from ranktag.models.lstm import FORMS, RankTagger
 from ranktag.models.ranking import Limits, rank_by_gain
-
-
-class Enumeration(Draw):
-    """Stands in for a draw: every list goes on in exact shares."""
-
-    def __init__(self) -> None:
-        super().__init__(lists=1, offset=0.0)
-
-    def begin(self, images: int, device: torch.device) -> Codes:
-        return Codes(torch.empty(0), torch.empty(0))
-
-    def continuations(self, codes: Codes, weight: Tensor, p: Tensor) -> Continuations:
-        parent, tag = (p[:, :-1] > 0).nonzero(as_tuple=True)
-        return Continuations(parent, tag, weight[parent] * p[parent, tag], codes)
-
-
-GAINS = {
-    "log": lambda r, n: 1 / math.log2(1 + r),
-    "binary": lambda r, n: 1.0,
-    "linear": lambda r, n: (n - r + 1) / n,
-}
 
 
 def exact_gains(model: RankTagger, x: Tensor, limits: Limits, kind: str) -> tuple[np.ndarray, np.ndarray, float]:

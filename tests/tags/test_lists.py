@@ -30,7 +30,10 @@ def tag_lists(draw: st.DrawFn) -> TagLists:
         st.dictionaries(TEXT.filter(str.strip), st.lists(TAGS, min_size=1, max_size=3), min_size=1, max_size=4)
     )
     split = {image_id: draw(st.sampled_from(SPLITS)) for image_id in lists} if draw(st.booleans()) else None
-    return TagLists(lists, split)
+    people = (
+        {i: [clean_tag(draw(TEXT)) for _ in several] for i, several in lists.items()} if draw(st.booleans()) else None
+    )
+    return TagLists(lists, split, people)
 
 
 @given(tag_lists())

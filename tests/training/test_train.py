@@ -166,6 +166,7 @@ def test_the_history_is_a_data_frame(tmp_path: Path) -> None:
     np.testing.assert_allclose(history["ndcg5"], [row.ndcg5 for row in rows], rtol=1e-5)
     tried = train(cache, tags, tmp_path / "knn", tiny(model="knn")).history
     assert list(tried.columns) == ["setting", "ndcg5"] and tried["setting"][0] == "neighbours=5, sharpness=0"
-    assert len(train(cache, tags, tmp_path / "popularity", tiny(model="popularity")).history) == 0
+    popularity = train(cache, tags, tmp_path / "popularity", tiny(model="popularity")).history
+    assert popularity["setting"].str.fullmatch(r"cooccurrence=[0-9.]+ \(of the rest\)").all() and len(popularity) > 1
     with pytest.raises(RanktagError, match="history.csv: no such file"):
         read_history(tmp_path)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ranktag.models.ranking import ExpectedGains
+from ranktag.evaluation.metrics.ndcg import ndcg
+from ranktag.models.baselines._cooccurrence import MOST_IMAGES, WEIGHTS, CoOccurrence, begun_lists
+from ranktag.models.ranking import ExpectedGains, best_five, without
 from ranktag.training_data.examples import Examples
 
 BLOCK = 1024
@@ -23,10 +26,16 @@ C = TypeVar("C", bound="BaselineConfig")
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """How large a baseline is: features D, vocabulary V. One that has more sizes, or settings it chose, adds them."""
+    """How large a baseline is: features D, vocabulary V. One that has more sizes, or settings it chose, adds them.
+
+    pairs: pairs of tags that stand in one training list. cooccurrence: the weight of their lift (see
+    ``ranktag.models.baselines._cooccurrence``).
+    """
 
     features: int
     vocabulary: int
+    pairs: int = field(default=0, kw_only=True)
+    cooccurrence: float = field(default=0.0, kw_only=True)
 
     @classmethod
     def read(cls: type[C], values: Mapping[str, Any]) -> C:
@@ -51,11 +60,65 @@ class Baseline(nn.Module):
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
         self.config = config
+        self.together = CoOccurrence(config.vocabulary, config.pairs) if config.pairs else None
 
     def predict(self, features: Tensor) -> ExpectedGains:
         """From (B, D) raw features: the expected gain of every tag, by which tags are ranked (the tag at rank r gains
         1/log2(1+r)), P(tag in the list), and the list's expected length."""
         raise NotImplementedError
+
+    def complete(self, features: Tensor, given: Tensor) -> ExpectedGains:
+        """``predict`` for lists that begin with the tags ``given`` (B, P), V or -1 for none: the more often a tag
+        stands beside them in training lists, the more is expected of it."""
+        expected = self.predict(features)
+        if self.together is None or not self.config.cooccurrence:
+            return expected
+        return lifted(expected, self.config.cooccurrence * self.together.log_lift(given))
+
+    def learn_cooccurrence(self, training: Examples, validation: Examples) -> list[Attempt]:
+        """Count which tags stand together, and choose the weight by NDCG@5 of the rest of the validation lists.
+
+        Nothing is learned where no training list holds two tags, or no validation list has a rest.
+        """
+        encoded = (training.known.encode(tags) for people in training.people for tags in people)
+        together = CoOccurrence.of([numbers for numbers in encoded if numbers], self.config.vocabulary)
+        image, given, rests = begun_lists(validation, MOST_IMAGES)
+        if not len(together.pairs) or not rests:
+            return []
+        self.together = together
+        self.config = replace(self.config, pairs=len(together.pairs))
+        return self._choose_weight(together, validation, image, given, rests)
+
+    def _choose_weight(
+        self,
+        together: CoOccurrence,
+        validation: Examples,
+        image: Tensor,
+        given: Tensor,
+        rests: Sequence[Sequence[int]],
+    ) -> list[Attempt]:
+        features = validation.features[validation.row[: int(image.max()) + 1]].cpu()
+        expected = [self.predict(block) for block in blocks(features)]
+        gain = torch.cat([part.gain for part in expected])
+        ranked: dict[float, list[list[int]]] = {weight: [] for weight in WEIGHTS}
+        for rows in torch.arange(len(image)).split(BLOCK):
+            masked = without(ExpectedGains(gain[image[rows]], gain[image[rows]], gain[image[rows], 0]), given[rows])
+            log_lift = together.log_lift(given[rows])
+            for weight in WEIGHTS:
+                ranked[weight] += best_five(lifted(masked, weight * log_lift).gain)
+        truth = [[rest] for rest in rests]
+        scores = {weight: float(np.mean(ndcg(truth, lists, 5))) for weight, lists in ranked.items()}
+        self.config = replace(self.config, cooccurrence=max(scores, key=lambda weight: scores[weight]))
+        return [Attempt(f"cooccurrence={weight:g} (of the rest)", score) for weight, score in scores.items()]
+
+
+def lifted(expected: ExpectedGains, log_lift: Tensor) -> ExpectedGains:
+    """Gains and presences times exp(log_lift), (B, V)."""
+    lift = log_lift.exp()
+    # A gain that is not positive, as regressions have, stays as low as it is.
+    gain = torch.where(expected.gain > 0, expected.gain * lift, expected.gain)
+    presence = (expected.presence * lift).clamp(max=1.0)
+    return ExpectedGains(gain, presence, expected.length + (presence - expected.presence).sum(dim=1))
 
 
 def targets(examples: Examples) -> tuple[Tensor, Tensor]:
