@@ -373,6 +373,14 @@ class EvaluationConfig(Config):
         when_none="test; where the files hold a single other split, that",
     )
     keep_case: bool = setting(False, "keep tags apart that differ only in letter case, spaces or Unicode form")
+    given: int | None = setting(
+        None,
+        "score completion: the first so many tags of every person's longer list are given, and the rest is the truth; "
+        "predictions are of 'export-tags --given TAGS --given-first K'",
+        unit="tags",
+        low=1,
+        when_none="whole lists are scored",
+    )
     reference: str | None = setting(
         None, "compare every row with this one only, by its name or its file", when_none="every two rows are compared"
     )

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.config import EvaluationConfig
+from ranktag.evaluation.completion import CompletedLists, begin_lists, ranked_lists
 from ranktag.evaluation.expected import Entry, expected_images, training_tags
 from ranktag.evaluation.intervals import with_intervals
 from ranktag.evaluation.results import EvaluationReport
@@ -57,9 +58,11 @@ def compare(
     Raises RanktagError for what cannot be compared: no image in common, none with tags,
     a split that there is not.
     """
+    if config.given is not None:
+        truth, predictions = begin_lists(truth, predictions, config.given)
     files = files or {label: [Path(label)] * len(several) for label, several in predictions.items()}
     entries = [Entry(label, tuple(files[label]), tuple(several)) for label, several in predictions.items()]
-    metrics = load_metrics()
+    metrics = load_metrics("whole" if config.given is None else "rest")
     spelling = None if config.keep_case else _spelling(truth, entries)
     if spelling is not None:
         truth, entries = _spelt_alike(truth, entries, spelling)
@@ -68,7 +71,7 @@ def compare(
         score_entry(entry, expected, metrics, config.gain, tags)
         for entry in (progress or Progress()).over(entries, "Scoring", len(entries), "rows")
     ]
-    people = score_people(expected.lists, metrics, config.gain)
+    people = None if config.given is not None else score_people(expected.lists, metrics, config.gain)
     table, differences = with_intervals([*scored, *([] if people is None else [people])], len(entries), metrics, config)
     rows = table[: len(entries)]
     training = training_tags(truth, expected.splits)
@@ -104,7 +107,14 @@ def compare(
 def _spelling(truth: TagLists, entries: Sequence[Entry]) -> Spelling | None:
     """The tag file's spellings, and those of tags that only the predictions hold; None if each has one."""
     counts = Counter(tag for people in truth.lists.values() for tags in people for tag in tags)
-    said = {tag for entry in entries for read in entry.predictions for tags in read.values() for tag, _ in tags}
+    said = {
+        tag
+        for entry in entries
+        for read in entry.predictions
+        for image_id in read
+        for tags in ranked_lists(read, image_id)
+        for tag, _ in tags
+    }
     spelling = Spelling(dict.fromkeys(said, 0) | counts)
     return spelling if spelling.merged else None
 
@@ -116,6 +126,9 @@ def _spelt_alike(truth: TagLists, entries: Sequence[Entry], spelling: Spelling) 
     for entry in entries:
         several: list[Predictions] = []
         for read in entry.predictions:
+            if isinstance(read, CompletedLists):
+                several.append(read.spelt(spelling.spell))
+                continue
             # A tag that comes again takes up its place and earns nothing, as any repeat.
             tags = {i: [(spelling.spell(tag), p) for tag, p in ranked] for i, ranked in read.items()}
             split = seen_split(read)

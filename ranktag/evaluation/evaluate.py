@@ -9,16 +9,17 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ranktag.config import EvaluationConfig
-from ranktag.errors import Mismatch, NotFound, RanktagError
+from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.evaluation.compare import compare
 from ranktag.evaluation.report.folder import check_output, write_report
 from ranktag.evaluation.report.gallery import inside
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.files.lock import only_writer
 from ranktag.progress import Progress
+from ranktag.tags.completions import Completions, read_completions
 from ranktag.tags.lists import TagLists, read_tag_lists
 from ranktag.tags.predictions import Predictions, predictions_from_frame, read_predictions
 from ranktag.tags.unicode_forms import other_forms, said
@@ -55,6 +56,8 @@ def evaluate(
     """
     if output is not None:
         check_output(Path(output), overwrite)
+    if images is not None and config.given is not None:
+        raise Usage("--images shows whole lists beside photos, and --given scores what comes next; leave one out")
     if images is not None and not Path(images).is_dir():
         raise NotFound(f"{images}: no such folder of photos; name the one that the image ids are paths below")
     with only_writer(None if output is None else Path(output)):
@@ -64,7 +67,7 @@ def evaluate(
         every_file = [(label, source) for label, several in sources.items() for _, source in several]
         read: dict[str, list[Predictions]] = {label: [] for label in sources}
         for label, source in progress.over(every_file, "Reading", len(every_file), "prediction files"):
-            read[label].append(_read(source))
+            read[label].append(_read(source, completed=config.given is not None))
         files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
         name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
         predicted = {image_id for several in read.values() for one in several for image_id in one}
@@ -131,9 +134,12 @@ def _files(path: Path, source: Source) -> list[tuple[Path, Source]]:
     return [(file, file) for file in files]
 
 
-def _read(source: Source) -> Predictions:
+def _read(source: Source, *, completed: bool) -> Predictions:
+    """completed: what is read says how lists go on; ``ranktag.evaluation.completion`` takes it apart."""
     if isinstance(source, (str, Path)):
-        return read_predictions(Path(source))
+        return cast(Predictions, read_completions(source)) if completed else read_predictions(Path(source))
+    if isinstance(source, Completions) and not completed:
+        raise Usage("these predictions say how lists go on; say after how many tags: given=K")
     return source if isinstance(source, dict) else predictions_from_frame(source)
 
 

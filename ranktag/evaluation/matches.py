@@ -46,7 +46,7 @@ class Matches:
     a list belongs to. length: (L,) its number of tags, at least 1. hit_list, hit_rank,
     hit_place: (K,) one entry a hit, in order of list and rank: the list, the tag's rank
     in it and its place in the prediction, both from 1. predicted: (N,) different tags
-    predicted.
+    predicted, on average over what is predicted for an image.
     """
 
     images: int
@@ -56,7 +56,7 @@ class Matches:
     hit_list: Ints
     hit_rank: Ints
     hit_place: Ints
-    predicted: Ints
+    predicted: Floats
 
     def people(self) -> Ints:
         """Lists that are not empty, (N,)."""
@@ -94,18 +94,28 @@ def match(
     gain: what a tag earns by its rank, a name in GAINS. Raises ValueError if the
     lengths differ.
     """
+    return match_each(truth, [[tags] for tags in predicted], gain)
+
+
+def match_each(
+    truth: Sequence[Sequence[Sequence[Hashable]]],
+    predicted: Sequence[Sequence[Sequence[Hashable]]],
+    gain: str = "log",
+) -> Matches:
+    """``match`` where each list of an image may have a prediction of its own.
+
+    predicted: for each image one ranked list, for all its people, or one for each of them.
+    """
     if len(truth) != len(predicted):
         raise ValueError(f"{len(truth)} images in the truth, {len(predicted)} in the prediction")
     image: list[int] = []
     length: list[int] = []
     hits: list[tuple[int, int, int]] = []
-    different: list[int] = []
-    for number, (people, tags) in enumerate(zip(truth, predicted)):
-        places: dict[Hashable, int] = {}
-        for place, tag in enumerate(tags, 1):
-            places.setdefault(tag, place)
-        different.append(len(places))
-        for person in people:
+    different: list[float] = []
+    for number, (people, several) in enumerate(zip(truth, predicted)):
+        found = [_places(tags) for tags in several]
+        different.append(sum(map(len, found)) / len(found))
+        for person, places in zip(people, found if len(found) > 1 else found * len(people), strict=True):
             ranked = dict.fromkeys(person)
             if not ranked:
                 continue
@@ -121,5 +131,13 @@ def match(
         hit_list=table[:, 0],
         hit_rank=table[:, 1],
         hit_place=table[:, 2],
-        predicted=np.array(different, np.int64),
+        predicted=np.array(different, np.float64),
     )
+
+
+def _places(tags: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Tag -> its first place in a prediction, from 1."""
+    places: dict[Hashable, int] = {}
+    for place, tag in enumerate(tags, 1):
+        places.setdefault(tag, place)
+    return places

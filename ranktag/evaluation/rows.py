@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.errors import RanktagError
+from ranktag.evaluation.completion import ranked_lists
 from ranktag.evaluation.expected import Entry, Expected
-from ranktag.evaluation.matches import Floats, Mask, match
+from ranktag.evaluation.matches import Floats, Mask, match, match_each
 from ranktag.evaluation.results import Estimate, Row, TagRow
 from ranktag.evaluation.scores import MetricTable
 from ranktag.tags.lists import TagList
@@ -37,8 +38,8 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
         )
     ids = list(itertools.compress(image_ids, scored))
     lists = [expected.lists[i] for i in ids]
-    ranked = [[[tag for tag, _ in read[i]] for i in ids] for read in entry.predictions]
-    per_file = np.stack([metrics.per_image(match(lists, named, gain)) for named in ranked])
+    ranked = [[[[tag for tag, _ in one] for one in ranked_lists(read, i)] for i in ids] for read in entry.predictions]
+    per_file = np.stack([metrics.per_image(match_each(lists, named, gain)) for named in ranked])
     per_image = np.full((len(image_ids), len(metrics.values)), np.nan)
     per_image[scored] = per_file.mean(axis=0)
     unnamed = _never_predicted(entry, lists)
@@ -56,7 +57,7 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
         not_expected=len(
             {i for read in entry.predictions for i in read if i in expected.known} - expected.lists.keys()
         ),
-        empty=sum(any(not named[n] for named in ranked) for n in range(len(ids))),
+        empty=sum(any(not all(named[n]) for named in ranked) for n in range(len(ids))),
         unnamed_tags=len(unnamed),
         unnamed=sum(unnamed.values()),
         trained_on=_trained_on(entry, expected, ids),
@@ -115,7 +116,7 @@ def _spread(per_file: Floats, metrics: MetricTable) -> dict[str, float]:
 
 def _never_predicted(entry: Entry, lists: Sequence[Sequence[TagList]]) -> Counter[str]:
     """Tags of the scored lists that the entry predicts for no image, and how often they stand there."""
-    predicted = {tag for read in entry.predictions for tags in read.values() for tag, _ in tags}
+    predicted = {tag for read in entry.predictions for i in read for tags in ranked_lists(read, i) for tag, _ in tags}
     return Counter(tag for people in lists for person in people for tag in person if tag not in predicted)
 
 
@@ -130,12 +131,12 @@ def score_tags(row: Row, entry: Entry, expected: Expected) -> list[TagRow]:
         for person in people:
             support.update(person)
         for read in entry.predictions:
-            places: dict[str, int] = {}
-            for place, (tag, _) in enumerate(read[image_id], 1):
-                places.setdefault(tag, place)
-            for tag in places:
-                predicted[tag] += len(people)
-            for person in people:
+            ranked = ranked_lists(read, image_id)
+            for person, tags in zip(people, ranked if len(ranked) > 1 else [ranked[0]] * len(people)):
+                places: dict[str, int] = {}
+                for place, (tag, _) in enumerate(tags, 1):
+                    places.setdefault(tag, place)
+                predicted.update(places.keys())
                 for rank, tag in enumerate(person, 1):
                     if tag in places:
                         hits[tag] += 1

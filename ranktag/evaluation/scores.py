@@ -94,9 +94,10 @@ class MetricTable:
         return found
 
 
-def load_metrics() -> MetricTable:
-    """The metrics that lie in ``ranktag/evaluation/metrics``, by the names of their modules."""
+def load_metrics(of: str = "whole") -> MetricTable:
+    """The metrics in ``ranktag/evaluation/metrics``, by the names of their modules, of 'whole' lists or the 'rest'."""
     found: dict[str, Metric] = {
         name.replace("-", "_"): registry.load(FOLDER, name).METRIC for name in registry.names(FOLDER)
     }
+    found = {name: metric for name, metric in found.items() if of in metric.scores}
     return MetricTable(dict(sorted(found.items(), key=lambda item: (item[1].place, item[0]))))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from making import make_data, make_tags, tiny
+from outcome import Outcome
 
 from ranktag.config import DecodingConfig
 from ranktag.decoding.complete import complete
 from ranktag.decoding.decode import decode
 from ranktag.errors import RanktagError
-from ranktag.pipelines.export_tags import command
 from ranktag.tags.completions import read_completions
 from ranktag.tags.lists import read_tag_lists
 from ranktag.tags.predictions import read_predictions
@@ -96,12 +96,10 @@ def test_every_persons_list_is_begun_once_for_every_beginning(folder: Path, tmp_
         read_predictions(tmp_path / "a.csv")
 
 
-def test_the_command(folder: Path, tmp_path: Path) -> None:
+def test_the_command(folder: Path, tmp_path: Path, ranktag: Callable[..., Outcome]) -> None:
     def run(*arguments: object) -> tuple[int, str]:
-        done = CliRunner().invoke(command, [str(a) for a in (folder / "cache.h5", "--device", "cpu", *arguments)])
-        if isinstance(done.exception, RanktagError):
-            return done.exception.exit_code, str(done.exception)
-        return getattr(done.return_value, "code", done.exit_code), done.output
+        done = ranktag("export-tags", folder / "cache.h5", "--device", "cpu", *arguments)
+        return done.code, done.out + done.err
 
     given = make_tags(tmp_path / "given.csv", {"004.jpg": [["dog"]], "else.jpg": [["cat", "ship"]]})
     begun = ("--model", folder / "popularity", "--given", given)

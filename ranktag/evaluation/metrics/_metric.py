@@ -36,7 +36,8 @@ class Metric:
     differences. on_page: the page's table it stands in, 'scores' or 'details'; '' for
     none. compared_on_page: so are its differences. short: those of the cutoffs that are
     printed and compared; () for all. beside: the score without cutoffs that is shown
-    with it. digits: after the point. note: a sentence for the page.
+    with it. digits: after the point. note: a sentence for the page. scores: what it is of, 'whole' lists, the
+    'rest' of lists that are begun, or both.
     """
 
     title: str
@@ -52,3 +53,4 @@ class Metric:
     beside: str = ""
     digits: int = 3
     note: str = ""
+    scores: tuple[str, ...] = ("whole", "rest")

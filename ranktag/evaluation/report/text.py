@@ -158,7 +158,11 @@ def title(report: EvaluationReport) -> str:
     if report.told_by == "predictions":
         where += " as the models saw it"
     predictions = "prediction" if files == 1 else "predictions"
-    return one_line(f"{files} {predictions} against {report.tags.name}{where}: {len(report.image_ids):,} images")
+    against = report.tags.name
+    if report.config.given is not None:
+        lists = sum(map(len, report.lists.values()))
+        against = f"the rest of {_count(lists, 'list')} of {against} after {_count(report.config.given, 'given tag')}"
+    return one_line(f"{files} {predictions} against {against}{where}: {len(report.image_ids):,} images")
 
 
 def notes(report: EvaluationReport) -> list[str]:
