@@ -20,6 +20,7 @@ from ranktag.version import __version__
 
 if TYPE_CHECKING:
     from ranktag.decoding.decode import decode as decode
+    from ranktag.decoding.suggest import Suggester as Suggester
     from ranktag.evaluation.evaluate import evaluate as evaluate
     from ranktag.feature_cache.write import cache_features as cache_features
     from ranktag.features.extract import extract_features as extract_features
@@ -33,6 +34,7 @@ _HOME = {
     "decode": "ranktag.decoding.decode",
     "evaluate": "ranktag.evaluation.evaluate",
     "Tagger": "ranktag.tagging",
+    "Suggester": "ranktag.decoding.suggest",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -14,7 +14,7 @@ import numpy as np
 from ranktag.config import DecodingConfig
 from ranktag.decoding.decode import open_models, rank_rows, rows_to_decode, seen
 from ranktag.decoding.given import Encoder, join_ids
-from ranktag.errors import RanktagError
+from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import refuse_existing
 from ranktag.progress import Progress
@@ -66,14 +66,16 @@ def complete(
     begun = {image_id: beginnings(people, first) for image_id, people in lists.lists.items()}
     begun = {image_id: several for image_id, several in begun.items() if several}
     if not begun:
-        raise RanktagError(f"{name}: no list has more than {first} tags; give fewer of them")
+        raise Usage(f"{name}: no list has more than {first} tags; give fewer of them")
     here, missing, notes = join_ids(begun, store, name)
     rows = [
         row for row in rows_to_decode(store, checkpoints[0], split, runs[0]).tolist() if store.image_id[row] in here
     ]
     items = [(row, store.image_id[row], given) for row in rows for given in here[store.image_id[row]]]
     if not items:
-        raise RanktagError(f"{name}: no list of more than {first} tags is of an image that is to be decoded")
+        raise Usage(
+            f"{name}: no list of more than {first} tags is of an image that is to be decoded; give fewer of them"
+        )
     ranked = rank_rows(
         store, np.array([row for row, _, _ in items]), checkpoints, config, progress, [given for *_, given in items]
     )

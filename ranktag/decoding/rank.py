@@ -177,7 +177,7 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
 
     def gains(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
         if isinstance(scorer, Predictor):
-            return scorer.predict(block) if given is None else _completed(scorer, block, given, config)
+            return scorer.predict(block) if given is None else completed(scorer, block, given, config)
         drawn, image = Limits(min(longest, scorer.vocabulary)), scorer.initial_state(block)
         if given is None:
             return expected(scorer, image, drawn, draw, config.gain)
@@ -201,7 +201,7 @@ def expected(stepper: Stepper, image: InitialState, limits: Limits, draw: Draw |
     return expected_gains(stepper, image, limits, draw, kind)
 
 
-def _completed(scorer: Predictor, block: Tensor, given: Tensor, config: DecodingConfig) -> ExpectedGains:
+def completed(scorer: Predictor, block: Tensor, given: Tensor, config: DecodingConfig) -> ExpectedGains:
     """What a model without an LSTM expects beside the tags that are given."""
     if isinstance(scorer, Baseline) and config.cooccurrence:
         return scorer.complete(block, given)

@@ -13,6 +13,7 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.write import cache_features
 from ranktag.recipes import all_models as recipe
+from ranktag.recipes import completion
 from ranktag.tags.lists import TagLists, write_tag_lists
 
 TINY = TrainingConfig(hidden=8, projection=8, embedding=8, epochs=2, batch_size=8)
@@ -68,6 +69,10 @@ def test_a_recipe_ends_in_a_table_and_goes_on_where_it_was(
     assert "1 tagged image left out for want of a feature" in outcome.err
     rows = [row["label"] for row in json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())["rows"]]
     assert rows == [row.label for row in recipe.ROWS] + ["every-step mbr, 2 seeds together"]
+    # Every other list has two tags: its second is to be named after its first.
+    completed = json.loads((tmp_path / "out" / "completion-1" / "metrics.json").read_text())["rows"]
+    assert [row["label"] for row in completed] == [row.label for row in completion.ROWS]
+    assert "Note:" in outcome.err and "no list has more than 2 tags" in outcome.err
     ranktag(*call).assert_refused("report", "--overwrite")
     again = ranktag(*call, "--overwrite")
     assert again.code == 0

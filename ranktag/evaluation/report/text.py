@@ -161,7 +161,7 @@ def title(report: EvaluationReport) -> str:
     against = report.tags.name
     if report.config.given is not None:
         lists = sum(map(len, report.lists.values()))
-        against = f"the rest of {_count(lists, 'list')} of {against} after {_count(report.config.given, 'given tag')}"
+        against = f"the rest of {count(lists, 'list')} of {against} after {count(report.config.given, 'given tag')}"
     return one_line(f"{files} {predictions} against {against}{where}: {len(report.image_ids):,} images")
 
 
