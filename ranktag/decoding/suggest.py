@@ -63,7 +63,7 @@ class Suggester:
         self._encoder = Encoder.of(first)
         self._limits = Limits(min(first.longest, len(self._tags)))
         self._draw = Draw.seeded(config.samples, config.seed) if config.samples else None
-        self._x = torch.from_numpy(np.asarray(feature)[None]).to(device)
+        self._x = torch.from_numpy(np.array(feature[None])).to(device)
         dtype = choose_dtype(config.precision, device)
         self._models: list[Stepper | Baseline] = [
             Stepper(c.model, dtype) if isinstance(c.model, (RankTagger, Ensemble)) else c.model.to(device)
