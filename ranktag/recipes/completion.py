@@ -43,14 +43,14 @@ def completion_tables(
     has no table. Returns K -> report. Raises RanktagError as the stages do.
     """
     tags, tables = output / "tags.csv", {}
-    known = len(load_checkpoint(output / "runs" / "popularity-0").vocabulary)
+    known = len(load_checkpoint(output / "runs" / f"popularity-{config.seeds[0]}").vocabulary)
     for k in GIVEN:
         named = max(1, min(config.num_tags, known - k))
         decoding = DecodingConfig(num_tags=named, device=config.device)
         files: dict[str, list[Path]] = {}
         try:
             for row in ROWS:
-                for seed in range(config.seeds if row.seeded else 1):
+                for seed in config.seeds if row.seeded else config.seeds[:1]:
                     run = output / "runs" / f"{row.model}-{seed}"
                     file = output / "completions" / f"given-{k}" / row.label.replace(" ", "-") / f"seed-{seed}.csv"
                     one = decoding.replace(cooccurrence=row.cooccurrence)
