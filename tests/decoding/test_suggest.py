@@ -59,7 +59,7 @@ def test_after_any_typing_it_says_what_decoding_from_scratch_says(
         found = suggester.suggest(4)
         assert len(found) == min(4, left)
         if found:
-            x = torch.from_numpy(store.features[3:4])
+            x = torch.from_numpy(store.features[3:4].copy())
             begun = padded([known]) if known else None
             exactly = config.replace(num_tags=len(found))
             scratch = rank_tags(checkpoint.model, x, checkpoint.longest, exactly, CPU, given=begun)
