@@ -224,7 +224,7 @@ def file_size_limit(kibibytes: int) -> Iterator[None]:
 
 def assert_failed_cleanly(outcome: Outcome, disk: Path, words: tuple[str, ...]) -> None:
     """One line on stderr with a remedy, and what stands under a final name is whole."""
-    outcome.assert_refused(str(disk), *words)
+    outcome.assert_refused(str(disk), *words, code=4)
     assert_whole(disk)
     assert not list(disk.rglob("*.tmp")), "something temporary was left"
 
