@@ -35,6 +35,11 @@ from ranktag.models.ranking import ExpectedGains, Limits, mean_gains, mean_over,
 from ranktag.tags.predictions import RankedTag
 
 
+# An answer is due while somebody types. Measured on one core, three members of d = H = 256 and 235 tags, a tag and its
+# suggestions take 4 ms with eight drawn lists in float32, 8 ms with the lists followed, 12 ms in bfloat16 besides.
+SUGGESTING = DecodingConfig(samples=8, precision="fp32")
+
+
 class Suggester:
     """The list of one photo, and what comes next in it."""
 
@@ -42,7 +47,7 @@ class Suggester:
         self,
         checkpoints: Sequence[Checkpoint],
         feature: npt.NDArray[np.floating],
-        config: DecodingConfig = DecodingConfig(),
+        config: DecodingConfig = SUGGESTING,
         given: Sequence[str] = (),
     ) -> None:
         """checkpoints: models of one vocabulary that decide together. feature: (D,) the photo's, of their making.
@@ -83,7 +88,7 @@ class Suggester:
         cache: Caches,
         run: str | Path | Sequence[str | Path],
         image_id: str,
-        config: DecodingConfig = DecodingConfig(),
+        config: DecodingConfig = SUGGESTING,
         given: Sequence[str] = (),
     ) -> Suggester:
         """For an image of a cache, by the model of a run folder, or of several.
