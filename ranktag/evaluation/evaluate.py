@@ -58,6 +58,8 @@ def evaluate(
         check_output(Path(output), overwrite)
     if images is not None and config.given is not None:
         raise Usage("--images shows whole lists beside photos, and --given scores what comes next; leave one out")
+    if config.retrieval and config.given is not None:
+        raise Usage("--retrieval searches in whole lists, and --given scores what comes next; leave one out")
     if images is not None and not Path(images).is_dir():
         raise NotFound(f"{images}: no such folder of photos; name the one that the image ids are paths below")
     with only_writer(None if output is None else Path(output)):

@@ -17,6 +17,7 @@ from outcome import Outcome
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from ranktag.config import EvaluationConfig
+from ranktag.errors import Usage
 from ranktag.evaluation.evaluate import evaluate
 from ranktag.evaluation.report.text import to_text
 from ranktag.evaluation.results import EvaluationReport
@@ -145,6 +146,11 @@ def test_a_report_holds_it_and_the_next_one_without_it_does_not(
     assert "Search for 2 tags, 1 pair of tags" in ranktag(*command, "--retrieval").out
     assert ranktag(*command).code == 0
     assert not list(output.glob("retrieval*"))
+
+
+def test_what_comes_next_is_not_searched() -> None:
+    with pytest.raises(Usage, match="--retrieval searches in whole lists"):
+        evaluate({"model": {"a": [("dog", 0.5)]}}, TagLists({"a": [("dog",)]}), config=CONFIG.replace(given=1))
 
 
 def test_too_few_images_are_said() -> None:

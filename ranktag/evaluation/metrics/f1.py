@@ -11,4 +11,10 @@ def per_image(matches: Matches, k: int) -> Floats:
     return matches.mean_over_people(2.0 * matches.sum_hits(matches.within(k)) / (k + matches.length))
 
 
-METRIC = Metric("F1", per_image, place=40, cutoffs=CUTOFFS)
+METRIC = Metric(
+    "F1",
+    per_image,
+    place=40,
+    cutoffs=CUTOFFS,
+    note="F1@k is the harmonic mean of the two: it is high only where both are.",
+)

@@ -11,4 +11,12 @@ def per_image(matches: Matches) -> Floats:
     return matches.mean_over_people(matches.sum_hits((matches.hit_place == 1) & (matches.hit_rank == 1)))
 
 
-METRIC = Metric("first tag", per_image, place=50, in_text=True, on_page="scores", scores=("whole",))
+METRIC = Metric(
+    "first tag",
+    per_image,
+    place=50,
+    in_text=True,
+    on_page="scores",
+    scores=("whole",),
+    note="First tag is the share of images whose first tag is the one that a person put first.",
+)

@@ -55,4 +55,6 @@ METRIC = Metric(
     interval_in_text=True,
     on_page="scores",
     compared_on_page=True,
+    note="NDCG@k is what the first k tags earn by standing where people put them, as a share of what the best order "
+    "would earn: 1 is a person’s own list, 0 has nothing of it.",
 )

@@ -34,5 +34,6 @@ METRIC = Metric(
     in_text=True,
     on_page="scores",
     compared_on_page=True,
-    note="Order is the share of pairs of truth tags, both predicted, that stand in the truth’s order.",
+    note="Order is the share of pairs of truth tags, both predicted, that stand in the truth’s order; by chance it is "
+    "0.5.",
 )

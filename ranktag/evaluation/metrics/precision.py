@@ -11,4 +11,10 @@ def per_image(matches: Matches, k: int) -> Floats:
     return matches.mean_over_people(matches.sum_hits(matches.within(k)) / k)
 
 
-METRIC = Metric("precision", per_image, place=20, cutoffs=CUTOFFS)
+METRIC = Metric(
+    "precision",
+    per_image,
+    place=20,
+    cutoffs=CUTOFFS,
+    note="Precision@k is the share of the first k tags that a person listed; unused places count as wrong.",
+)

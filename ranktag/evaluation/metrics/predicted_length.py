@@ -13,4 +13,13 @@ def per_image(matches: Matches) -> Floats:
     return matches.predicted.astype(np.float64)
 
 
-METRIC = Metric("tags", per_image, place=70, in_text=True, on_page="scores", beside="truth_length", digits=1)
+METRIC = Metric(
+    "tags",
+    per_image,
+    place=70,
+    in_text=True,
+    on_page="scores",
+    beside="truth_length",
+    digits=1,
+    note="Tags is how many are predicted for an image; below it, how many people gave.",
+)

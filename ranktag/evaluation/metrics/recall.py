@@ -11,4 +11,10 @@ def per_image(matches: Matches, k: int) -> Floats:
     return matches.mean_over_people(matches.sum_hits(matches.within(k)) / matches.length)
 
 
-METRIC = Metric("recall", per_image, place=30, cutoffs=CUTOFFS)
+METRIC = Metric(
+    "recall",
+    per_image,
+    place=30,
+    cutoffs=CUTOFFS,
+    note="Recall@k is the share of a person’s tags that are among the first k.",
+)

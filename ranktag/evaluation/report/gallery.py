@@ -13,8 +13,10 @@ import numpy as np
 
 from ranktag.evaluation.results import EvaluationReport, Row
 from ranktag.tags.lists import TagList
+from ranktag.wording import count
 
 GALLERY_IMAGES = 12
+APART_IMAGES = 6
 SHOWN_TAGS = 10
 SHOWN_PEOPLE = 5
 
@@ -23,7 +25,7 @@ PHOTO_SIZE = (560, 420)
 
 
 def galleries(report: EvaluationReport, best: Row, photos: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The best, the worst and a random dozen of the images of one row; where there are photos, of those with one."""
+    """Where two rows differ most; of one row the best, the worst and a random dozen; of those with photos, if any."""
     if report.config.given is not None:
         # What is predicted differs from list to list, and a card shows one prediction an image.
         return []
@@ -45,11 +47,32 @@ def galleries(report: EvaluationReport, best: Row, photos: Mapping[str, Path]) -
     return [
         {"name": name, "text": text, "cards": [card(n) for n in numbers[:GALLERY_IMAGES]]}
         for name, text, numbers in (
+            *_apart(report, best, chosen),
             ("The best", f"Highest {leading.label}, longest lists first", highest),
             ("The worst", f"Lowest {leading.label}, longest lists first", lowest),
             ("A random dozen", f"Drawn with seed {report.config.seed}", random),
         )
     ]
+
+
+def _apart(report: EvaluationReport, best: Row, chosen: Sequence[int]) -> list[tuple[str, str, list[int]]]:
+    """Where the best row and another one, the reference or else the second best, differ most: name, text, images."""
+    leading = report.metrics.leading
+    others = sorted((row for row in report.rows if row is not best), key=lambda row: -row.scores[leading.name].value)
+    other = next((row for row in others if row.label == report.config.reference), others[0] if others else None)
+    if other is None:
+        return []
+    column = report.metrics.values.index(leading.name)
+    ahead = best.values[:, column] - other.values[:, column]
+    both = [n for n in chosen if other.scored[n]]
+    galleries = []
+    for first, second, sign in ((best, other, 1), (other, best, -1)):
+        numbers = sorted((n for n in both if sign * ahead[n] > 0), key=lambda n: -sign * ahead[n])
+        if numbers:
+            name = f"Where {first.label} is ahead of {second.label}"
+            text = f"The largest differences in {leading.label}, of {count(len(numbers), 'image')} where it is higher"
+            galleries.append((name, text, numbers[:APART_IMAGES]))
+    return galleries
 
 
 def _mean_length(people: Sequence[TagList]) -> float:

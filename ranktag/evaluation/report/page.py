@@ -1,7 +1,7 @@
-"""An evaluation as one self-contained HTML page: no script, no network, photos inside as small JPEGs.
+"""An evaluation as one self-contained HTML page: no network, photos inside as small JPEGs.
 
-The page's policy forbids everything but its own style and ``data:`` images, and
-every text goes through the template's escaping, so a tag is never more than text.
+The page's policy forbids everything but its own style, ``data:`` images and one script, by its digest, that
+sorts and searches tables; every text goes through the template's escaping, so a tag is never more than text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from ranktag.evaluation.report.gallery import galleries, inside
 from ranktag.evaluation.report.text import about_p, about_retrieval, fixed, notes, p_text, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
 from ranktag.evaluation.retrieval import METRICS
-from ranktag.evaluation.scores import Score
-from ranktag.pages import LOOK, shown
+from ranktag.evaluation.scores import MetricTable, Score
+from ranktag.pages import LOOK, TABLES, script_source, shown
 from ranktag.version import __version__
 
 TEMPLATE = "page.html.jinja"
-SHOWN_TAG_ROWS = 25
+# Rows of the table of tags: those in the page, and those that are seen before all are asked for.
+TAG_ROWS, SHOWN_TAG_ROWS = 1000, 25
 DASH = "–"
 
 
@@ -56,7 +57,10 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         version=__version__,
         leading=metrics.leading,
         columns=[score for score in metrics.scores if score.metric.on_page == "scores"],
-        metric_notes=" ".join(metric.note for metric in metrics.metrics.values() if metric.note),
+        words={place: _words(metrics, place) for place in ("scores", "details")},
+        script=TABLES.read_text(encoding="utf-8"),
+        script_source=script_source(TABLES.read_text(encoding="utf-8")),
+        shown_tags=SHOWN_TAG_ROWS,
         details=details,
         details_title=_heading(_and([scores[0].metric.title for scores in details])),
         compared=compared,
@@ -72,6 +76,12 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
     )
     # A lone surrogate cannot be written as UTF-8.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _words(metrics: MetricTable, place: str) -> list[str]:
+    """What the numbers of a table of the page mean, a sentence each; the first number's stands at its top."""
+    others = [metric for metric in metrics.metrics.values() if metric is not metrics.leading.metric]
+    return [metric.note for metric in others if metric.on_page == place and metric.note]
 
 
 def _heading(title: str) -> str:
@@ -112,7 +122,7 @@ def _findings(report: EvaluationReport, best: Row) -> list[tuple[str, str]]:
         # On the images that both score, the best row may be behind.
         text = f"{abs(value):.3f} {'above' if value < 0 else 'below'}"
         if not math.isnan(low):
-            zero = "; it includes zero" if low <= 0 <= high else ""
+            zero = "; it includes zero: this may be chance" if low <= 0 <= high else ""
             text += f" (95% interval of the difference {_signed(low)} to {_signed(high)}{zero})"
         lines.append((other, text))
     return lines
@@ -182,6 +192,6 @@ def _tag_table(report: EvaluationReport) -> dict[str, Any]:
     tags = sorted((tag for tag in by_tag if support[tag]), key=lambda tag: (-support[tag], tag))
     shown = [
         {"tag": tag, "support": support[tag], "cells": [by_tag[tag].get(row.label) for row in report.rows]}
-        for tag in tags[:SHOWN_TAG_ROWS]
+        for tag in tags[:TAG_ROWS]
     ]
     return {"rows": shown, "all": len(tags)}

@@ -39,6 +39,27 @@ def test_the_gallery_holds_the_best_the_worst_and_a_seeded_dozen() -> None:
     assert pages[0] == pages[1]
 
 
+def test_the_gallery_begins_where_two_rows_differ_most() -> None:
+    truth = TagLists({f"{n:02d}": [("a",)] for n in range(12)})
+    right, wrong, late = [("a", 0.5)], [("b", 0.5)], [("b", 0.5), ("a", 0.5)]
+    one = {i: wrong if i in ("03", "05") else right for i in truth.lists}
+    two = {i: late if i == "07" else wrong if i == "08" else right for i in truth.lists}
+    three = dict.fromkeys(truth.lists, wrong)
+    shown = {}
+    for reference in (None, "three"):
+        report = compare({"one": [one], "two": [two], "three": [three]}, truth, EvaluationConfig(reference=reference))
+        page = render(report)
+        parts = re.split(r"<h3><bdi>", page)[1:]
+        shown[reference] = {part.split("<")[0]: re.findall(r'class="id"><bdi>(\d\d)<', part) for part in parts}
+    # 'two' is best by its late 'a', 'one' second; with a reference that is compared with the best.
+    ahead = shown[None]["Where two is ahead of one"], shown[None]["Where one is ahead of two"]
+    assert ahead == (["03", "05"], ["08", "07"])
+    assert (
+        list(shown["three"])[0] == "Where two is ahead of three" and "Where three is ahead of two" not in shown["three"]
+    )
+    assert len(shown["three"]["Where two is ahead of three"]) == 6
+
+
 def test_photos_are_small_upright_and_inside(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
