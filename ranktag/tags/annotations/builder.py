@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ranktag.errors import RanktagError
-from ranktag.files.tables import write_table
 from ranktag.progress import Progress
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
-from ranktag.tags.lists import _cell as tags_cell
 from ranktag.tags.splits import SPLITS
 
 SHOWN = 5  # names that a line of the account gives as examples
@@ -31,7 +29,7 @@ class TagListBuilder:
     people's lists. split: image id -> split, for the images that have one. dropped:
     what was left out -> how often. notes: what was done to something that was kept
     -> where. facts: sentences on the lists as a whole. broken: (file, reason) of the files that were skipped.
-    skipped: what they are called, 'rows' where a reader goes through a table. claims: (image id, person) ->
+    skipped: what they are called, 'rows' where a reader goes through a table. claims: (image id, scope) ->
     (file, number of its list), of the lists that one file alone may be the source of. people: image id -> who made
     each of its lists, '' where that is not known.
     """
@@ -54,15 +52,16 @@ class TagListBuilder:
         split: str | None = None,
         *,
         file: str | None = None,
+        scope: str = "",
         person: str = "",
-        who: str = "",
     ) -> None:
         """Add one person's list, most important tag first; several lists of an image are several people's.
 
         split: 'train', 'val' or 'test'. ``|`` in a tag, which separates tags in the file, becomes ``/``.
-        file: where the list is from, if there alone is what this person says of the image. Of several such
-        files that which has the image's name is kept, and the others are skipped, by name; without such a
-        one all are. They are never merged. who: who made the list, for the column person.
+        file: where the list is from, if one file alone may say what the image shows. Of several such files
+        that which has the image's name is kept, and the others are skipped, by name; without such a one all
+        are. They are never merged. scope: the folder, say, within which one file alone may. person: who made
+        the list, for the column person.
 
         Raises BrokenFile for text that a CSV file cannot hold and RanktagError for an
         image in two splits.
@@ -84,9 +83,9 @@ class TagListBuilder:
         self.drop(REPEATS, len(named) - len(kept))
         people = self.lists.setdefault(image_id, [])
         people.append(kept)
-        self.people.setdefault(image_id, []).append(who)
+        self.people.setdefault(image_id, []).append(person)
         if file is not None:
-            self.claims.setdefault((image_id, person), []).append((file, len(people) - 1))
+            self.claims.setdefault((image_id, scope), []).append((file, len(people) - 1))
         if split is not None and self.split.setdefault(image_id, split) != split:
             raise RanktagError(
                 f"'{image_id}' is in '{self.split[image_id]}' and in '{split}'; an image belongs to one split"
@@ -109,8 +108,7 @@ class TagListBuilder:
         """Keep one of the files that claim an image, or none (see ``add``)."""
         gone: dict[str, set[int]] = {}
         for (image_id, _), claims in self.claims.items():
-            own = [claim for claim in claims if _stem(claim[0]) == _stem(image_id)]
-            kept = own[0] if len(own) == 1 else None
+            kept = _own(image_id, claims)
             for claim in claims if len(claims) > 1 else ():
                 if claim is not kept:
                     other = kept or next(other for other in claims if other is not claim)
@@ -164,22 +162,12 @@ class TagListBuilder:
     @property
     def tag_lists(self) -> TagLists:
         """The lists as ``ranktag.tags.lists`` knows them."""
-        return TagLists(self.lists, self.split or None)
+        known = any(person for people in self.people.values() for person in people)
+        return TagLists(self.lists, self.split or None, self.people if known else None)
 
     def write(self, path: str | Path) -> None:
         """Write the tag-list file (see ``ranktag.tags.lists``), with the column person if that is known of any list."""
-        if not any(who for people in self.people.values() for who in people):
-            write_tag_lists(path, self.tag_lists)
-            return
-        write_table(
-            path,
-            ("image_id", *(("split",) if self.split else ()), "person", "tags"),
-            (
-                (image_id, *((self.split[image_id],) if self.split else ()), who, tags_cell(tags))
-                for image_id, people in self.lists.items()
-                for who, tags in zip(self.people[image_id], people, strict=True)
-            ),
-        )
+        write_tag_lists(path, self.tag_lists)
 
     @property
     def exit_code(self) -> int:
@@ -213,9 +201,18 @@ class TagListBuilder:
         return lines
 
 
+def _own(image_id: str, claims: list[tuple[str, int]]) -> tuple[str, int] | None:
+    """The claim whose file is called as the image: altogether, else but for the extension, else but for letter case."""
+    for form in (str, _stem, lambda path: _stem(path).casefold()):
+        own = [claim for claim in claims if form(claim[0]) == form(image_id)]
+        if own:
+            return own[0] if len(own) == 1 else None
+    return None
+
+
 def _stem(path: str) -> str:
     """A file's name without folders and its last extension."""
-    return os.path.splitext(os.path.basename(path))[0].casefold()
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def examples(names: list[str], shown: int = SHOWN) -> str:

@@ -40,15 +40,15 @@ def add_objects(
     split: str | None = None,
     *,
     file: str | None = None,
+    scope: str = "",
     person: str = "",
-    who: str = "",
 ) -> None:
     """Add one person's list: in ``order`` 'annotation' the objects' names as they come, else ``tags_by_size``.
 
-    file, person: as ``TagListBuilder.add`` takes them.
+    file, scope, person: as ``TagListBuilder.add`` takes them.
     """
     names = list(dict.fromkeys(thing.name for thing in objects)) if order == "annotation" else tags_by_size(objects)
-    builder.add(image_id, names, split, file=file, person=person, who=who)
+    builder.add(image_id, names, split, file=file, scope=scope, person=person)
     builder.drop(REPEATS, len(objects) - len(names))
     if order != "annotation":
         for thing in objects:

@@ -15,7 +15,7 @@ what cannot be read at all is a RanktagError. Nothing heavy is imported at the t
 - ``files.files_below`` finds annotation files and leaves hidden ones out, ``files.refuse_copy``
   knows ``a (1).xml`` beside ``a.xml``;
 - ``image_names.Photos`` finds the photo that an annotation is of, where photos are there;
-- ``TagListBuilder.add(..., file=..., person=...)`` says from which file a list is, so that two
+- ``TagListBuilder.add(..., file=..., scope=...)`` says from which file a list is, so that two
   files of one image are never taken for two people;
 - ``rows.Rows`` lists bad rows of a table; ``ranktag.files.tables.read_table`` reads one as
   spreadsheets save it, ``ranktag.tags.cells`` reads its cells;

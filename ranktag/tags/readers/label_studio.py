@@ -95,10 +95,10 @@ def read(source: Path, config: LabelStudioConfig) -> TagListBuilder:
         try:
             if all(result.get("type") in REGIONS for result in results):
                 objects = [thing for result in results for thing in _objects(result, builder)]
-                add_objects(builder, annotation.image_id, objects, "largest", who=annotation.person)
+                add_objects(builder, annotation.image_id, objects, "largest", person=annotation.person)
             else:
                 tags = [tag for result in results for tag in _tags(result, annotation, config, builder)]
-                builder.add(annotation.image_id, tags, who=annotation.person)
+                builder.add(annotation.image_id, tags, person=annotation.person)
         except BrokenFile as error:
             builder.skip(annotation.where, error)
     return builder.checked(source, "result of Label Studio's form")

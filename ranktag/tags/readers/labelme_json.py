@@ -81,7 +81,7 @@ def read(source: Path, config: LabelmeJsonConfig) -> TagListBuilder:
             image_id = _image_id(annotation, path, images, photos, config.image_id == "name")
             refuse_missing_size(annotation.get("imageWidth"), annotation.get("imageHeight"), config, builder, name)
             objects = [*_objects(annotation["shapes"], aliases, builder), *_flags(annotation, config, builder)]
-            add_objects(builder, image_id, objects, config.order, file=name, person=str(path.parent))
+            add_objects(builder, image_id, objects, config.order, file=name, scope=str(path.parent))
         except BrokenFile as error:
             builder.skip(name, error)
     builder.drop_rare(config.min_count)

@@ -76,7 +76,7 @@ def read(source: Path, config: LabelmeConfig) -> TagListBuilder:
                 text_of(root, "imagesize/ncols"), text_of(root, "imagesize/nrows"), config, builder, name
             )
             objects = _objects(root, path, aliases, builder)
-            add_objects(builder, image_id, objects, config.order, file=name, person=str(path.parent))
+            add_objects(builder, image_id, objects, config.order, file=name, scope=str(path.parent))
         except BrokenFile as error:
             builder.skip(name, error)
             continue
