@@ -57,14 +57,10 @@ def read(source: Path, config: FiftyOneConfig) -> TagListBuilder:
     classes = content.get("classes")
     builder = TagListBuilder(config.prefix)
     photos = Photos.below(path.parent / "data")
-    seen: dict[str, str] = {}
     for key, target in content["labels"].items():
         try:
             name = image_path(key)
             image_id = photos.named(name) if photos.paths else name
-            if image_id in seen:
-                raise BrokenFile(f"is of '{image_id}', as {seen[image_id]} is")
-            seen[image_id] = key
             if target is None:
                 builder.drop("images that are unlabelled (null)")
                 continue
@@ -72,7 +68,7 @@ def read(source: Path, config: FiftyOneConfig) -> TagListBuilder:
             objects = [_labelled(label, classes if isinstance(classes, list) else [], config.order) for label in labels]
             sized = any(thing.size is not None for thing in objects)
             order = config.order if config.order == "annotation" or sized else "annotation"
-            add_objects(builder, image_id, objects, order)
+            add_objects(builder, image_id, objects, order, file=key)
         except BrokenFile as error:
             builder.skip(key, error)
         else:

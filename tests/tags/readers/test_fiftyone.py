@@ -46,11 +46,11 @@ def test_detections_by_area_and_photos_by_their_stems(tmp_path: Path, ranktag: R
         "files skipped: 3",
         "  gone is for 'gone', and there is no such photo",
         "  twice may be for any of twice.jpg, twice.png; keep one",
-        "  trip/b.c.png is of 'trip/b.c.png', as trip/b.c is",
+        "  trip/b.c is of 'trip/b.c.png', and so is trip/b.c.png; keep one, or tell the photos apart",
     ]
     assert "dropped: 1 images that are unlabelled (null)" in done.out
     assert "objects without an area, placed last: 1 (sky in a.JPG)" in done.out
-    lists = {"a.JPG": [("dog", "tree", "cat", "sky")], "trip/b.c.png": [()]}
+    lists = {"a.JPG": [("dog", "tree", "cat", "sky")], "trip/b.c.png": [("cat",)]}
     assert read_tag_lists(tmp_path / "t.csv").lists == lists
     assert read(tmp_path / "labels.json", FiftyOneConfig()).lists == lists
     ordered = read(tmp_path, FiftyOneConfig(order="confidence")).lists["a.JPG"]
