@@ -49,7 +49,9 @@ from ranktag.tags.splits import SPLIT_NAMES
 class TableConfig(ReaderConfig):
     """Settings of tag lists from any CSV table."""
 
-    separator: str = setting(",", "the character between cells; tab for a tab")
+    separator: str | None = setting(
+        None, "the character between cells; tab for a tab", when_none="comma, semicolon or tab, as the file looks"
+    )
     encoding: str | None = setting(
         None, "the encoding, as cp1251 or shift-jis", when_none="UTF-8, UTF-16 or Windows-1252, as the file looks"
     )
@@ -129,8 +131,10 @@ def _table(
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows of the table, whatever its form: (line, cells of the columns, then of those that match ``several``)."""
     if is_records(source):
+        if config.separator is not None or config.encoding is not None:
+            raise Usage(f"{source}: --separator and --encoding are of CSV tables, and this is none; leave them out")
         return rows.over(read_records(source, columns, several, rows.skip))
-    separator = cell_separator(config.separator, "--separator")
+    separator = cell_separator("," if config.separator is None else config.separator, "--separator")
     return rows.over(read_table(source, columns, (), separator, rows.skip, config.encoding, several=several))
 
 

@@ -216,3 +216,13 @@ def test_parquet_is_read_alike(tmp_path: Path) -> None:
 
     pq.write_table(pa.table({"image_id": ["a", "b"], "tags": [["dog", "sea, blue"], None]}), tmp_path / "t.parquet")
     assert read(tmp_path / "t.parquet", TableConfig()).lists == {"a": [("dog", "sea, blue")], "b": [()]}
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+@pytest.mark.parametrize("option", [("--separator", ","), ("--encoding", "utf-8")])
+def test_what_only_csv_tables_have_is_refused_of_others(
+    tmp_path: Path, ranktag: Ranktag, name: str, option: tuple[str, str]
+) -> None:
+    (tmp_path / name).write_text('{"image_id": "a.jpg", "tags": ["dog"]}\n', encoding="utf-8")
+    call = ("prepare", "csv", tmp_path / name, "-o", tmp_path / "o.csv", *option)
+    ranktag(*call).assert_refused("--separator and --encoding are of CSV tables")
