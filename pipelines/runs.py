@@ -28,7 +28,8 @@ SHOWN_EPOCHS = 12
     type=FilePath,
     metavar="FILE",
     show_default="no picture",
-    help="Draw the curves of all of them in one picture, a .png, .svg or .pdf (needs matplotlib).",
+    help="Draw the curves of all of them: a page, .html, with a table of the runs; or a picture, .png, .svg or .pdf "
+    "(needs matplotlib).",
 )
 def command(folders: tuple[Path, ...], curves: Path | None) -> Report:
     """List the training runs in FOLDERs, the best first, finished or not.
@@ -40,12 +41,13 @@ def command(folders: tuple[Path, ...], curves: Path | None) -> Report:
     it only where they were trained on the same tag lists.
     """
     from ranktag.training.runs import find_runs, is_run, plot_runs, summarise
+    from ranktag.training.runs_page import write_runs_page
 
     side_by_side = len(folders) > 1 and all(is_run(folder) for folder in folders)
     runs = [summarise(folder) for folder in folders] if side_by_side else find_runs(folders)
     lines = _side_by_side(runs) if side_by_side else _listed(runs)
     if curves is not None:
-        plot_runs(curves, runs)
+        (write_runs_page if curves.suffix.lower() == ".html" else plot_runs)(curves, runs)
         lines = [*lines, f"the curves are in {curves}"]
     return Report({"runs": [run.to_dict() for run in runs], "curves": curves}, lines)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.files.lock import FileLock, is_locked
 from ranktag.training.runs import compared, curves, find_runs, plot_runs, summarise
+from ranktag.training.runs_page import write_runs_page
 
 HISTORY = "epoch,loss,ndcg5,seconds\n1,2.0,0.30,1.5\n2,1.0,0.50,1.25\n3,0.9,0.40,1.25\n"
 
@@ -100,6 +103,18 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
         plot_runs(tmp_path / "c.doc", [run])
     with pytest.raises(RanktagError, match="baselines have no curves"):
         plot_runs(tmp_path / "c.png", [summarise(knn)])
+
+
+def test_a_page_of_runs_needs_no_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    runs = [summarise(made(tmp_path / name)) for name in ("a", "<b>")]
+    knn = summarise(made(tmp_path / "knn", history="setting,ndcg5\nk=10,0.5\n", model="knn"))
+    write_runs_page(tmp_path / "runs.html", [*runs, knn])
+    page = (tmp_path / "runs.html").read_text()
+    assert page.count("<polyline") == 2 and page.count("<tr>") == 1 + 3 and "<b>" not in page
+    assert re.findall(r"<bdi>([^<]*)</bdi></th>", page) == ["a", "&lt;b&gt;", "knn"]
+    write_runs_page(tmp_path / "runs.html", [knn])
+    assert "<svg" not in (tmp_path / "runs.html").read_text()
 
 
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
