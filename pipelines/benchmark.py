@@ -77,7 +77,7 @@ vocabulary_option = click.option(
 @rounds_option
 @config_options(
     TrainingBenchmarkConfig,
-    without=("model", "members", "min_count", "epochs", "patience", "seed", "split_seed", "max_memory"),
+    without=("model", "members", "min_count", "epochs", "head", "patience", "seed", "split_seed", "max_memory"),
 )
 def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkConfig) -> Report:
     """Time an epoch of training, on made-up features and lists of 1 to 8 tags.

@@ -227,6 +227,13 @@ class TrainingConfig(Config):
     dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
     label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
+    head: float = setting(
+        0.2,
+        "share that a network on the image alone has in mbr's ranking beside the LSTMs; it is trained after them, as "
+        "--model mlp, unless the features exceed --max-memory; 0 is off",
+        low=0.0,
+        high=1.0,
+    )
     average: float = setting(
         0.99, "decay of the moving average of the weights that is kept; 0 is off", low=0.0, high=0.99999
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ranktag.compute.allocator import kept_memory
@@ -23,6 +24,7 @@ from ranktag.models.baselines._shared import Baseline
 from ranktag.models.lstm import Ensemble, RankTagger, Tagger
 from ranktag.models.ranking import (
     ExpectedGains,
+    Head,
     Limits,
     Predictor,
     RankedTags,
@@ -173,9 +175,10 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
     """Tags ranked by what they are expected to gain, on average over the models."""
     rows = ROWS if config.samples is None else None
     scorers = [Stepper(model, dtype, rows) if isinstance(model, Tagger) else model for model in models]
+    heads = [_head_on(model) for model in models]
     draw = Draw.seeded(config.samples, config.seed) if config.samples else None
 
-    def gains(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
+    def of_lists(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
         if isinstance(scorer, Predictor):
             return scorer.predict(block) if given is None else completed(scorer, block, given, config)
         drawn, image = Limits(min(longest, scorer.vocabulary)), scorer.initial_state(block)
@@ -187,11 +190,29 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
         each = expected(scorer, orders.image, drawn, draw, config.gain)
         return mean_over(each, orders.owner, orders.weight, len(block))
 
+    def gains(scorer: Stepper | Predictor, head: Head | None, block: Tensor, given: Tensor | None) -> ExpectedGains:
+        known = of_lists(scorer, block, given)
+        # A head says nothing of how a list goes on.
+        if head is None or given is not None:
+            return known
+        # Filled up with zeros for the same reason as a stepper's rows.
+        whole = block if rows is None else F.pad(block, (0, 0, 0, rows - len(block)))
+        return head.blended(known, whole, config.gain)
+
     def rank(block: Tensor, given: Tensor | None) -> RankedTags:
-        mean = mean_gains([gains(scorer, block, given) for scorer in scorers])
+        mean = mean_gains([gains(scorer, head, block, given) for scorer, head in zip(scorers, heads)])
         return rank_by_gain(mean if given is None else without(mean, given), limits)
 
     return rank
+
+
+def _head_on(model: Model) -> Head | None:
+    """What has a say beside a model, where its weights are to be computed with."""
+    if isinstance(model, Predictor) or model.head is None:
+        return None
+    if isinstance(model.head.model, nn.Module):
+        model.head.model.to(next(model.parameters()).device)
+    return model.head
 
 
 def expected(stepper: Stepper, image: InitialState, limits: Limits, draw: Draw | None, kind: str) -> ExpectedGains:

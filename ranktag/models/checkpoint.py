@@ -22,8 +22,10 @@ from ranktag.errors import Damaged, Mismatch, NotFound, RanktagError, unreadable
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.files.atomic import atomic_path
+from ranktag.models.baselines import mlp
 from ranktag.models.baselines._shared import Baseline
 from ranktag.models.lstm import FORMS, ModelConfig, Tagger, build_model
+from ranktag.models.ranking import Head
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.version import __version__
 
@@ -88,7 +90,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training_config": dict(checkpoint.training),
         "validation": dict(checkpoint.validation),
     }
+    if not isinstance(model, Baseline) and model.head is not None:
+        content["head"] = _head_content(model.head)
     write_tensors(path, content)
+
+
+def _head_content(head: Head) -> dict[str, Any]:
+    assert isinstance(head.model, mlp.Model), "what is trained beside an LSTM"
+    weights = {name: value.detach().cpu().clone() for name, value in head.model.state_dict().items()}
+    return {"weight": head.weight, "model_config": dataclasses.asdict(head.model.config), "weights": weights}
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
@@ -122,6 +132,8 @@ def load_checkpoint(run: Path) -> Checkpoint:
         model.load_state_dict(content["weights"], assign=True)
         if model.config.vocabulary != len(vocabulary):
             raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")
+        if "head" in content and not isinstance(model, Baseline):
+            model.head = _read_head(content["head"], len(vocabulary))
         longest = int(content["longest"])
         if longest < 1:
             raise ValueError(f"{longest} tags in the longest list")
@@ -137,6 +149,17 @@ def load_checkpoint(run: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RanktagError) as error:
         raise Damaged(f"{path}: damaged: {str(error)[:160]}; train it again") from None
+
+
+def _read_head(content: Mapping[str, Any], vocabulary: int) -> Head:
+    """What stands beside an LSTM. Raises what ``load_checkpoint`` takes for damage."""
+    with torch.device("meta"):
+        model = mlp.Model(mlp.Model.Config.read(content["model_config"]))
+    model.load_state_dict(content["weights"], assign=True)
+    weight = float(content["weight"])
+    if model.config.vocabulary != vocabulary or not 0.0 <= weight <= 1.0:
+        raise ValueError(f"a head of {model.config.vocabulary} tags and weight {weight}")
+    return Head(model.eval().requires_grad_(False), weight)
 
 
 def _build(kind: str, config: Mapping[str, Any]) -> Model:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ranktag.compute.dropout import Dropout
 from ranktag.compute.packed_lstm import PackedLSTM
+from ranktag.models.ranking import Head
 from ranktag.training_data.examples import PackedLists
 
 FORMS = ("every-step", "initial-state")
@@ -76,6 +77,8 @@ class RankTagger(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    # What has a say beside it in mbr's ranking; not a part of the state dict.
+    head: Head | None = None
 
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -161,6 +164,8 @@ class RankTagger(nn.Module):
 
 class Ensemble(nn.Module):
     """Several models of the same sizes, trained from different random weights: p_t is the mean of theirs."""
+
+    head: Head | None = None
 
     def __init__(self, members: Sequence[RankTagger]) -> None:
         super().__init__()

@@ -87,6 +87,26 @@ def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
 
 
+@dataclass(frozen=True)
+class Head:
+    """A model of the gains alone, which has a say beside an LSTM. weight: of its gains, from 0 to 1."""
+
+    model: Predictor
+    weight: float
+
+    def blended(self, gains: ExpectedGains, features: Tensor, kind: str) -> ExpectedGains:
+        """``gains`` of B images, with the head's mixed in. features: (B, D) raw; rows below are not looked at.
+
+        kind: of gain. With 'binary' a tag gains its presence; of 'linear' the head knows nothing.
+        """
+        if kind == "linear":
+            return gains
+        own = self.model.predict(features)
+        own_gain = (own.presence if kind == "binary" else own.gain)[: len(gains.gain)]
+        mixed = torch.lerp(gains.gain, own_gain, self.weight)
+        return ExpectedGains(mixed, gains.presence, gains.length)
+
+
 def mean_gains(several: Sequence[ExpectedGains]) -> ExpectedGains:
     """What several models of the same images and tags expect on average."""
     gain, presence, length = (

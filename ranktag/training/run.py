@@ -15,8 +15,10 @@ from ranktag import registry
 from ranktag.config import BASELINE_FOLDER, TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.files.tables import write_table
-from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, save_checkpoint
-from ranktag.models.ranking import best_five
+from ranktag.models.baselines import mlp
+from ranktag.models.baselines._shared import Baseline
+from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, load_checkpoint, save_checkpoint
+from ranktag.models.ranking import Head, best_five
 from ranktag.tags.splits import SPLITS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import plot_history, write_history
@@ -50,6 +52,7 @@ class Run:
         """Run epochs to the early stop, saving now and then, and draw the curves."""
         with nullcontext() if events is None else events.begun(self.folder, self.progress.history):
             self._run_epochs(events, report)
+        self._fit_head()
         plot_history(self.folder.file(CURVES_FILE), self.progress.history, self.progress.epoch)
 
     def _run_epochs(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
@@ -69,6 +72,22 @@ class Run:
             if self.progress.best:
                 self._save_model()
             raise
+
+    def _fit_head(self) -> None:
+        """Train what has a say beside the LSTMs, if it is wanted, fits the memory, and was not trained before."""
+        data, config = self.trainer.data, self.config
+        gibibytes = 4 * len(data.training.row) * data.mean.numel() / 2**30
+        if not config.head or gibibytes > config.max_memory:
+            return
+        saved = load_checkpoint(self.folder.file(MODEL_FILE)).model
+        if isinstance(saved, Baseline) or saved.head is not None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = mlp.fit_head(data.training, data.validation, lambda gain: _score(data, gain), config.epochs)
+        saved.head = Head(model, config.head)
+        _save_checkpoint(self.folder, saved, config, data, self.progress)
+        self.folder.commit()
 
     def _take(self, row: Epoch) -> None:
         progress = self.progress
@@ -106,12 +125,11 @@ def best_epoch(history: Sequence[Epoch], window: int) -> int:
 def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) -> TrainingState:
     """Fit a baseline, choosing its settings on the validation images, and save it."""
 
-    def score(gain: Tensor) -> float:
-        return ndcg5(data.validation, best_five(gain))
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(data.training, data.validation, score)
+        model, attempts = registry.load(BASELINE_FOLDER, config.model).fit(
+            data.training, data.validation, lambda gain: _score(data, gain)
+        )
         attempts = [*attempts, *model.learn_cooccurrence(data.training, data.validation)]
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
     values = ndcg5_of_images(data.validation, best_five(torch.cat(gains)))
@@ -121,6 +139,11 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
     _save_checkpoint(folder, model, config, data, progress)
     folder.commit()
     return progress
+
+
+def _score(data: TrainingData, gain: Tensor) -> float:
+    """NDCG@5 of the validation images, from the gain (N, V) of their tags."""
+    return ndcg5(data.validation, best_five(gain))
 
 
 def _save_checkpoint(

@@ -90,7 +90,7 @@ class StateFile:
     def _refuse_other(self, theirs: Mapping[str, Any]) -> None:
         run = self.folder.path
         # A run of before there was the setting: where it makes a difference, its weights do not fit.
-        theirs = {"keep_case": self.settings["keep_case"], **theirs}
+        theirs = {"keep_case": self.settings["keep_case"], "head": 0.0, **theirs}
         for name, ours in self.settings.items():
             if name not in theirs:
                 raise Mismatch(

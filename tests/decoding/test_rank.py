@@ -11,7 +11,9 @@ from torch import Tensor
 from ranktag.config import DecodingConfig
 from ranktag.decoding.rank import rank_tags
 from ranktag.errors import RanktagError
+from ranktag.models.baselines import mlp
 from ranktag.models.lstm import FORMS
+from ranktag.models.ranking import Head
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -27,9 +29,36 @@ def test_a_batch_gives_its_images_one_by_one(form: str, decode: str, settings: d
     np.testing.assert_allclose(together.scores, np.concatenate([one.scores for one in alone]), rtol=1e-4, atol=1e-5)
 
 
+def random_head(vocabulary: int) -> mlp.Model:
+    """A network beside an LSTM, untrained."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return mlp.Model(mlp.Model.Config(D, vocabulary, 0.7)).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("gain", ["log", "binary", "linear"])
+def test_a_head_has_its_share_in_what_tags_gain(gain: str) -> None:
+    model, x = make_model("every-step", 6, seed=1), images(5, seed=2)
+    config = DecodingConfig(precision="fp32", device="cpu", num_tags=6, gain=gain)
+    alone = rank_tags(model, x, 6, config, CPU)
+    head = random_head(6)
+    of_head = head.predict(x).presence if gain == "binary" else head.predict(x).gain
+    model.head = Head(head, 1.0)
+    ranked = rank_tags(model, x, 6, config, CPU)
+    # All of a share: the head's own order, which knows nothing of the gain 'linear'.
+    assert ranked.lists() == (alone.lists() if gain == "linear" else of_head.argsort(dim=1, descending=True).tolist())
+    assert ranked.lists() != alone.lists() or gain == "linear"
+    by_tag = [dict(zip(tags, scores)) for tags, scores in zip(ranked.tags.tolist(), ranked.scores.tolist())]
+    before = [dict(zip(tags, scores)) for tags, scores in zip(alone.tags.tolist(), alone.scores.tolist())]
+    assert by_tag == before
+    model.head = Head(head, 0.0)
+    assert rank_tags(model, x, 6, config, CPU).lists() == alone.lists()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_by_default_an_image_has_the_same_tags_to_the_bit_whatever_batch_it_is_in(precision: str) -> None:
     several, x = ensemble("every-step", 12, 1, 2, 3), images(300, seed=4)
+    several.head = Head(random_head(12), 0.2)
     config = DecodingConfig(precision=precision, device="cpu", num_tags=8)
     together = rank_tags(several, x, 8, config, CPU)
     parts = [rank_tags(several, part, 8, config, CPU) for part in x.split([1, 7, 40, 252])]

@@ -25,6 +25,7 @@ from ranktag.models.baselines._descent import DescentConfig
 from ranktag.models.baselines._shared import BaselineConfig
 from ranktag.models.checkpoint import FORMAT, MODEL_FILE, Checkpoint, load_checkpoint, read_tensors, save_checkpoint
 from ranktag.models.lstm import FORMS, Ensemble, ModelConfig, RankTagger
+from ranktag.models.ranking import Head
 from ranktag.tags.vocabulary import Vocabulary
 
 PROVENANCE = Provenance("vgg16", "fc7", "imagenet", "ab12", "{}", "float32", "cd34", created="2026-01-01T00:00:00Z")
@@ -309,3 +310,30 @@ def test_a_failed_save_leaves_the_old_file(run: Path, monkeypatch: pytest.Monkey
         save_checkpoint(run / MODEL_FILE, make())
     assert (run / MODEL_FILE).read_bytes() == before
     assert [path.name for path in run.iterdir()] == [MODEL_FILE]
+
+
+def test_what_stands_beside_an_lstm_comes_back_with_it(tmp_path: Path) -> None:
+    checkpoint, x = make(), torch.rand(5, 6)
+    assert isinstance(checkpoint.model, RankTagger)
+    head = registry.load(BASELINE_FOLDER, "mlp").Model(DescentConfig(6, len(TAGS), 0.7))
+    checkpoint.model.head = Head(head, 0.2)
+    save_checkpoint(tmp_path / MODEL_FILE, checkpoint)
+    loaded = load_checkpoint(tmp_path).model
+    assert isinstance(loaded, RankTagger) and loaded.head is not None
+    assert loaded.head.weight == 0.2
+    assert torch.equal(loaded.head.model.predict(x).gain, head.predict(x).gain)
+    # The LSTM's own weights are as they would be without it.
+    assert loaded.state_dict().keys() == make().model.state_dict().keys()
+
+
+@pytest.mark.parametrize("change", [{"weight": 2.0}, {"weights": {}}, {"model_config": {"features": 6}}])
+def test_a_damaged_head_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    checkpoint = make()
+    assert isinstance(checkpoint.model, RankTagger)
+    checkpoint.model.head = Head(registry.load(BASELINE_FOLDER, "mlp").Model(DescentConfig(6, len(TAGS), 0.7)), 0.2)
+    save_checkpoint(tmp_path / MODEL_FILE, checkpoint)
+    content = torch.load(tmp_path / MODEL_FILE, weights_only=True)
+    content["head"].update(change)
+    torch.save(content, tmp_path / MODEL_FILE)
+    with pytest.raises(RanktagError, match="damaged"):
+        load_checkpoint(tmp_path)

@@ -130,3 +130,35 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
             with pytest.raises(RanktagError, match=rf"cache.h5: damaged: the feature of '00{row}.jpg' is not finite"):
                 train(cache, tags, tmp_path / "run", tiny(model=model))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_is_trained_beside_the_lstms_unless_it_is_off_or_too_large(tmp_path: Path) -> None:
+    cache, tags = make_data(tmp_path, seed=7)
+    config = tiny(epochs=3, members=2, seed=7)
+    made = {
+        name: train(cache, tags, tmp_path / name, settings)
+        for name, settings in (
+            ("beside", config),
+            ("off", config.replace(head=0.0)),
+            ("large", config.replace(max_memory=0.0)),
+        )
+    }
+    heads = {name: load_checkpoint(report.run).model.head for name, report in made.items()}
+    assert heads["beside"] is not None and heads["beside"].weight == config.head
+    assert heads["off"] is None and heads["large"] is None
+    # It changes nothing of the LSTMs.
+    for name, weight in weights(tmp_path / "off").items():
+        assert torch.equal(weights(tmp_path / "beside")[name], weight)
+    # A finished run that is gone on with is left as it is; one that was stopped before is given its head.
+    before = (tmp_path / "beside" / "model.pt").read_bytes()
+    train(cache, tags, tmp_path / "beside", config, resume=True)
+    assert (tmp_path / "beside" / "model.pt").read_bytes() == before
+    content = torch.load(tmp_path / "beside" / "model.pt", weights_only=True)
+    del content["head"]
+    torch.save(content, tmp_path / "beside" / "model.pt")
+    # As after a kill between the last epoch and the head: with its own weights, it is the same to the bit.
+    train(cache, tags, tmp_path / "beside", config, resume=True)
+    again = load_checkpoint(tmp_path / "beside").model.head
+    assert again is not None
+    x = torch.rand(3, load_checkpoint(tmp_path / "beside").model.config.features)
+    assert torch.equal(again.model.predict(x).gain, heads["beside"].model.predict(x).gain)

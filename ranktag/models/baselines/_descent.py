@@ -75,7 +75,9 @@ def fit_network(
     return model, [attempt for _, attempt in tried]
 
 
-def descend(model: Network, examples: Examples, targets: Tensor, score: Callable[[], float]) -> float:
+def descend(
+    model: Network, examples: Examples, targets: Tensor, score: Callable[[], float], epochs: int = EPOCHS
+) -> float:
     """Train the model on targets (N, M) in 0..1, leave it with the weights of its best epoch, and return its score.
 
     What is scored and kept is a moving average of the weights; the best epoch is that with the
@@ -89,7 +91,7 @@ def descend(model: Network, examples: Examples, targets: Tensor, score: Callable
     scores: list[float] = []
     best, kept = -1.0, copy.deepcopy(model.layers.state_dict())
     step = 0
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for chosen in torch.randperm(len(x)).split(BATCH_SIZE):
             logits = moving(F.dropout(x[chosen], model.config.dropout))
             loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], reduction="none").sum(1).mean()

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ranktag.models.baselines._descent import DescentConfig, Network, fit_network
+from ranktag.models.baselines._descent import BATCH_SIZE, EPOCHS, DescentConfig, Network, descend, fit_network
 from ranktag.models.baselines._shared import Attempt, Score, targets
 from ranktag.models.ranking import ExpectedGains
-from ranktag.training_data.examples import Examples
+from ranktag.training_data.examples import Examples, standardisation
 
 HIDDEN = 512
+HEAD_DROPOUT, HEAD_STEPS = 0.7, 4000
 
 
 class Model(Network):
@@ -28,6 +29,20 @@ class Model(Network):
         """See ``Baseline``."""
         gain, presence = self.layers(self.standardise(features)).sigmoid().chunk(2, dim=1)
         return ExpectedGains(gain, presence, presence.sum(dim=1))
+
+
+def fit_head(training: Examples, validation: Examples, score: Score, epochs: int) -> Model:
+    """The network that stands beside an LSTM: of one dropout, and in as many epochs as HEAD_STEPS allow, or fewer."""
+    mean, scale = (part.cpu() for part in standardisation(training))
+    model = Model(DescentConfig(len(mean), len(training.known), HEAD_DROPOUT))
+    model.mean, model.scale = mean, scale
+
+    def validate() -> float:
+        return score(torch.cat([model.predict(block.cpu()).gain for _, block in validation.blocks()]))
+
+    epochs = min(epochs, EPOCHS, max(1, HEAD_STEPS // -(-len(training.row) // BATCH_SIZE)))
+    descend(model, training, torch.cat(targets(training), dim=1), validate, epochs)
+    return model
 
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
