@@ -71,9 +71,8 @@ class Following:
         kind: str,
         share: float,
         least: float,
-        given: Tensor | None = None,
     ) -> None:
-        """given: (N, P) the tags that the lists have come to in ``image``, padded by V; ranks count on from there."""
+        """image: where the lists go on from; ranks count from 1 there."""
         n, v, device = len(image.h), stepper.vocabulary, stepper.device
         self.stepper, self.image, self.limits, self.share, self.least = stepper, image, limits, share, least
         self.gain_of_rank = GAIN_OF_RANK.get(kind)
@@ -82,7 +81,7 @@ class Following:
         # Of each node: its image, its probability, whether it is one beginning alone, its tags, and their sum of codes.
         self.owner, self.weight = torch.arange(n, device=device), torch.ones(n, device=device)
         self.exact = torch.ones(n, dtype=torch.bool, device=device)
-        self.prefix = torch.zeros((n, 0), dtype=torch.int64, device=device) if given is None else given
+        self.prefix = image.given
         self._code, self._set = _codes(v, device), torch.zeros(n, dtype=torch.int64, device=device)
         nothing = torch.zeros((0, v), device=device)
         self.rest = _Rest(self.owner[:0], self.weight[:0], nothing, nothing)
@@ -189,7 +188,7 @@ class Following:
 
 def followed_gains(stepper: Stepper, image: InitialState, limits: Limits, kind: str) -> ExpectedGains:
     """Expected gain of every tag (see ``Following``). kind: 'log', 'linear' or 'binary'."""
-    return Following(stepper, image, limits, kind, SHARE, LEAST, image.given).run()
+    return Following(stepper, image, limits, kind, SHARE, LEAST).run()
 
 
 def _codes(vocabulary: int, device: torch.device) -> Tensor:

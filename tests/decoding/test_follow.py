@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ranktag.decoding.follow import LEAST, SHARE, Following, followed_gains
 from ranktag.decoding.mbr import Draw, expected_gains
-from ranktag.decoding.stepper import InitialState, Stepper
+from ranktag.decoding.stepper import Stepper
 from ranktag.models.lstm import FORMS, RankTagger
 from ranktag.models.ranking import Limits
 
@@ -130,11 +130,8 @@ def test_lists_go_on_from_any_state() -> None:
     # From the state after a tag, the rest's expectations: those of all lists that begin with it, over its probability.
     model, x = make_model("every-step", 4, seed=5, sharpness=0.7), images(1, seed=5)
     stepper = Stepper(model, torch.float32)
-    image = stepper.initial_state(x)
-    h, c = stepper.step(image.gates, image.h, image.c, None, torch.tensor([2]))
-    found = Following(
-        stepper, InitialState(image.gates, h, c), Limits(3), "binary", 0.0, 0.0, torch.tensor([[2]])
-    ).run()
+    image = stepper.after(stepper.initial_state(x), torch.tensor([[2]]))
+    found = Following(stepper, image, Limits(3), "binary", 0.0, 0.0).run()
     begun = {tags: a.probability for tags, a in every_list(model, x[0], Limits(4)).items() if tags[:1] == (2,)}
     for tag in (0, 1, 3):
         rest = sum(p for tags, p in begun.items() if tag in tags) / sum(begun.values())
