@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 
 SUFFIX = ".xmp"
 
 
 class Sidecars:
-    """The sidecars below a folder of photos, found by name without regard to letter case.
+    """The sidecars below a folder of photos, found by name without regard to letter case and
+    Unicode's form.
 
     unused: those that belong to none of the photos that were asked for.
     """
@@ -31,7 +33,7 @@ class Sidecars:
         names = [name + SUFFIX, os.path.splitext(name)[0] + SUFFIX]
         found: list[str] = []
         for wanted in names:
-            spelt = there.get(wanted.casefold(), [])
+            spelt = there.get(_form(wanted), [])
             # Where letter case tells two files apart, the one that is spelt alike.
             for sidecar in [s for s in spelt if os.path.splitext(s)[0] == os.path.splitext(wanted)[0]] or spelt:
                 if sidecar not in found:
@@ -46,7 +48,7 @@ class Sidecars:
             with os.scandir(folder or ".") as entries:
                 for name in sorted(entry.name for entry in entries):
                     if name.lower().endswith(SUFFIX) and not name.startswith("."):
-                        by_name.setdefault(name.casefold(), []).append(name)
+                        by_name.setdefault(_form(name), []).append(name)
             self._found[folder] = by_name
         return self._found[folder]
 
@@ -56,6 +58,11 @@ class Sidecars:
         named = ((folder, names) for folder, found in self._found.items() for names in found.values())
         everything = (os.path.join(folder, name) for folder, names in named for name in names)
         return sorted(path for path in everything if path not in self._used)
+
+
+def _form(name: str) -> str:
+    """What names have in common that differ in letter case and Unicode's form only."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def serves(extension: str, photo: str, siblings: Iterable[str]) -> bool:
