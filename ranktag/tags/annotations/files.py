@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -91,17 +92,26 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def read_json(path: Path, each: Callable[[dict[str, Any]], Any] | None = None, *, keys_once: bool = False) -> Any:
     """A JSON file's value. each: what every object in it is replaced by, so that what is large need not be kept.
+    keys_once: an object that holds a key twice is refused, where the last is taken else.
 
     Raises BrokenFile.
     """
     try:
-        return json.loads(read_bytes(path), object_hook=each)
+        return json.loads(read_bytes(path), object_hook=each, object_pairs_hook=_keys_once if keys_once else None)
     except RecursionError:
         raise BrokenFile("is nested too deeply") from None
     except ValueError as error:
         raise BrokenFile(f"is not JSON ({error})") from None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise BrokenFile(f"holds '{twice[:60]}' twice in one object, so what is of it cannot be told")
+    return content
 
 
 def read_lines(path: Path, remedy: str = "save it as UTF-8") -> Iterator[tuple[int, str]]:

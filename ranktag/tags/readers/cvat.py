@@ -37,12 +37,14 @@ from ranktag.tags.annotations.objects import (
 )
 from ranktag.tags.annotations.settings import ReaderConfig
 from ranktag.tags.annotations.xml import read_xml
+from ranktag.tags.cells import is_missing_text
 from ranktag.tags.splits import SPLIT_NAMES
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 SHAPES = ("tag", "box", "polygon", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton")
+UNSET = "__undefined__"  # what CVAT writes of a choice that nobody made
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,14 @@ def _add(builder: TagListBuilder, image: Element, name: str, split: str | None, 
 
 
 def _rank(shape: Element, attribute: str) -> float | None:
+    """A label's rank; None if it has none. Raises BrokenFile for one that is no number."""
     for given in shape.findall("attribute"):
         if (given.get("name") or "").strip().lower() == attribute.lower():
-            return number((given.text or "").strip())
+            text = (given.text or "").strip()
+            rank = number(text)
+            if rank is None and text != UNSET and not is_missing_text(text):
+                raise BrokenFile(f"has the {attribute} '{text[:40]}', which is no number")
+            return rank
     return None
 
 

@@ -49,7 +49,7 @@ def read(source: Path, config: FiftyOneConfig) -> TagListBuilder:
     """
     path = Path(source) / "labels.json" if Path(source).is_dir() else Path(source)
     try:
-        content = read_json(path)
+        content = read_json(path, keys_once=True)
         if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
             raise BrokenFile("has no 'labels' of FiftyOne's form")
     except BrokenFile as error:

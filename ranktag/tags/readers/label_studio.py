@@ -3,7 +3,7 @@
 SOURCE is the file that Export > JSON gives (not JSON-MIN).
 
 An annotation is one person's list (completed_by, in the column person); cancelled ones and predictions
-are left out, and of several that one person made of a task the last counts.
+are left out, and of several that one person made of an image the last counts.
 
 \b
 Ranker            the order that people made; of buckets the ranked one
@@ -26,7 +26,7 @@ import math
 import re
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def read(source: Path, config: LabelStudioConfig) -> TagListBuilder:
     """
     source = Path(source)
     builder = TagListBuilder(config.prefix)
-    annotations = list(_annotations(_tasks(source), config, builder))
+    annotations = _annotations(_tasks(source), config, builder)
     controls = _controls(source, annotations, config)
     for annotation in annotations:
         results = [result for result in annotation.results if str(result.get("from_name")) in controls]
@@ -116,10 +116,12 @@ def _tasks(source: Path) -> list[Any]:
     return tasks
 
 
-def _annotations(tasks: Sequence[Any], config: LabelStudioConfig, builder: TagListBuilder) -> Iterator[_Annotation]:
+def _annotations(tasks: Sequence[Any], config: LabelStudioConfig, builder: TagListBuilder) -> list[_Annotation]:
     """The annotations that count, of tasks whose image can be told."""
     images: dict[int, str] = {}
     raw: dict[str, set[str]] = defaultdict(set)
+    # (image, person) -> when, and the last of that person's annotations, of one task or of several of the image.
+    latest: dict[tuple[str, str], tuple[str, _Annotation]] = {}
     for index, task in enumerate(tasks):
         try:
             if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
@@ -139,7 +141,8 @@ def _annotations(tasks: Sequence[Any], config: LabelStudioConfig, builder: TagLi
         found = task.get("annotations", task.get("completions"))
         predictions = task.get("predictions")
         builder.drop("predictions, which nobody made", len(predictions) if isinstance(predictions, list) else 0)
-        yield from _of_task(task, _where(task, index), image_id, found if isinstance(found, list) else [], builder)
+        _of_task(task, _where(task, index), image_id, found if isinstance(found, list) else [], latest, builder)
+    return [annotation for _, annotation in latest.values()]
 
 
 def _where(task: Any, index: int) -> str:
@@ -147,10 +150,14 @@ def _where(task: Any, index: int) -> str:
 
 
 def _of_task(
-    task: Mapping[str, Any], where: str, image_id: str, annotations: Sequence[Any], builder: TagListBuilder
-) -> Iterator[_Annotation]:
-    """The annotations of a task; of each person the last."""
-    latest: dict[str, tuple[str, _Annotation]] = {}
+    task: Mapping[str, Any],
+    where: str,
+    image_id: str,
+    annotations: Sequence[Any],
+    latest: dict[tuple[str, str], tuple[str, _Annotation]],
+    builder: TagListBuilder,
+) -> None:
+    """Note the annotations of a task in ``latest``; of each person the last is kept."""
     for index, annotation in enumerate(annotations):
         results = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(results, list):
@@ -162,15 +169,14 @@ def _of_task(
             at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
             known = [result for result in results if isinstance(result, dict)]
             this = _Annotation(f"{where}: annotations[{index}]", image_id, person, known, task["data"])
-            key = person or f"[{index}]"
+            # One that does not say who made it is some person's; a copy of it is not another's.
+            key = (image_id, person or f"annotation {annotation.get('id', this.where)}")
             if key in latest:
                 builder.drop("annotations that the same person made anew")
             if key not in latest or at >= latest[key][0]:
                 latest[key] = (at, this)
     if not annotations:
         builder.drop("tasks without an annotation")
-    for _, annotation in latest.values():
-        yield annotation
 
 
 def _person(completed_by: Any) -> str:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from ranktag.config import setting
 from ranktag.errors import RanktagError
+from ranktag.files.photos import is_hidden
 from ranktag.files.tables import read_header, read_table
 from ranktag.tags.annotations.builder import TagListBuilder
-from ranktag.tags.annotations.files import BrokenFile, number, split_in_name
+from ranktag.tags.annotations.files import BrokenFile, is_image_name, number, split_in_name
 from ranktag.tags.annotations.objects import area_inside
 from ranktag.tags.annotations.rows import Rows
 from ranktag.tags.annotations.settings import ReaderConfig
@@ -83,7 +84,11 @@ def _largest_first(sizes: _Sizes) -> list[str]:
 
 def _class_names(source: Path, classes: Path | None) -> Mapping[str, str]:
     """Label -> what it is called. Raises RanktagError without any."""
-    files = [classes] if classes is not None else sorted(source.parent.glob("*class-descriptions*.csv"))
+    files = (
+        [classes]
+        if classes is not None
+        else [path for path in sorted(source.parent.glob("*class-descriptions*.csv")) if not is_hidden(path.name)]
+    )
     names: dict[str, str] = {}
     for path in files:
         header = read_header(path)
@@ -110,7 +115,7 @@ def _read_boxes(
     table = read_table(path, ("ImageID", "LabelName", *BOX), ("IsGroupOf",), bad=rows.skip)
     for line, (image, label, *sides, group) in rows.over(table):
         try:
-            image_id = checked_image_id(image) + ".jpg"
+            image_id = _image_id(image)
             left, right, top, bottom = (number(side) for side in sides)
             if left is None or right is None or top is None or bottom is None:
                 raise BadCell(f"has no box ({', '.join(sides)})")
@@ -145,7 +150,7 @@ def _read_labels(
     ):
         confidence = number(sure)
         try:
-            image_id = checked_image_id(image) + ".jpg"
+            image_id = _image_id(image)
             if confidence is None or confidence < 0:
                 raise BadCell(f"has the confidence '{sure[:40]}', which is none")
         except BadCell as error:
@@ -159,6 +164,12 @@ def _read_labels(
             sizes[tag] = max(confidence, sizes.get(tag, 0.0))
     rows.refuse_mostly_bad()
     return sorted(images)
+
+
+def _image_id(cell: str) -> str:
+    """The image_id of a cell that names an image, with or without its extension. Raises BadCell."""
+    name = checked_image_id(cell)
+    return name if is_image_name(name) else f"{name}.jpg"
 
 
 def _named(label: str, names: Mapping[str, str], builder: TagListBuilder) -> str:

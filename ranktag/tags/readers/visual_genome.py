@@ -86,7 +86,7 @@ def read(source: Path, config: VisualGenomeConfig) -> TagListBuilder:
             if keys[key] > 1:
                 raise BrokenFile("is listed twice; keep one")
             if photos is not None and key not in photos:
-                raise BrokenFile(f"is not in {beside.name}")
+                raise BrokenFile(f"is not in {beside.name} with a photo of its own")
             photo = _Photo(f"{key}.jpg", None) if photos is None else photos[key]
             objects = [_object(thing, photo.size, config, aliases, builder) for thing in image["objects"]]
             add_objects(builder, photo.image_id, [thing for thing in objects if thing is not None], config.order)
@@ -113,7 +113,7 @@ def _key(image: Any) -> int | None:
 
 
 def _photos(path: Path, builder: TagListBuilder) -> Mapping[int, _Photo]:
-    """Number -> photo, from image_data.json; what is listed twice in different ways is left out."""
+    """Number -> photo, from image_data.json; not of what is listed twice in different ways, or shares its photo."""
     photos: dict[int, _Photo] = {}
     bad: set[int] = set()
     for index, image in enumerate(_list_of(path, "name Visual Genome's image_data.json")):
@@ -127,7 +127,8 @@ def _photos(path: Path, builder: TagListBuilder) -> Mapping[int, _Photo]:
                 bad.add(key)
         except BrokenFile as error:
             builder.skip(f"{path.name}: [{index}]", error)
-    return {key: photo for key, photo in photos.items() if key not in bad}
+    named = Counter(photo.image_id for photo in photos.values())
+    return {key: photo for key, photo in photos.items() if key not in bad and named[photo.image_id] == 1}
 
 
 def _object(

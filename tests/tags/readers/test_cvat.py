@@ -70,7 +70,7 @@ def test_a_rank_goes_before_all_else(tmp_path: Path) -> None:
         '<tag label="first"><attribute name="rank">1</attribute></tag>',
         box("tenth", 0, 0, 80, 80, "10"),
         box("second", 0, 0, 99, 99),
-        box("none", 0, 0, 10, 10, "n/a"),
+        box("none", 0, 0, 10, 10, "N/A"),
     )
     source = save(tmp_path, image("a.jpg", *shapes))
     assert read(source, CvatConfig()).lists == {"a.jpg": [("first", "second", "tenth", "large", "none")]}

@@ -59,10 +59,10 @@ def test_objects_by_area_and_photos_by_their_urls(tmp_path: Path, ranktag: Rankt
     assert done.err.splitlines() == [
         "files skipped: 6",
         "  image_data.json: [5] names no image",
-        "  image 3 is not in image_data.json",
+        "  image 3 is not in image_data.json with a photo of its own",
         "  image 4 is listed twice; keep one",
         "  image 4 is listed twice; keep one",
-        "  image 5 is not in image_data.json",
+        "  image 5 is not in image_data.json with a photo of its own",
         "  image 6 has no image_id, or no list 'objects'",
     ]
     assert "dropped: 2 objects without a name" in done.out
