@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from labelme_files import desktop, shape, square, web, write
 from outcome import Outcome
+from PIL import Image
 from scipy.io import savemat
+from xmp_files import Here, packet
 
 from ranktag.tags.lists import TagList, read_tag_lists
 
@@ -43,6 +45,10 @@ def _yolo(folder: Path, stem: str, said: str) -> Path:
     return write(folder / "labels" / f"{stem}.txt", "0 0.5 0.5 0.2 0.2\n")
 
 
+def _keywords(folder: Path, stem: str, said: str) -> Path:
+    return write(folder / f"{stem}.xmp", packet({"dc:subject": ["dog"]}))
+
+
 @dataclass(frozen=True)
 class FileReader:
     """name: of the format. annotate: writes the file ``stem`` of a dog, which says that its image is ``said``, below a
@@ -60,7 +66,9 @@ class FileReader:
 
     def photo(self, folder: Path, name: str) -> str:
         """Lay a photo there; its id."""
-        write(folder / self.photos / name, b"")
+        path = write(folder / self.photos / name, b"")
+        if self.name == "keywords":
+            Image.new("RGB", (2, 2)).save(path)
         return self.before + name
 
     def read(self, ranktag: Ranktag, folder: Path) -> tuple[Outcome, dict[str, list[TagList]]]:
@@ -77,7 +85,10 @@ FILE_READERS = [
     FileReader("labelme-xml", _labelme_xml, "Images/street", before="street/"),
     FileReader("yolo", _yolo, "images", says=False),
 ]
+# Its photos are what there is; the sidecar of one may serve several.
+KEYWORDS = FileReader("keywords", _keywords, "", says=False)
 every_reader = pytest.mark.parametrize("reader", FILE_READERS, ids=str)
+every_reader_and_keywords = pytest.mark.parametrize("reader", [*FILE_READERS, KEYWORDS], ids=str)
 DOG = [("dog",)]
 
 
@@ -87,7 +98,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-@every_reader
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranktag.tags.readers.keywords.Apart", Here)
+
+
+@every_reader_and_keywords
 def test_hidden_copies_are_no_annotations(reader: FileReader, folder: Path, ranktag: Ranktag) -> None:
     image, file = reader.photo(folder, "a.jpg"), reader.annotate(folder, "a", "a.jpg")
     for hidden in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
@@ -116,7 +132,7 @@ def test_a_copied_annotation_is_no_second_person(
     assert outcome.err.startswith("files skipped: 1\n") and name in outcome.err
 
 
-@every_reader
+@every_reader_and_keywords
 @pytest.mark.parametrize(
     ("stem", "said", "photo"),
     [
@@ -140,7 +156,7 @@ def test_an_id_is_that_of_a_photo_that_is_there(
     assert (outcome.code, lists) == (0, {image: DOG}), outcome
 
 
-@every_reader
+@every_reader_and_keywords
 def test_files_of_one_name_in_two_folders_are_told_apart(reader: FileReader, folder: Path, ranktag: Ranktag) -> None:
     images = [reader.photo(folder, name) for name in ("x/1.jpg", "y/1.jpg")]
     for stem in ("x/1", "y/1"):
@@ -150,6 +166,8 @@ def test_files_of_one_name_in_two_folders_are_told_apart(reader: FileReader, fol
     for image in images:
         (folder / reader.photos / image.removeprefix(reader.before)).unlink()
     folder.with_name("tags.csv").unlink()
+    if reader is KEYWORDS:
+        return
     # Without photos they are two images still.
     outcome, lists = reader.read(ranktag, folder)
     assert outcome.code == 0 and len(lists) == 2 and all(people == DOG for people in lists.values()), outcome
@@ -181,16 +199,23 @@ def test_two_annotations_in_folders_of_one_photo_in_none(folder: Path, ranktag: 
 
 @dataclass(frozen=True)
 class TableReader:
-    """name: of the format. header: its two columns, of the image and of what is in it."""
+    """name: of the format. header: its columns, of the image and of what is in it last. before: the cells before them
+    in a row."""
 
     name: str
     header: str
+    before: str = ""
 
     def __str__(self) -> str:
         return self.name
 
 
-TABLE_READERS = [TableReader("csv", "image_id,tags"), TableReader("captions", "image,caption")]
+TABLE_READERS = [
+    TableReader("csv", "image_id,tags"),
+    TableReader("captions", "image,caption"),
+    TableReader("adobe-stock", "Filename,Keywords"),
+    TableReader("open-images", "Confidence,ImageID,LabelName", before="1,"),
+]
 LINES = ["a.jpg,dog", "b.jpg,caf\u00e9", "c.jpg,cat"]
 SOUND = {"a.jpg": DOG, "b.jpg": [("caf\u00e9",)], "c.jpg": [("cat",)]}
 
@@ -214,8 +239,8 @@ FINE_TABLES: dict[str, Callable[[list[str]], bytes]] = {
 }
 # The row, and what is said of it.
 BAD_ROWS = {
-    "a cell too few": ("x.jpg", "has 1 cells"),
-    "a cell too many": ("x.jpg,dog,cat", "has 3 cells"),
+    "a cell too few": ("x.jpg", "cells, the header has"),
+    "a cell too many": ("x.jpg,dog,cat", "cells, the header has"),
     "no image": (",dog", "names no image"),
     "pandas' missing image": ("nan,dog", "names no image"),
     "a spreadsheet's error": ("#REF!,dog", "#REF!"),
@@ -229,16 +254,23 @@ BAD_ROWS = {
 every_table = pytest.mark.parametrize("reader", TABLE_READERS, ids=str)
 
 
+def _lines(reader: TableReader) -> list[str]:
+    return [reader.header, *(reader.before + line for line in LINES)]
+
+
 def _read_table(ranktag: Ranktag, folder: Path, reader: TableReader, content: bytes) -> Outcome:
     source = folder / "table.csv"
     source.write_bytes(content)
+    if reader.name == "open-images":
+        write(folder / "class-descriptions.csv", "LabelName,DisplayName\ndog,dog\ncat,cat\ncaf\u00e9,caf\u00e9\n")
+        write(folder / "._class-descriptions.csv", b"\0\5\26\7")
     return ranktag("prepare", reader.name, source, "-o", folder / "tags.csv")
 
 
 @every_table
 @pytest.mark.parametrize("fault", FINE_TABLES)
 def test_what_programs_make_of_a_table_is_read(reader: TableReader, folder: Path, ranktag: Ranktag, fault: str) -> None:
-    outcome = _read_table(ranktag, folder, reader, FINE_TABLES[fault]([reader.header, *LINES]))
+    outcome = _read_table(ranktag, folder, reader, FINE_TABLES[fault](_lines(reader)))
     assert outcome.code == 0 and read_tag_lists(folder / "tags.csv").lists == SOUND, outcome
 
 
@@ -248,12 +280,13 @@ def test_a_bad_row_is_listed_and_nothing_else_is_lost(
     reader: TableReader, folder: Path, ranktag: Ranktag, fault: str
 ) -> None:
     row, said = BAD_ROWS[fault]
-    outcome = _read_table(ranktag, folder, reader, _with(row)([reader.header, *LINES]))
+    row = reader.before + row
+    outcome = _read_table(ranktag, folder, reader, _with(row)(_lines(reader)))
     assert outcome.code == 1 and read_tag_lists(folder / "tags.csv").lists == SOUND, outcome
     assert outcome.err.startswith("rows skipped: 1\n  table.csv: line 3 ") and said in outcome.err
     # A table of such rows is of another form.
     (folder / "tags.csv").unlink()
-    bad = _read_table(ranktag, folder, reader, "\n".join([reader.header, LINES[0], row, row, row]).encode())
+    bad = _read_table(ranktag, folder, reader, "\n".join([*_lines(reader)[:2], row, row, row]).encode())
     assert bad.code == 2 and not (folder / "tags.csv").exists() and "Traceback" not in bad.err, bad
 
 
@@ -303,6 +336,148 @@ def test_several_columns_of_keywords(folder: Path, ranktag: Ranktag) -> None:
     assert read_tag_lists(folder / "tags.csv").lists == {"a.jpg": [("sky", "sea")], "b.jpg": [("cat", "dog")]}
     ranktag(*call, "--overwrite", "--tags-column", "Keyword").assert_refused("'Keyword' twice")
     ranktag(*call, "--overwrite", "--tags-column", "Word*").assert_refused("no column 'Word*'")
+
+
+# Readers of one file that holds all images.
+
+
+def _label_studio(images: list[tuple[str, str]]) -> str:
+    def task(name: str, tag: str) -> dict[str, object]:
+        result = {"from_name": "t", "to_name": "image", "type": "textarea", "value": {"text": [tag]}}
+        return {"data": {"image": f"/data/local-files/?d={name}"}, "annotations": [{"result": [result]}]}
+
+    return json.dumps([task(*image) for image in images], ensure_ascii=False)
+
+
+def _cvat(images: list[tuple[str, str]]) -> str:
+    return (
+        "<annotations>" + "".join(f'<image name="{n}"><tag label="{t}"/></image>' for n, t in images) + "</annotations>"
+    )
+
+
+def _fiftyone(images: list[tuple[str, str]]) -> str:
+    # By hand, as a dict holds a key once only.
+    entries = (f"{json.dumps(name)}: {json.dumps({'label': tag}, ensure_ascii=False)}" for name, tag in images)
+    return f'{{"classes": [], "labels": {{{", ".join(entries)}}}}}'
+
+
+def _visual_genome(images: list[tuple[str, str]]) -> str:
+    objects = [
+        {"image_id": n, "objects": [{"x": 0, "y": 0, "w": 2, "h": 2, "names": [tag]}]}
+        for n, (_, tag) in enumerate(images)
+    ]
+    return json.dumps(objects, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class DocumentReader:
+    """name: of the format. document: of images and the tag of each."""
+
+    name: str
+    document: Callable[[list[tuple[str, str]]], str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(
+        self, ranktag: Ranktag, folder: Path, images: list[tuple[str, str]], made: Callable[[str], bytes] = str.encode
+    ) -> tuple[Outcome, dict[str, list[TagList]]]:
+        source, output = folder / "all.xml", folder / "tags.csv"
+        source.write_bytes(made(self.document(images)))
+        if self.name == "visual-genome":
+            urls = [{"image_id": n, "url": f"https://x.org/{name}"} for n, (name, _) in enumerate(images)]
+            write(folder / "image_data.json", json.dumps(urls))
+        outcome = ranktag("prepare", self.name, source, "-o", output)
+        return outcome, {i: list(p) for i, p in read_tag_lists(output).lists.items()} if output.exists() else {}
+
+
+every_document = pytest.mark.parametrize(
+    "reader",
+    [
+        DocumentReader("label-studio", _label_studio),
+        DocumentReader("cvat", _cvat),
+        DocumentReader("fiftyone", _fiftyone),
+        DocumentReader("visual-genome", _visual_genome),
+    ],
+    ids=str,
+)
+TWO = [("x/1.jpg", "dog"), ("y/1.jpg", "caf\u00e9")]
+
+
+@every_document
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_document_in_any_unicode(reader: DocumentReader, folder: Path, ranktag: Ranktag, encoding: str) -> None:
+    outcome, lists = reader.read(ranktag, folder, TWO, lambda text: text.replace("}", "}\r\n").encode(encoding))
+    assert (outcome.code, lists) == (0, {"x/1.jpg": DOG, "y/1.jpg": [("caf\u00e9",)]}), outcome
+
+
+@every_document
+def test_letter_case_tells_images_apart(reader: DocumentReader, folder: Path, ranktag: Ranktag) -> None:
+    outcome, lists = reader.read(ranktag, folder, [("x/A.jpg", "cat"), ("x/a.jpg", "dog")])
+    assert (outcome.code, lists) == (0, {"x/A.jpg": [("cat",)], "x/a.jpg": DOG}), outcome
+
+
+@every_document
+def test_a_document_that_is_cut_short(reader: DocumentReader, folder: Path, ranktag: Ranktag) -> None:
+    for made in (lambda text: text[:-3].encode(), lambda text: text.encode() * 2):
+        outcome, lists = reader.read(ranktag, folder, TWO, made)
+        assert not lists
+        outcome.assert_refused("all.xml")
+
+
+@every_document
+@pytest.mark.parametrize("name", ["../../x.jpg", "", " "])
+def test_a_name_that_is_no_photos(reader: DocumentReader, folder: Path, ranktag: Ranktag, name: str) -> None:
+    if reader.name == "visual-genome":
+        pytest.skip("its photos have URLs")
+    outcome, lists = reader.read(ranktag, folder, [("a.jpg", "dog"), (name, "cat"), ("b.jpg", "cat")])
+    assert (outcome.code, lists) == (1, {"a.jpg": DOG, "b.jpg": [("cat",)]}), outcome
+    assert outcome.err.startswith("files skipped: 1\n")
+
+
+@every_document
+def test_an_image_that_is_there_twice(reader: DocumentReader, folder: Path, ranktag: Ranktag) -> None:
+    outcome, lists = reader.read(ranktag, folder, [("x/a.jpg", "dog"), ("x/b.jpg", "cat"), ("x/b.jpg", "dog")])
+    if reader.name == "label-studio":
+        # Two tasks of one image are two people's, where nobody is named.
+        assert (outcome.code, lists) == (0, {"x/a.jpg": DOG, "x/b.jpg": [("cat",), ("dog",)]}), outcome
+    elif reader.name == "fiftyone":
+        outcome.assert_refused("'x/b.jpg' twice")
+    else:
+        assert (outcome.code, lists) == (1, {"x/a.jpg": DOG}), outcome
+
+
+def test_one_person_has_one_list_of_an_image_in_several_tasks(folder: Path, ranktag: Ranktag) -> None:
+    tasks = json.loads(_label_studio([("a.jpg", "cat"), ("a.jpg", "dog"), ("a.jpg", "sky"), ("a.jpg", "sky")]))
+    for task in tasks[:2]:
+        task["annotations"][0]["completed_by"] = 7
+    for task in tasks[2:]:
+        task["annotations"][0]["id"] = 5  # the same export twice
+    source = write(folder / "e.json", json.dumps(tasks))
+    done = ranktag("prepare", "label-studio", source, "-o", folder / "tags.csv")
+    assert done.code == 0 and "dropped: 2 annotations that the same person made anew" in done.out, done
+    read = read_tag_lists(folder / "tags.csv")
+    assert (read.lists, read.people) == ({"a.jpg": [("dog",), ("sky",)]}, {"a.jpg": ["7", ""]})
+
+
+@pytest.mark.parametrize("order", [["A.jpg", "a.jpg"], ["a.jpg", "A.jpg"]])
+def test_of_two_spellings_that_of_the_photo_counts(folder: Path, ranktag: Ranktag, order: list[str]) -> None:
+    write(folder / "data" / "a.jpg", b"")
+    write(folder / "labels.json", _fiftyone([(name, {"A.jpg": "cat", "a.jpg": "dog"}[name]) for name in order]))
+    done = ranktag("prepare", "fiftyone", folder, "-o", folder / "tags.csv")
+    assert (done.code, read_tag_lists(folder / "tags.csv").lists) == (1, {"a.jpg": DOG}), done
+
+
+def test_ranks_that_are_no_numbers(folder: Path, ranktag: Ranktag) -> None:
+    def image(name: str, *ranks: str) -> str:
+        tags = (f'<tag label="t{n}"><attribute name="rank">{rank}</attribute></tag>' for n, rank in enumerate(ranks))
+        return f'<image name="{name}">{"".join(tags)}</image>'
+
+    images = image("a.jpg", "2nd", "1st") + image("b.jpg", "__undefined__", "2", "1")
+    source = write(folder / "a.xml", f"<annotations>{images}</annotations>")
+    done = ranktag("prepare", "cvat", source, "-o", folder / "tags.csv")
+    assert done.code == 1 and "a.jpg has the rank '2nd', which is no number" in done.err, done
+    assert read_tag_lists(folder / "tags.csv").lists == {"b.jpg": [("t2", "t1", "t0")]}
 
 
 # Readers of COCO's JSON.
