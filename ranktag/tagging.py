@@ -16,7 +16,8 @@ from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
 from ranktag.decoding.given import Encoder, padded
 from ranktag.decoding.rank import rank_tags
-from ranktag.errors import Mismatch, NotFound, Usage
+from ranktag.decoding.suggest import Suggester
+from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.features.in_memory import FeatureMaker
 from ranktag.images.decode import ImageError
 from ranktag.images.listing import list_images
@@ -77,6 +78,7 @@ class Tagger:
         self.encoder = Encoder.of(first)
         for sentence in self._choice.unknown(self.vocabulary):
             (progress or Progress()).note(sentence)
+        self._checkpoints = checkpoints
         self._models = [checkpoint.model for checkpoint in checkpoints]
         self._device = choose_device(config.device)
         extraction = ExtractionConfig(device=config.device, precision=config.precision)
@@ -112,6 +114,19 @@ class Tagger:
         with self._computing:
             (tags,) = self._ranked(self._features.of_pixels(pixels[None]))
         return TaggedImage(path, tags, "", place, _shown(place.name))
+
+    def suggest(self, photo: Photo, given: Sequence[str] = ()) -> Suggester:
+        """Suggestions for the list of a photo, begun with the tags ``given``, while somebody types it.
+
+        photo: as for ``tag``. Raises RanktagError for one that cannot be read, and as ``Suggester``.
+        """
+        try:
+            pixels = pixels_of(photo, self._features.preprocessing)
+        except ImageError as error:
+            raise RanktagError(f"{name_of(photo) or 'the photo'}: {error}; take another photo") from None
+        with self._computing:
+            (feature,) = self._features.of_pixels(pixels[None])
+        return Suggester(self._checkpoints, feature, given=given)
 
     def tag_files(self, paths: Sequence[str | Path], given: Sequence[str] = ()) -> Iterator[TaggedImage]:
         """The tags of photos' files, in order, a batch at a time: the fastest for many.

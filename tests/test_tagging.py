@@ -18,7 +18,7 @@ from PIL import Image
 from tiny_backbone import tiny_network
 
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
-from ranktag.errors import Mismatch, Usage
+from ranktag.errors import Mismatch, RanktagError, Usage
 from ranktag.features.backbone import Backbone
 from ranktag.features.extract import extract_features
 from ranktag.features.network import Network
@@ -140,6 +140,17 @@ def photos_of(made: Path, count: int) -> list[Path]:
 def assert_same(one: TaggedImage, other: TaggedImage) -> None:
     assert [tag for tag, _ in one.tags] == [tag for tag, _ in other.tags] and len(one.tags) == 3
     assert [p for _, p in one.tags] == pytest.approx([p for _, p in other.tags], abs=1e-5)
+
+
+def test_lists_of_photos_are_begun_and_gone_on_with(tagger: Tagger, made: Path) -> None:
+    (path,) = photos_of(made, 1)
+    first, *_ = [tag for tag, _ in tagger.tag(path).tags]
+    (rest,) = tagger.tag_files([path], given=[first])
+    assert len(rest.tags) == 3 and first not in [tag for tag, _ in rest.tags]
+    suggester = tagger.suggest(path, given=[first])
+    assert suggester.tags == (first,) and first not in [tag for tag, _ in suggester.suggest(3)]
+    with pytest.raises(RanktagError, match="take another photo"):
+        tagger.suggest(b"no photo")
 
 
 def test_a_photo_costs_one_image_however_it_is_given(tagger: Tagger, made: Path, sizes: list[int]) -> None:
