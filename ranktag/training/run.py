@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ranktag import registry
 from ranktag.config import BASELINE_FOLDER, TrainingConfig
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, RanktagWarning
 from ranktag.files.tables import write_table
 from ranktag.models.baselines import mlp
 from ranktag.models.baselines._shared import Baseline
@@ -77,7 +78,15 @@ class Run:
         """Train what has a say beside the LSTMs, if it is wanted, fits the memory, and was not trained before."""
         data, config = self.trainer.data, self.config
         gibibytes = 4 * len(data.training.row) * data.mean.numel() / 2**30
-        if not config.head or gibibytes > config.max_memory:
+        if not config.head:
+            return
+        if gibibytes > config.max_memory:
+            warnings.warn(
+                f"the network beside the LSTMs is left out, as the features take {gibibytes:.1f} GiB, more than "
+                f"--max-memory {config.max_memory:g}; raise it, or pass --head 0 to say that none is wanted",
+                RanktagWarning,
+                stacklevel=2,
+            )
             return
         saved = load_checkpoint(self.folder.file(MODEL_FILE)).model
         if isinstance(saved, Baseline) or saved.head is not None:

@@ -168,7 +168,7 @@ class RunFolder:
             "vocabulary": len(data.vocabulary),
             "left_out": list(data.joined.notes),
             "features": asdict(data.joined.store.provenance),
-            "finished": utc_now(),
+            "finished": self._finished(),
             "validation": {
                 "ndcg5": kept.ndcg5,
                 "epoch": kept.epoch,
@@ -179,6 +179,14 @@ class RunFolder:
         }
         with atomic_path(self.file(CONFIG_FILE)) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _finished(self) -> str:
+        """When the run was finished: now, unless one that was finished already is gone on with."""
+        try:
+            before = json.loads(self.file(CONFIG_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return utc_now()
+        return str(before.get("finished") or utc_now()) if isinstance(before, dict) else utc_now()
 
     def _leftovers(self) -> list[Path]:
         """Files that a process was writing there when it was killed (see ``atomic_path``)."""

@@ -13,7 +13,7 @@ from trainings import NO_DROPOUT, history, weights
 
 from ranktag.decoding.mbr import expected_gains
 from ranktag.decoding.stepper import Stepper
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, RanktagWarning
 from ranktag.evaluation.metrics.ndcg import ndcg
 from ranktag.feature_cache.store import open_features
 from ranktag.models.checkpoint import load_checkpoint
@@ -135,14 +135,15 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_network_is_trained_beside_the_lstms_unless_it_is_off_or_too_large(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path, seed=7)
     config = tiny(epochs=3, members=2, seed=7)
-    made = {
-        name: train(cache, tags, tmp_path / name, settings)
-        for name, settings in (
-            ("beside", config),
-            ("off", config.replace(head=0.0)),
-            ("large", config.replace(max_memory=0.0)),
-        )
-    }
+    with pytest.warns(RanktagWarning, match="more than --max-memory 0; raise it, or pass --head 0"):
+        made = {
+            name: train(cache, tags, tmp_path / name, settings)
+            for name, settings in (
+                ("beside", config),
+                ("off", config.replace(head=0.0)),
+                ("large", config.replace(max_memory=0.0)),
+            )
+        }
     heads = {name: load_checkpoint(report.run).model.head for name, report in made.items()}
     assert heads["beside"] is not None and heads["beside"].weight == config.head
     assert heads["off"] is None and heads["large"] is None
