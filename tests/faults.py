@@ -38,11 +38,14 @@ D = 4096
 FINE = 0
 DAMAGED = 1
 REFUSED = 2
+OUTAGE = 4
 NOT_RUN = None
 
 SMALL = (
     "--members",
     1,
+    "--head",
+    0,
     "--projection",
     8,
     "--hidden",

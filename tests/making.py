@@ -49,6 +49,7 @@ def tiny(**changes: Any) -> TrainingConfig:
     """Settings of a training that takes a blink: a small model, three epochs of batches of eight, in float32."""
     settings = {
         "members": 1,
+        "head": 0.0,
         "projection": 8,
         "hidden": 8,
         "embedding": 4,

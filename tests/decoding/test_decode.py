@@ -10,7 +10,7 @@ import pytest
 from making import features_of, make_cache, make_data, tiny
 
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import _seen, decode
+from ranktag.decoding.decode import decode, seen
 from ranktag.errors import RanktagError
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.tags.predictions import read_predictions, seen_split
@@ -64,5 +64,5 @@ def test_images_carry_the_split_in_which_a_model_saw_them(trained: Path, tmp_pat
 def test_of_two_models_splits_the_one_counts_that_they_knew_most_of(trained: Path) -> None:
     one = load_checkpoint(trained / "run")
     two = replace(one, split={"train": ["009.jpg"], "val": ["000.jpg", "new.jpg"], "test": ["007.jpg"]})
-    seen = _seen([one, two], ["000.jpg", "007.jpg", "009.jpg", "new.jpg", "never.jpg"])
-    assert list(seen.values()) == ["train", "val", "train", "val", ""]
+    of_both = seen([one, two], ["000.jpg", "007.jpg", "009.jpg", "new.jpg", "never.jpg"])
+    assert list(of_both.values()) == ["train", "val", "train", "val", ""]

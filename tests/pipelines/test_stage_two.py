@@ -23,6 +23,8 @@ from ranktag.training.sweep import best_runs, read_sweep, read_trainings, sweep
 
 Command = Callable[..., Outcome]
 SMALL = (
+    "--head",
+    0,
     "--projection",
     8,
     "--hidden",
@@ -304,7 +306,7 @@ def test_what_cannot_be_read_is_one_line_and_leaves_nothing(ranktag: Command, ma
     (tmp_path / "text.h5").write_text("not a cache")
     (tmp_path / "columns.csv").write_text("image,label\na,dog\n")
     (tmp_path / "empty.csv").touch()
-    (tmp_path / "latin.csv").write_bytes(b"image_id,tags\n\xe9,dog\n")
+    (tmp_path / "latin.csv").write_bytes(b"image_id,tags\n\x81\xe9\x8f\x9d,dog\n")
     run, cache, tags = tmp_path / "run", made / "cache.h5", made / "tags.csv"
     for arguments, words in (
         ((tmp_path / "text.h5", tags), ("text.h5", "not a feature cache")),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from drawing import photo, saved
 from extracting import OPTIONS, assert_same, use_tiny_network
-from faults import DAMAGED, FINE, REFUSED
+from faults import DAMAGED, FINE, OUTAGE
 from outcome import Outcome
 from photo_files import POSTSCRIPT, dng, heic
 from PIL import features
@@ -158,7 +158,7 @@ PHOTO_FAULTS = [
         sound,
         said=("died (killed for want of memory?)", "run the same command again"),
         patch=reader("b.png", lambda: os.kill(os.getpid(), signal.SIGKILL)),
-        code=REFUSED,
+        code=OUTAGE,
     ),
     *(
         PhotoFault(f"{errno.errorcode[kind]} that passes", sound, read=ADDED, patch=disk(kind, 3))
@@ -170,7 +170,7 @@ PHOTO_FAULTS = [
             sound,
             said=("b.png", os.strerror(kind), "tried 4 times", "run the same command again"),
             patch=disk(kind, 10**6),
-            code=REFUSED,
+            code=OUTAGE,
         )
         for kind in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
     ),
@@ -209,7 +209,7 @@ def test_fault(
         outcome = ranktag(*command)
     assert outcome.code == (fault.code if fault.code is not None else DAMAGED if fault.failed else FINE), outcome
     assert all(words in outcome.err for words in fault.said) and "Traceback" not in outcome.err, outcome
-    if fault.code == REFUSED:
+    if fault.code == OUTAGE:
         # It was no photo's fault: the same command reads it.
         assert not output.exists() and ranktag(*command).code == FINE
     store, before = open_features(output), open_features(alone)
@@ -217,7 +217,7 @@ def test_fault(
     assert np.array_equal(store.features[:3], before.features)
     reasons = {i: error for i, error in zip(store.image_id, store.error) if error}
     assert reasons.keys() == fault.failed.keys() and all(fault.failed[i] in reasons[i] for i in reasons), reasons
-    added = fault.read or (ADDED if fault.code == REFUSED else tuple(fault.failed))
+    added = fault.read or (ADDED if fault.code == OUTAGE else tuple(fault.failed))
     assert tuple(store.image_id)[3:] == added
 
 

@@ -134,7 +134,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
 
 def test_a_network_is_trained_beside_the_lstms_unless_it_is_off_or_too_large(tmp_path: Path) -> None:
     cache, tags = make_data(tmp_path, seed=7)
-    config = tiny(epochs=3, members=2, seed=7)
+    config = tiny(epochs=3, members=2, seed=7, head=0.2)
     with pytest.warns(RanktagWarning, match="more than --max-memory 0; raise it, or pass --head 0"):
         made = {
             name: train(cache, tags, tmp_path / name, settings)
