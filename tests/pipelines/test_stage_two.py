@@ -60,7 +60,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("made")
     cache, tags = make_data(folder)
-    config = TrainingConfig(projection=8, hidden=8, embedding=4, epochs=2, batch_size=8, precision="fp32", device="cpu")
+    config = TrainingConfig(
+        head=0.0, projection=8, hidden=8, embedding=4, epochs=2, batch_size=8, precision="fp32", device="cpu"
+    )
     train(cache, tags, folder / "run", config)
     return folder
 
