@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -175,7 +176,7 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
     """Tags ranked by what they are expected to gain, on average over the models."""
     rows = ROWS if config.samples is None else None
     scorers = [Stepper(model, dtype, rows) if isinstance(model, Tagger) else model for model in models]
-    heads = [_head_on(model) for model in models]
+    heads = [head_on(model) for model in models]
     draw = Draw.seeded(config.samples, config.seed) if config.samples else None
 
     def of_lists(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
@@ -192,12 +193,16 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
 
     def gains(scorer: Stepper | Predictor, head: Head | None, block: Tensor, given: Tensor | None) -> ExpectedGains:
         known = of_lists(scorer, block, given)
-        # A head says nothing of how a list goes on.
-        if head is None or given is not None:
+        if head is None:
             return known
         # Filled up with zeros for the same reason as a stepper's rows.
         whole = block if rows is None else F.pad(block, (0, 0, 0, rows - len(block)))
-        return head.blended(known, whole, config.gain)
+        blended = head.blended(known, whole, config.gain)
+        if given is None:
+            return blended
+        # A head says nothing of how a list goes on.
+        begun = (given >= 0).any(dim=1, keepdim=True)
+        return replace(known, gain=torch.where(begun, known.gain, blended.gain))
 
     def rank(block: Tensor, given: Tensor | None) -> RankedTags:
         mean = mean_gains([gains(scorer, head, block, given) for scorer, head in zip(scorers, heads)])
@@ -206,7 +211,7 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
     return rank
 
 
-def _head_on(model: Model) -> Head | None:
+def head_on(model: Model) -> Head | None:
     """What has a say beside a model, where its weights are to be computed with."""
     if isinstance(model, Predictor) or model.head is None:
         return None

@@ -24,7 +24,7 @@ from ranktag.config import DecodingConfig
 from ranktag.decoding.decode import open_models
 from ranktag.decoding.given import Encoder, after_set, padded
 from ranktag.decoding.mbr import Draw
-from ranktag.decoding.rank import completed, expected
+from ranktag.decoding.rank import completed, expected, head_on
 from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import NotFound, RanktagError, Usage
 from ranktag.feature_cache.together import Caches
@@ -69,9 +69,11 @@ class Suggester:
         self._draw = Draw.seeded(config.samples, config.seed) if config.samples else None
         self._x = torch.from_numpy(np.array(feature[None])).to(device)
         dtype = choose_dtype(config.precision, device)
+        for checkpoint in checkpoints:
+            checkpoint.model.to(device)
+        self._heads = [head_on(c.model) for c in checkpoints]
         self._models: list[Stepper | Baseline] = [
-            Stepper(c.model, dtype) if isinstance(c.model, (RankTagger, Ensemble)) else c.model.to(device)
-            for c in checkpoints
+            Stepper(c.model, dtype) if isinstance(c.model, (RankTagger, Ensemble)) else c.model for c in checkpoints
         ]
         self._list: list[str] = []
         # Of every model the states after 0, 1, 2, ... tags.
@@ -132,6 +134,12 @@ class Suggester:
         given = padded([self._encoder.encode(self._list)]).to(self._x.device)
         left = len(self._tags) - int((given < len(self._tags)).sum())
         parts = [self._expected(model, states, given) for model, states in zip(self._models, self._states)]
+        if not self._list:
+            # As an image is decoded: of how a begun list goes on heads say nothing.
+            parts = [
+                head.blended(part, self._x, self._config.gain) if head else part
+                for head, part in zip(self._heads, parts)
+            ]
         ranked = rank_by_gain(without(mean_gains(parts), given), Limits(min(k, left), exact=True))
         return [(self._tags[tag], float(p)) for tag, p in zip(ranked.tags[0], ranked.scores[0]) if tag >= 0]
 
