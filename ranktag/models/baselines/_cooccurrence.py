@@ -2,7 +2,8 @@
 
     lift(a, b) = (c_ab + s) / (c_a c_b / L + s)
 
-c_a: lists that hold tag a, c_ab: both a and b, of L training lists. s, a count added to both sides, keeps rare pairs
+c_a: lists that hold tag a, c_ab: both a and b, of L training lists, of which the first MOST_TAGS tags count: pairs
+grow with the square of a list. s, a count added to both sides, keeps rare pairs
 near 1. A list that begins with the tags G changes a baseline's gain of tag a to
 
     gain(a) x product over g in G of lift(a, g)^w
@@ -27,7 +28,8 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 GIVEN = (1, 2)
 # More validation images than that cost time and tell no more.
 MOST_IMAGES = 1000
-LISTS_AT_ONCE = 10_000
+MOST_TAGS = 64
+LISTS_AT_ONCE = 5000
 
 
 class CoOccurrence(nn.Module):
@@ -54,6 +56,7 @@ class CoOccurrence(nn.Module):
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]], vocabulary: int) -> CoOccurrence:
         """The counts in lists of tag numbers, each tag once in a list."""
+        lists = [numbers[:MOST_TAGS] for numbers in lists]
         codes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         for start in range(0, len(lists), LISTS_AT_ONCE):
             part = [np.array(numbers, np.int64) for numbers in lists[start : start + LISTS_AT_ONCE]]
@@ -74,17 +77,16 @@ class CoOccurrence(nn.Module):
         """Sum over the given tags g (N, P), V or -1 for none, of log lift(a, g), for every tag a: (N, V) float32."""
         v = len(self.count)
         tags, place = torch.where(given < 0, v, given).unique(return_inverse=True)
-        rows = torch.stack([self._row(tag) for tag in tags.tolist()]) if len(tags) else self.count.new_zeros(0, v)
         total = torch.zeros((len(given), v), device=given.device)
-        for column in place.unbind(dim=1):
-            total += rows[column]
+        # A tag at a time: the rows of all of them might be a table of tags by tags.
+        for number, tag in enumerate(tags.tolist()):
+            if tag < v:
+                total[(place == number).any(dim=1)] += self._row(tag)
         return total
 
     def _row(self, tag: int) -> Tensor:
-        """log lift(a, tag) of every tag a, (V,); 0 for a tag that is none."""
+        """log lift(a, tag) of every tag a, (V,)."""
         both = torch.zeros(len(self.count), device=self.count.device)
-        if tag == len(both):
-            return both
         part = slice(int(self.end[tag - 1]) if tag else 0, int(self.end[tag]))
         both[self.other[part].long()] = self.pairs[part].float()
         expected = self.count.float() * (float(self.count[tag]) / max(1, int(self.lists)))

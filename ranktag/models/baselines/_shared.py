@@ -16,6 +16,8 @@ from ranktag.models.ranking import ExpectedGains, best_five, without
 from ranktag.training_data.examples import Examples
 
 BLOCK = 1024
+# Of several tables of rows by tags.
+MOST_GAINS = 2**24
 
 # Checkpoints of ranktag before 2026-12 hold these of every baseline, whichever it is.
 FORMERLY_SHARED = ("images", "neighbours", "sharpness", "penalty")
@@ -98,10 +100,9 @@ class Baseline(nn.Module):
         rests: Sequence[Sequence[int]],
     ) -> list[Attempt]:
         features = validation.features[validation.row[: int(image.max()) + 1]].cpu()
-        expected = [self.predict(block) for block in blocks(features)]
-        gain = torch.cat([part.gain for part in expected])
+        gain = torch.cat([self.predict(block).gain for block in blocks(features)])
         ranked: dict[float, list[list[int]]] = {weight: [] for weight in WEIGHTS}
-        for rows in torch.arange(len(image)).split(BLOCK):
+        for rows in torch.arange(len(image)).split(max(1, min(BLOCK, MOST_GAINS // gain.shape[1]))):
             masked = without(ExpectedGains(gain[image[rows]], gain[image[rows]], gain[image[rows], 0]), given[rows])
             log_lift = together.log_lift(given[rows])
             for weight in WEIGHTS:

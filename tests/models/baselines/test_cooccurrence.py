@@ -84,3 +84,11 @@ def test_it_is_kept_with_the_run(tmp_path: Path, model: str) -> None:
     x = torch.randn(3, 4096)
     completed = first.complete(x, torch.tensor([[0], [1], [-1]]))
     assert torch.equal(completed.gain[2], first.predict(x).gain[2])
+
+
+def test_of_a_long_list_the_first_tags_count() -> None:
+    together = CoOccurrence.of([list(range(1000)), [0, 1]], 1000)
+    assert len(together.pairs) == 64 * 63
+    assert together.count[[0, 63, 64]].tolist() == [2, 1, 0]
+    # c_ab = 2 of 0 and 1 in 2 lists, expected 2 x 2 / 2.
+    assert together.log_lift(torch.tensor([[0, -1]]))[0, 1].item() == pytest.approx(math.log(3 / 3))
