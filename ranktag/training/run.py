@@ -77,12 +77,12 @@ class Run:
     def _fit_head(self) -> None:
         """Train what has a say beside the LSTMs, if it is wanted, fits the memory, and was not trained before."""
         data, config = self.trainer.data, self.config
-        gibibytes = 4 * len(data.training.row) * data.mean.numel() / 2**30
         if not config.head:
             return
+        gibibytes = mlp.head_gibibytes(data.training, data.validation)
         if gibibytes > config.max_memory:
             warnings.warn(
-                f"the network beside the LSTMs is left out, as the features take {gibibytes:.1f} GiB, more than "
+                f"the network beside the LSTMs is left out, as its training takes {gibibytes:.1f} GiB, more than "
                 f"--max-memory {config.max_memory:g}; raise it, or pass --head 0 to say that none is wanted",
                 RanktagWarning,
                 stacklevel=2,

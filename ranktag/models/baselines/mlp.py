@@ -31,6 +31,14 @@ class Model(Network):
         return ExpectedGains(gain, presence, presence.sum(dim=1))
 
 
+def head_gibibytes(training: Examples, validation: Examples) -> float:
+    """How much memory ``fit_head`` takes, in GiB."""
+    n, d, v = len(training.row), training.features.shape[1], len(training.known)
+    # The targets, joined and in parts; the weights, their average, the best, gradients and moments, and one in between.
+    numbers = n * (d + 4 * v) + len(validation.row) * v + 7 * HIDDEN * (d + 2 * v)
+    return 4 * numbers / 2**30
+
+
 def fit_head(training: Examples, validation: Examples, score: Score, epochs: int) -> Model:
     """The network that stands beside an LSTM: of one dropout, and in as many epochs as HEAD_STEPS allow, or fewer."""
     mean, scale = (part.cpu() for part in standardisation(training))
