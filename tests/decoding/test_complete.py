@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("complete")
     cache, tags = make_data(folder)
     for model in ("every-step", "popularity"):
-        train(cache, tags, folder / model, tiny(model=model))
+        train(cache, tags, folder / model, tiny(model=model, head=0.2))
     return folder
 
 

@@ -28,9 +28,9 @@ CONFIG = DecodingConfig(device="cpu", precision="fp32", samples=16)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("suggest")
     cache, tags = make_data(folder)
-    train(cache, tags, folder / "every-step", tiny(members=2))
+    train(cache, tags, folder / "every-step", tiny(members=2, head=0.2))
     for model in ("initial-state", "popularity"):
-        train(cache, tags, folder / model, tiny(model=model))
+        train(cache, tags, folder / model, tiny(model=model, head=0.2))
     return folder
 
 

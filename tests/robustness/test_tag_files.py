@@ -130,8 +130,7 @@ def test_a_vocabulary_of_100_000_words(place: Place) -> None:
     ]
     place.tags.write_text("image_id,split,tags\n" + "".join(rows))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # The network beside the LSTM would take 3 GiB.
-    config = tiny(epochs=1, max_memory=2.0)
+    config = tiny(epochs=1)
     data = load_training_data(place.cache, place.tags, config, torch.device("cpu"))
     assert len(data.vocabulary) == 100_000
     # A whole epoch over such lists takes minutes: the vocabulary is all of it, the lists are a few.
