@@ -230,7 +230,7 @@ class TrainingConfig(Config):
     head: float = setting(
         0.2,
         "share that a network on the image alone has in mbr's ranking beside the LSTMs; it is trained after them, as "
-        "--model mlp, unless the features exceed --max-memory; 0 is off",
+        "--model mlp, unless that takes more than --max-memory; 0 is off",
         low=0.0,
         high=1.0,
     )
