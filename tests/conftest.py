@@ -17,6 +17,7 @@ from ranktag.pipelines.shared.running import run
 
 if TYPE_CHECKING:
     from faults import Place
+    from objects import Objects
     from playwright.sync_api import Browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -76,3 +77,21 @@ def place(sound: Path, tmp_path: Path, ranktag: Callable[..., Outcome], monkeypa
     monkeypatch.setattr("ranktag.training.run.plot_history", lambda path, epochs, kept: None)
     shutil.copytree(sound, tmp_path / "place")
     return Place(tmp_path / "place", ranktag)
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[Objects]:
+    """An object store on this machine, started once."""
+    from objects import serving
+
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture
+def objects(object_server: Objects, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Objects:
+    """The object store, empty, and a cache folder that is empty too."""
+    for name, value in {**object_server.environment, "XDG_CACHE_HOME": str(tmp_path / "cache-folder")}.items():
+        monkeypatch.setenv(name, value)
+    object_server.empty()
+    return object_server

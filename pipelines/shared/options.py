@@ -16,11 +16,23 @@ from click.core import ParameterSource
 from ranktag import registry
 from ranktag.config import BASELINES, ChoiceConfig, Config, DecodingConfig, parse_seeds
 from ranktag.errors import one_line
+from ranktag.files.remote import is_url
 from ranktag.tags.outputs import Format, Output
 from ranktag.tags.predictions import WRITERS
 from ranktag.wording import count
 
 FilePath = click.Path(path_type=Path)
+
+
+class _PlaceType(click.Path):
+    """A path, or a URL, which stays text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path of ``pathlib`` would take one of the slashes of a URL for too many."""
+        return value if isinstance(value, str) and is_url(value) else super().convert(value, param, ctx)
+
+
+PlacePath = _PlaceType(path_type=Path)
 
 
 class SeedsType(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest version only
