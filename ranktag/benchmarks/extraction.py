@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision import transforms
 
-from ranktag.benchmarks.timing import alternate, rate
+from ranktag.benchmarks.timing import alternate, rate, ratio
 from ranktag.compute.allocator import kept_memory
 from ranktag.config import ExtractionConfig
 from ranktag.features.backbone import find_backbone
@@ -28,6 +28,8 @@ from ranktag.images.listing import ImageList, list_images
 from ranktag.images.pixels import Preprocessing
 
 TEXTBOOK_BATCH = 32
+# Images the textbook loop is timed on at most: it takes several times as long as all others together.
+TEXTBOOK_IMAGES = 128
 # A PASCAL VOC photo's size.
 DRAWN_SIZE = (500, 375)
 
@@ -37,13 +39,15 @@ class ExtractionBenchmark:
     """Images a second, by the medians of the rounds, and the seconds of every round.
 
     bare: the forward pass alone, on random tensors in memory, at the same precision
-    and batch size. end_to_end: ``extract_features`` with the network loaded: list,
-    decode, resize, forward, write, join. textbook: fp32, NCHW, batches of 32, images
-    transformed in the main process, features in a list, saved at the end. decoding:
-    images read by the same processes while nothing else runs.
+    and batch size. channels_last: the same of the network as its library builds it.
+    end_to_end: ``extract_features`` with the network loaded: list, decode, resize,
+    forward, write, join. textbook: fp32, NCHW, batches of 32, images transformed in the
+    main process, features in a list, saved at the end. decoding: images read by the same
+    processes while nothing else runs. textbook_images: of the textbook loop alone.
     """
 
     images: int
+    textbook_images: int
     device: str
     compute_dtype: str
     batch_size: int
@@ -51,20 +55,29 @@ class ExtractionBenchmark:
     seconds: dict[str, list[float]]
 
     def rate(self, name: str) -> float:
-        """Images a second of 'bare', 'end_to_end', 'textbook' or 'decoding'."""
-        return rate(self.images, self.seconds[name])
+        """Images a second of 'bare', 'channels_last', 'end_to_end', 'textbook' or 'decoding'."""
+        return rate(self._count(name), self.seconds[name])
+
+    def times(self, name: str, other: str) -> float:
+        """How many times as fast as ``other`` one is, by the median of the rounds' own ratios."""
+        return ratio(self.seconds[other], self.seconds[name]) * self._count(name) / self._count(other)
+
+    def _count(self, name: str) -> int:
+        return self.textbook_images if name == "textbook" else self.images
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {
             "images": self.images,
+            "textbook_images": self.textbook_images,
             "device": self.device,
             "compute_dtype": self.compute_dtype,
             "batch_size": self.batch_size,
             "workers": self.workers,
             "images_per_second": {name: self.rate(name) for name in self.seconds},
-            "end_to_end_to_bare": self.rate("end_to_end") / self.rate("bare"),
-            "end_to_end_to_textbook": self.rate("end_to_end") / self.rate("textbook"),
+            "end_to_end_to_bare": self.times("end_to_end", "bare"),
+            "end_to_end_to_textbook": self.times("end_to_end", "textbook"),
+            "bare_to_channels_last": self.times("bare", "channels_last"),
             "seconds": self.seconds,
         }
 
@@ -82,8 +95,11 @@ def benchmark_extraction(
         _write_list(folder / "list.csv", photos)
         batch_size, workers = choose_batch_size(config, network.device), choose_workers(config, network.device)
         rows = [(a, min(a + batch_size, len(photos))) for a in range(0, len(photos), batch_size)]
-        # Its weights make it neither faster nor slower.
+        # Their weights make them neither faster nor slower.
         textbook = backbone.cut(backbone.build(), layer).eval().to(network.device)
+        plain = backbone.cut(backbone.build(), layer).eval().to(network.device, network.dtype)
+        plain.to(memory_format=torch.channels_last)
+        few = _first(photos, TEXTBOOK_IMAGES)
 
         def end_to_end() -> None:
             extract_features(folder / "list.csv", folder / "cache.h5", config.replace(overwrite=True), network=network)
@@ -94,30 +110,48 @@ def benchmark_extraction(
                     pass
 
         def loop() -> None:
-            _textbook(photos, textbook, backbone.preprocessing, network.device, folder / "features.npy")
+            _textbook(few, textbook, backbone.preprocessing, network.device, folder / "features.npy")
 
-        bare = _bare(network, backbone.preprocessing.crop, batch_size, len(rows))
+        shape = batch_size, 3, backbone.preprocessing.crop, backbone.preprocessing.crop
+        bare = _forward(network, network.activations, shape, len(rows))
+        channels_last = _forward(network, plain, shape, len(rows))
+        contestants = {
+            "bare": bare,
+            "end_to_end": end_to_end,
+            "channels_last": channels_last,
+            "textbook": loop,
+            "decoding": decoding,
+        }
         bare()
-        seconds = alternate({"bare": bare, "end_to_end": end_to_end, "textbook": loop, "decoding": decoding}, rounds)
+        channels_last()
+        seconds = alternate(contestants, rounds)
     return ExtractionBenchmark(
-        len(photos), str(network.device), str(network.dtype).removeprefix("torch."), batch_size, workers, seconds
+        len(photos),
+        len(few),
+        str(network.device),
+        str(network.dtype).removeprefix("torch."),
+        batch_size,
+        workers,
+        seconds,
     )
 
 
-def _bare(network: Network, crop: int, batch_size: int, batches: int) -> Callable[[], None]:
-    """The forward pass alone, on so many batches; memory is kept as it is in an extraction."""
-    random = torch.randn(batch_size, 3, crop, crop)
+def _forward(
+    network: Network, layers: Callable[[Tensor], Tensor], shape: tuple[int, ...], batches: int
+) -> Callable[[], None]:
+    """A forward pass alone, on so many batches; memory is kept as it is in an extraction."""
+    random = torch.randn(shape)
     there = random.to(network.device, network.dtype, memory_format=torch.channels_last)
 
     @kept_memory()
-    def bare() -> None:
+    def forward() -> None:
         with torch.inference_mode():
             for _ in range(batches):
-                network.activations(there)
+                layers(there)
         if network.device.type == "cuda":
             torch.cuda.synchronize(network.device)
 
-    return bare
+    return forward
 
 
 def _first(images: ImageList, count: int) -> ImageList:

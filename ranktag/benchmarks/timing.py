@@ -1,7 +1,7 @@
 """Timing several ways to do one thing.
 
 A processor that others use too gives another absolute number every minute, so what
-is compared is measured in alternating rounds and the medians are set in relation.
+is compared is measured in alternating rounds and set in relation within each.
 """
 
 from __future__ import annotations
@@ -29,3 +29,8 @@ def alternate(contestants: Mapping[str, Callable[[], None]], rounds: int) -> dic
 def rate(count: int, seconds: Sequence[float]) -> float:
     """Things a second, from the median of the rounds."""
     return count / statistics.median(seconds)
+
+
+def ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
+    """``seconds`` in relation to ``others``: the median of each round's ratio."""
+    return statistics.median(one / other for one, other in zip(seconds, others))

@@ -9,6 +9,7 @@ import torch
 from enumeration import ensemble, images
 
 from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
+from ranktag.benchmarks.timing import ratio
 from ranktag.decoding.follow import Following
 from ranktag.decoding.stepper import Stepper
 from ranktag.models.ranking import Limits
@@ -44,3 +45,8 @@ def test_the_textbooks_drawn_gains_are_what_ours_come_to() -> None:
     drawn = torch.stack([textbook_gain(cells, x[0], 5, generator) for _ in range(40)])
     # 2,560 lists: five standard errors of what is at most 1.
     torch.testing.assert_close(drawn.mean(0), ours, rtol=0, atol=5 * float(drawn.std(0).max()) / 40**0.5)
+
+
+def test_a_round_is_compared_with_itself() -> None:
+    # The machine is half as fast in the second round, and loses one of three.
+    assert ratio([1.0, 2.0, 9.0], [2.0, 4.0, 2.0]) == 0.5
