@@ -34,7 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 TASK = 16
 
 # Images decoded in one go where the network waits for them: to wake the processes takes as long as twenty images.
-TURN = 128
+TURN = 256
 
 # (slot, first image of the batch, first and last image of the task)
 Task = tuple[int, int, int, int]
