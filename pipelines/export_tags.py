@@ -132,6 +132,7 @@ def command(
     """Write the ranked tags of the images in a feature CACHE.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
+    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards.
 
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.

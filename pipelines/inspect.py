@@ -39,7 +39,7 @@ SHOWN_FAILURES = 10
     help="With --against, tell changed photos by their content instead of by size and time.",
 )
 def command(cache: Path, images: Path | None, verify_content: bool) -> Report:
-    """Say what a feature cache holds and whether it is whole.
+    """Say what a feature cache, or its folder of shards, holds and whether it is whole.
 
     Every number is read. The exit code is 1 if the file is damaged; images that
     failed are part of a whole cache. With --json, the statistics of each feature are

@@ -24,7 +24,7 @@ def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool
     OUTPUT is the cache that was given to extract-features. The shards are removed
     once the cache is whole; which are missing, doubled or of another run is said.
 
-    With one or more CACHE, which must be of one network, their rows are copied to OUTPUT;
+    With one or more CACHE or folders of shards, which must be of one network, their rows are copied to OUTPUT;
     no image may be in two of them, so PREFIX=CACHE puts a prefix before its image ids.
     """
     from ranktag.feature_cache.shards import join_shards

@@ -92,6 +92,7 @@ def command(
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
+    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards.
 
     Early stopping keeps the weights of the epoch with the best validation NDCG@5. With
     --seeds or --grid, the best training becomes the run folder, and sweep.csv in it lists

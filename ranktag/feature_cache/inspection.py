@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ranktag.errors import Outage, RanktagError
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.provenance import Provenance
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import open_cache
 from ranktag.progress import Progress
 
 BLOCK = 1024  # rows read at once
@@ -82,15 +83,15 @@ class Inspection:
 
 
 def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspection:
-    """Read all of a cache, a block of rows at a time. progress: is told how many rows are read.
+    """Read all of a cache or of a folder of shards, a block of rows at a time.
 
-    Raises RanktagError only if there is no file to read; what is wrong with a file
-    is in the result's ``problems``.
+    progress: is told how many rows are read. Raises RanktagError only if there is no file to read, or a shard is
+    missing; what is wrong with a file is in the result's ``problems``.
     """
     path, progress = Path(path), progress or Progress()
     readable = path.is_file() and os.access(path, os.R_OK)
     try:
-        store = open_features(path)
+        store = open_cache(path)
     except RanktagError as error:
         if not readable or isinstance(error, Outage):
             raise
@@ -98,11 +99,12 @@ def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspect
     # Every row is read twice: for the statistics, and for the digest.
     with progress.working("Reading", 2 * len(store), "rows"):
         statistics, nan_rows, problems = _read_rows(store, progress)
-        problems += _disagreements(store, progress)
+        problems += _disagreements(store)
+        problems = [f"{path}: damaged: {problem}" for problem in problems] + _changed_content(store, progress)
     return Inspection(
         path,
-        path.stat().st_size,
-        [f"{path}: damaged: {problem}" for problem in problems],
+        sum(one.path.stat().st_size for one in store.parts or [store]),
+        problems,
         store.provenance,
         store.features.dtype.name,
         len(store),
@@ -112,7 +114,17 @@ def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspect
     )
 
 
-def _disagreements(store: FeatureStore, progress: Progress) -> list[str]:
+def _changed_content(store: FeatureStore, progress: Progress) -> list[str]:
+    """A sentence for every file of the cache whose bytes are not those that were written."""
+    return [
+        f"{one.path}: damaged: its content is not what was written (content_sha256 differs)"
+        for one in store.parts or [store]
+        if (recorded := one.attributes.get("content_sha256")) is not None
+        and recorded != content_sha256(one, progress=progress)
+    ]
+
+
+def _disagreements(store: FeatureStore) -> list[str]:
     problems = []
     without = [
         image_id for image_id, error, valid in zip(store.image_id, store.error, store.valid) if not valid and not error
@@ -122,9 +134,6 @@ def _disagreements(store: FeatureStore, progress: Progress) -> list[str]:
     # A shard holds some of the list's images, and the digest of the whole list.
     if "row_start" not in store.attributes and image_list_sha256(store.image_id) != store.provenance.image_list_sha256:
         problems.append("the image ids are not those the features were made of (image_list_sha256 differs)")
-    recorded = store.attributes.get("content_sha256")
-    if recorded is not None and recorded != content_sha256(store, progress=progress):
-        problems.append("its content is not what was written (content_sha256 differs)")
     return problems
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,14 +139,20 @@ def write_shard(
 
 def read_shard(path: Path) -> FeatureStore:
     """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard."""
-    store = open_features(path)
-    if not all(isinstance(store.attributes.get(name), np.integer) for name in ("row_start", "row_count")):
-        raise Mismatch(
-            f"{path}: is a feature cache, but not a shard of one; remove it and run the same extract-features again"
-        )
+    store = as_shard(open_features(path))
     if content_sha256(store) != store.attributes.get("content_sha256"):
         raise Damaged(
             f"{path}: damaged: its content is not what was written; remove it and run the same extract-features again"
+        )
+    return store
+
+
+def as_shard(store: FeatureStore) -> FeatureStore:
+    """The same. Raises RanktagError for a cache that is no shard."""
+    if not all(isinstance(store.attributes.get(name), np.integer) for name in ("row_start", "row_count")):
+        raise Mismatch(
+            f"{store.path}: is a feature cache, but not a shard of one; "
+            "remove it and run the same extract-features again"
         )
     return store
 
@@ -190,18 +196,28 @@ def pending_rows(kept: FeatureStore) -> list[int]:
 def join_locked(output: Path, progress: Progress) -> None:
     """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
     kept = read_kept(output)
-    pending = pending_rows(kept) if kept else []
-    shards = whole_set(folder_of(output), progress) if pending or not kept else []
+    shards = whole_set(folder_of(output), progress) if kept is None or pending_rows(kept) else []
+    image_ids, stores, source, row = in_order(kept, shards)
+    join_rows(output, image_ids, stores, source, row, progress)
+    remove(output)
+
+
+def in_order(
+    kept: FeatureStore | None, shards: Sequence[FeatureStore]
+) -> tuple[Sequence[str], Sequence[FeatureStore], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The N ids of the list, the stores that hold its rows, and of each row the store's number and the row there, (N,).
+
+    kept: what is kept of earlier runs. Raises RanktagError for shards that are not of the images that it lacks.
+    """
     source = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
     row = np.concatenate([np.empty(0, np.int64), *(np.arange(len(shard)) for shard in shards)])
     if kept is None:
-        join_rows(output, [i for shard in shards for i in shard.image_id], shards, source, row, progress)
-    else:
-        _refuse_strangers(kept, pending, shards)
-        all_source, all_row = np.full(len(kept), len(shards)), np.arange(len(kept))
-        all_source[pending], all_row[pending] = source, row
-        join_rows(output, kept.image_id, [*shards, kept], all_source, all_row, progress)
-    remove(output)
+        return [i for shard in shards for i in shard.image_id], shards, source, row
+    pending = pending_rows(kept)
+    _refuse_strangers(kept, pending, shards)
+    all_source, all_row = np.full(len(kept), len(shards)), np.arange(len(kept))
+    all_source[pending], all_row[pending] = source, row
+    return kept.image_id, [*shards, kept], all_source, all_row
 
 
 def _refuse_strangers(kept: FeatureStore, pending: Sequence[int], shards: Sequence[FeatureStore]) -> None:
@@ -254,10 +270,15 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.h5") if path.name != KEPT)
 
 
-def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
-    """The shards in ``folder``, in order. Raises RanktagError unless they are one run's and cover its list exactly."""
+def whole_set(
+    folder: Path, progress: Progress, read: Callable[[Path], FeatureStore] | None = None, then: str = "join again"
+) -> list[FeatureStore]:
+    """The shards in ``folder``, in order. Raises RanktagError unless they are one run's and cover its list exactly.
+
+    read: how a shard is opened; every byte of it is checked if left out. then: what to do once they are all there.
+    """
     paths = shard_files(folder)
-    shards = [read_shard(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
+    shards = [(read or read_shard)(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
         raise NotFound(f"{folder}: holds no finished shard; run extract-features first")
     kinds = Counter(_kind(shard) for shard in shards)
@@ -282,7 +303,7 @@ def whole_set(folder: Path, progress: Progress) -> list[FeatureStore]:
     else:
         if row == total:
             return shards
-    raise NotFound(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then join again")
+    raise NotFound(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then {then}")
 
 
 def _start(shard: FeatureStore) -> int:

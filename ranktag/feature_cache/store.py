@@ -26,7 +26,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
@@ -36,6 +36,7 @@ from ranktag.errors import Damaged, Denied, Mismatch, NotFound, RanktagError, un
 from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.hdf5 import open_hdf5, outage_in, reason_of
 from ranktag.feature_cache.provenance import Provenance
+from ranktag.feature_cache.rows import FileRows, Identity, OpenFiles
 from ranktag.files.isolation import ends_badly
 from ranktag.version import __version__
 
@@ -46,6 +47,7 @@ FORMAT = "ranktag-features"
 FORMAT_VERSION = 1
 DATASETS = ("features", "image_id", "valid", "error")
 FILE_DATASETS = ("file_size", "file_mtime_ns", "file_sha256")
+MAKE_ONE = "; make one with 'extract-features'"
 MAKE_AGAIN = "make it again with 'extract-features'"
 
 # What h5py raises on damaged files depends on which byte is damaged.
@@ -58,9 +60,11 @@ class FeatureStore:
 
     image_id: N ids. valid: (N,) bool. error: N reasons. features: (N, D) float16 or
     float32, read-only and memory-mapped: nothing is read until it is indexed.
+    Where there are many files, features are read instead of mapped (see ``ranktag.feature_cache.rows``).
     attributes: the root attributes that are not provenance. files: the images' files
     as they were; None in caches of features that came from elsewhere or of old versions. parts: the
-    caches, if it is several as one (see ``ranktag.feature_cache.together``).
+    caches, if it is several as one (see ``ranktag.feature_cache.together``). order: (N,) which of the parts' rows,
+    counted through, each row is; None if they are all there in that order.
     """
 
     path: Path
@@ -72,6 +76,7 @@ class FeatureStore:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     files: FileStates | None = None
     parts: Sequence[FeatureStore] = ()
+    order: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -104,10 +109,11 @@ class FeatureStore:
 
     def not_finite(self, row: int) -> RanktagError:
         """The error for a row that is marked valid and holds NaN or infinity; whoever uses rows looks out for them."""
+        of_parts = row if self.order is None else int(self.order[row])
         for part in self.parts:
-            if row < len(part):
-                return part.not_finite(row)
-            row -= len(part)
+            if of_parts < len(part):
+                return part.not_finite(of_parts)
+            of_parts -= len(part)
         return Damaged(
             f"{self.path}: damaged: the feature of '{self.image_id[row]}' is not finite; "
             "see 'ranktag inspect' and make the cache again"
@@ -123,23 +129,28 @@ def open_features(path: Path) -> FeatureStore:
     if path.is_dir():
         raise RanktagError(f"{path}: is a folder, expected a feature cache; name the .h5 file")
     if not path.exists():
-        raise NotFound(f"{path}: no such feature cache; make one with 'extract-features'")
+        shards = path.with_name(path.name + ".shards")
+        found = f"; its shards are not joined: name {shards}, or join them" if shards.is_dir() else ""
+        raise NotFound(f"{path}: no such feature cache{found or MAKE_ONE}")
     if not os.access(path, os.R_OK):
         raise Denied(f"{path}: may not be read; check its permissions")
     if not path.is_file():
         raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
-    if how := ends_badly(lambda: _open(path)):
+    if how := ends_badly(lambda: _open(path, None)):
         raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
     return open_own(path)
 
 
-def open_own(path: Path) -> FeatureStore:
-    """``open_features`` for a file that this process has just written: HDF5 is not tried on it in a fork first."""
+def open_own(path: Path, files: OpenFiles | None = None) -> FeatureStore:
+    """``open_features`` for a file that this process has just written: HDF5 is not tried on it in a fork first.
+
+    files: by which the features are read; None maps them.
+    """
     try:
         while True:
-            before, store = _identity(path), _open(path)
+            before, store = Identity.of(path.stat()), _open(path, files)
             # Replaced in between, the rows would be of another file than the ids.
-            if _identity(path) == before:
+            if Identity.of(path.stat()) == before:
                 return store
     except RanktagError:
         raise
@@ -149,17 +160,12 @@ def open_own(path: Path) -> FeatureStore:
         raise Damaged(f"{path}: damaged or not a feature cache ({reason_of(error)}); {MAKE_AGAIN}") from None
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _open(path: Path) -> FeatureStore:
+def _open(path: Path, files: OpenFiles | None) -> FeatureStore:
     with open_hdf5(path) as file:
-        return _read(path, file)
+        return _read(path, file, files)
 
 
-def _read(path: Path, file: h5py.File) -> FeatureStore:
+def _read(path: Path, file: h5py.File, files: OpenFiles | None) -> FeatureStore:
     _refuse_other_formats(path, file)
     names = [f.name for f in dataclasses.fields(Provenance)]
     for name in names:
@@ -167,7 +173,7 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
             raise Damaged(f"{path}: damaged: the attribute '{name}' is missing; {MAKE_AGAIN}")
     provenance = Provenance(**{name: _text(file.attrs[name]) for name in names})
     datasets = {name: _own_dataset(path, file, name) for name in DATASETS}
-    features = _mapped(path, datasets["features"])
+    features = _features(path, datasets["features"], files)
     for name in DATASETS[1:]:
         if datasets[name].shape != (len(features),):
             raise Damaged(
@@ -181,8 +187,8 @@ def _read(path: Path, file: h5py.File) -> FeatureStore:
     if (repeated := first_repeated(image_id)) is not None:
         raise Damaged(f"{path}: damaged: image id '{repeated}' stands there twice; {MAKE_AGAIN}")
     attributes = {name: value for name, value in file.attrs.items() if name not in names}
-    error, files = list(datasets["error"].asstr()[:]), _files(path, file, len(features))
-    return FeatureStore(path, provenance, image_id, valid, error, features, attributes, files)
+    error, images_files = list(datasets["error"].asstr()[:]), _files(path, file, len(features))
+    return FeatureStore(path, provenance, image_id, valid, error, features, attributes, images_files)
 
 
 def _files(path: Path, file: h5py.File, rows: int) -> FileStates | None:
@@ -213,8 +219,8 @@ def _refuse_other_formats(path: Path, file: h5py.File) -> None:
         )
 
 
-def _mapped(path: Path, features: h5py.Dataset) -> npt.NDArray[Any]:
-    """The features, (N, D), mapped from the file; refused unless all of them are in it."""
+def _features(path: Path, features: h5py.Dataset, files: OpenFiles | None) -> npt.NDArray[Any]:
+    """The features, (N, D), mapped from the file or read through ``files``; refused unless all of them are in it."""
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
         raise Damaged(
             f"{path}: damaged: 'features' is {features.dtype} of shape {features.shape}, "
@@ -230,6 +236,9 @@ def _mapped(path: Path, features: h5py.Dataset) -> npt.NDArray[Any]:
     offset = features.id.get_offset()
     if offset is None or offset + n * width * features.dtype.itemsize > path.stat().st_size:
         raise Damaged(f"{path}: damaged: cut short, {n} rows of features do not fit the file; {MAKE_AGAIN}")
+    if files is not None:
+        rows = FileRows(files, path, int(offset), (n, width), features.dtype, Identity.of(path.stat()))
+        return cast("npt.NDArray[Any]", rows)
     return np.memmap(path, np.dtype(features.dtype), "r", int(offset), (n, width))
 
 

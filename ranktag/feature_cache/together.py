@@ -15,42 +15,22 @@ import numpy.typing as npt
 from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.feature_cache.gather import gathered_files
+from ranktag.feature_cache.rows import ChainedRows
+from ranktag.feature_cache.shard_folder import open_shards
 from ranktag.feature_cache.shards import join_rows
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.files.atomic import refuse_existing
 from ranktag.progress import Progress
 
-# A cache, or several; one written as PREFIX=CACHE has the prefix put before every image id.
+# A cache or its folder of shards, or several; one written as PREFIX=CACHE has the prefix put before every image id.
 Caches: TypeAlias = Path | str | Sequence[Path | str]
 
 
-class ChainedRows:
-    """The rows of several (N, D) arrays of one type, one after the other, read when they are indexed."""
-
-    def __init__(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
-        self._arrays = arrays
-        self._starts = np.cumsum([0, *map(len, arrays)])
-        self.dtype = arrays[0].dtype
-        self.shape = (int(self._starts[-1]), arrays[0].shape[1])
-        self.nbytes = sum(array.nbytes for array in arrays)
-        self.base = None
-
-    def __getitem__(self, chosen: int | slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        if isinstance(chosen, (int, np.integer)):
-            return cast("npt.NDArray[Any]", self[np.array([chosen])][0])
-        rows = np.arange(self.shape[0])[chosen]
-        found = np.empty((len(rows), self.shape[1]), self.dtype)
-        for array, start, stop in zip(self._arrays, self._starts, self._starts[1:]):
-            mine = (start <= rows) & (rows < stop)
-            found[mine] = array[rows[mine] - start]
-        return found
-
-
 def open_together(caches: Caches) -> FeatureStore:
-    """Open a cache, or several as one whose rows are those of the first, then of the second, ...
+    """Open a cache or a folder of shards, or several as one whose rows are those of the first, then of the second, ...
 
-    Raises RanktagError for what ``open_features`` refuses, features that were made unlike, and an image id
-    that two caches hold.
+    Raises RanktagError for what ``open_features`` and ``open_shards`` refuse, features that were made unlike, and
+    an image id that two caches hold.
     """
     paths = [caches] if isinstance(caches, (str, Path)) else list(caches)
     stores = [_opened(path) for path in paths]
@@ -89,7 +69,7 @@ def join_caches(
     output = Path(output)
     refuse_existing(output, overwrite)
     together = open_together(caches)
-    stores = together.parts or [together]
+    stores = [together] if together.order is not None else together.parts or [together]
     source = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
     row = np.concatenate([np.arange(len(store)) for store in stores])
     join_rows(output, together.image_id, stores, source, row, progress or Progress())
@@ -100,9 +80,14 @@ def _opened(cache: Path | str) -> FeatureStore:
     """A cache; where it is written PREFIX=CACHE and is no file of that name, its ids begin with the prefix."""
     prefix, equals, path = os.fspath(cache).partition("=")
     if not equals or os.path.lexists(cache):
-        return open_features(Path(cache))
-    store = open_features(Path(path))
+        return open_cache(Path(cache))
+    store = open_cache(Path(path))
     return replace(store, image_id=[prefix + image_id for image_id in store.image_id])
+
+
+def open_cache(path: Path) -> FeatureStore:
+    """Open a cache or a folder of shards. Raises RanktagError for what is neither, or not whole."""
+    return open_shards(path) if path.is_dir() else open_features(path)
 
 
 def _refuse_unlike(stores: Iterable[FeatureStore]) -> None:

@@ -14,7 +14,8 @@ from ranktag.errors import Removals
 from ranktag.feature_cache.file_states import UNKNOWN, FileStates
 from ranktag.feature_cache.gather import NOWHERE, gathered_files
 from ranktag.feature_cache.shards import PENDING
-from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.store import FeatureStore
+from ranktag.feature_cache.together import open_cache
 from ranktag.images.files import file_sha256, stat_files
 from ranktag.images.listing import ImageList, list_images
 from ranktag.progress import Progress
@@ -166,7 +167,7 @@ def changes_since(
 
     Raises RanktagError for a cache or images that cannot be read.
     """
-    store, listed = open_features(Path(cache)), list_images(Path(images))
+    store, listed = open_cache(Path(cache)), list_images(Path(images))
     files = look_at(listed, content=content, progress=progress)
     return compare(listed.ids, files, [store], content=content).changes
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,16 +14,31 @@ from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.join import Joined
 
 
+class StoredRows:
+    """Features (N, D) that stay on disk: (B,) numbers of rows are a tensor (B, D) as stored."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, features: npt.NDArray[Any]) -> None:
+        self._features = features
+        self.shape = features.shape
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self._features[rows.numpy()])
+
+
 class Examples:
     """The images of one split as a model takes them.
 
-    features: (all rows of the cache, D) float16 or float32. row: (N,) each image's row.
+    features: (all rows of the cache, D) float16 or float32, in memory or on disk. row: (N,) each image's row.
     people: N images' lists of tags, also of tags that are not in the vocabulary. The L lists
     learned from are those that hold a known tag: ``image`` (L,) says whose and ``steps``
     (L,) their length with STOP.
     """
 
-    def __init__(self, features: Tensor, row: Tensor, people: Sequence[Sequence[TagList]], known: Vocabulary) -> None:
+    def __init__(
+        self, features: Tensor | StoredRows, row: Tensor, people: Sequence[Sequence[TagList]], known: Vocabulary
+    ) -> None:
         self.features = features
         self.row = row.to(features.device)
         self.people = people
@@ -61,7 +77,7 @@ class Examples:
         return self.features[self.row[self.image[chosen[order]].to(device)]], lists
 
 
-def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor) -> Examples:
+def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor | StoredRows) -> Examples:
     """Examples of the joined images of the given numbers. features: all rows of the cache."""
     return Examples(features, torch.from_numpy(joined.rows[chosen]), [joined.lists[n] for n in chosen], vocabulary)
 

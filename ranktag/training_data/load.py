@@ -16,39 +16,38 @@ from ranktag.feature_cache.together import Caches
 from ranktag.tags.spelling import Spelling
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
-from ranktag.training_data.examples import Examples, examples, standardisation
+from ranktag.training_data.examples import Examples, StoredRows, examples, standardisation
 from ranktag.training_data.join import Joined, Tags, join
 
 
-def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
-    """All rows of a cache, (N, D) as stored: in the device's memory, or mapped from disk.
+def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor | StoredRows:
+    """All rows of a cache, (N, D) as stored: in the device's memory, or left on disk.
 
-    max_memory: GiB from which on they are mapped; so are those larger than half of a GPU's free memory.
+    max_memory: GiB from which on they are left there; so are those larger than half of a GPU's free memory.
     """
-    if store.parts:
-        return _load_parts(store, device, max_memory)
     features = store.features
-    offset = features.offset  # type: ignore[attr-defined]  # it is a memmap
     gibibytes = features.nbytes / 2**30
     if gibibytes <= max_memory and (
         device.type != "cuda" or gibibytes <= 0.5 * torch.cuda.mem_get_info(device)[0] / 2**30
     ):
-        # Read, not copied from the mapping: a page fault for every 4 KiB would take several times as long.
-        return torch.from_numpy(
-            np.fromfile(store.path, features.dtype, features.size, offset=offset).reshape(features.shape)
-        ).to(device)
+        return _read(store).to(device)
+    if not isinstance(features, np.memmap):
+        return StoredRows(features)
     # Copy-on-write pages: torch wants writable memory, the file stays as it is.
-    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", offset, features.shape))
+    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", features.offset, features.shape))
 
 
-def _load_parts(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor:
-    """Several caches as one tensor. Raises RanktagError if they do not fit: only a single file can be mapped."""
-    if store.features.nbytes > max_memory * 2**30:
-        raise RanktagError(
-            f"the {len(store.parts)} caches hold {store.features.nbytes / 2**30:.1f} GiB, more than --max-memory "
-            f"{max_memory:g}; join them to one, which is mapped: ranktag join-features ALL.h5 CACHE..."
-        )
-    return torch.cat([load_features(part, device, max_memory) for part in store.parts])
+def _read(store: FeatureStore) -> Tensor:
+    """All rows of a cache, in memory."""
+    features = store.features
+    if store.parts and store.order is None:
+        return torch.cat([_read(part) for part in store.parts])
+    if not isinstance(features, np.memmap):
+        return torch.from_numpy(features[:])
+    # Read, not copied from the mapping: a page fault for every 4 KiB would take several times as long.
+    return torch.from_numpy(
+        np.fromfile(store.path, features.dtype, features.size, offset=features.offset).reshape(features.shape)
+    )
 
 
 @dataclass(frozen=True)
