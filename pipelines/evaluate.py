@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default=None,
     show_default="only print",
     help="Write a report to this folder: metrics.csv, metrics.json, metrics.tex, differences.csv, per_image.csv, "
-    "per_tag.csv and report.html; with --retrieval, three tables of that (retrieval*.csv) too.",
+    "per_tag.csv, calibration.csv, calibration_bins.csv and report.html; with --retrieval, retrieval*.csv too.",
 )
 @click.option(
     "--images",

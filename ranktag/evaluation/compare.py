@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.config import EvaluationConfig
+from ranktag.evaluation.calibration import score_calibration
 from ranktag.evaluation.completion import CompletedLists, begin_lists, ranked_lists
 from ranktag.evaluation.expected import Entry, expected_images, training_tags
 from ranktag.evaluation.intervals import with_intervals
@@ -101,6 +102,7 @@ def compare(
         retrieval=score_retrieval(entries, expected, [(d.first, d.second) for d in differences], config, progress)
         if config.retrieval
         else None,
+        calibration=score_calibration(entries, expected, config),
     )
 
 

@@ -20,6 +20,7 @@ from ranktag.tags.predictions import Predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ranktag.evaluation.calibration import Calibration
     from ranktag.evaluation.retrieval import Retrieval
 
 
@@ -136,7 +137,8 @@ class EvaluationReport:
     split holds, and how many different ones; None if the tag file has no train
     split or if it is what is scored.
 
-    retrieval: how well images are found by the predictions; None if that was not asked for.
+    retrieval: how well images are found by the predictions; None if that was not asked for. calibration: how honest
+    the predicted probabilities are.
     """
 
     metrics: MetricTable
@@ -157,6 +159,7 @@ class EvaluationReport:
     truth_tags: int
     unseen_tags: int | None
     unseen: int | None
+    calibration: Calibration
     retrieval: Retrieval | None = None
 
     @property

@@ -101,7 +101,7 @@ def test_a_metric_is_one_module(ranktag: Callable[..., Any], tmp_path: Path, mon
     write_predictions(tmp_path / "p.csv", {"a": [("q", 0.5), ("y", 0.5)], "b": [("z", 0.5)]})
     outcome = ranktag("evaluate", tmp_path / "p.csv", tmp_path / "tags.csv", "-o", tmp_path / "report")
     assert (outcome.code, outcome.err) == (0, "")
-    header, row = (line for line in outcome.out.splitlines() if "first tag" in line or line.startswith("p "))
+    header, row, *_ = (line for line in outcome.out.splitlines() if "first tag" in line or line.startswith("p "))
     columns = re.split(r"\s{2,}", header.strip())
     assert columns[4:6] == ["reciprocal rank", "first tag"] and re.split(r"\s{2,}", row)[5] == "0.750"
     for name in ("metrics.csv", "per_image.csv"):

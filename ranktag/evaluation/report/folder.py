@@ -7,6 +7,7 @@ differences.csv  a row a pair of rows: every difference with its interval, p, an
 metrics.tex      the scores and the differences that are printed, as LaTeX tables
 per_image.csv    a row an image and row of scores: how many people gave tags, its values, or why it has none
 per_tag.csv      a row a tag and row of scores: support, precision, recall, rank error
+calibration.csv  a row of scores each: how honest its probabilities are, with calibration_bins.csv: a row a bin
 retrieval.csv    how well images are found by importance and by presence, if that was asked for (``--retrieval``), with
                  retrieval_differences.csv, and retrieval_queries.csv: a row a query
 report.html      all of it to look at, with photos, in one file (see ``ranktag.evaluation.report.page``)
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ranktag.errors import Exists
+from ranktag.evaluation.report.calibration import bin_table, calibration_json, calibration_table
 from ranktag.evaluation.report.latex import to_latex
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.report.retrieval import RETRIEVAL_TABLES, numbers_json, retrieval_json
@@ -34,6 +36,8 @@ TABLES = {
     "differences.csv": difference_table,
     "per_image.csv": image_table,
     "per_tag.csv": tag_table,
+    "calibration.csv": calibration_table,
+    "calibration_bins.csv": bin_table,
 }
 FILES = (*TABLES, "metrics.json", "metrics.tex", "report.html")
 # What may be in the folder of a report.
@@ -87,6 +91,7 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         "rows": [_row_json(row) for row in report.table],
         "p_holm_of_comparisons": len(report.differences),
         "differences": [_difference_json(difference) for difference in report.differences],
+        "calibration": calibration_json(report.calibration),
         "retrieval": None if report.retrieval is None else retrieval_json(report.retrieval),
     }
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ranktag.evaluation.calibration import CalibrationRow
 from ranktag.evaluation.report.gallery import galleries, inside
-from ranktag.evaluation.report.text import about_p, about_retrieval, fixed, notes, p_text, title
+from ranktag.evaluation.report.text import about_calibration, about_p, about_retrieval, fixed, notes, p_text, title
 from ranktag.evaluation.results import Change, EvaluationReport, Row
 from ranktag.evaluation.retrieval import METRICS
 from ranktag.evaluation.scores import MetricTable, Score
@@ -52,6 +53,8 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         about_p=about_p(report),
         about_retrieval="" if report.retrieval is None else about_retrieval(report.retrieval, report.config.resamples),
         retrieval_metrics=METRICS,
+        about_calibration=about_calibration(report),
+        reliability=[_reliability(row) for row in report.calibration.rows],
         findings=_findings(report, best),
         best=best,
         version=__version__,
@@ -171,6 +174,34 @@ def _panel(report: EvaluationReport, shown: Score) -> Panel:
             )
         )
     return Panel(shown.label, len(bars) * BAR_STEP, tuple(bars))
+
+
+@dataclass(frozen=True)
+class Point:
+    """The tags of a bin, in the drawing's units. size: of the dot. text: the same in words."""
+
+    x: float
+    y: float
+    size: float
+    text: str
+
+
+SQUARE = 200
+
+
+def _reliability(row: CalibrationRow) -> tuple[CalibrationRow, list[Point]]:
+    """A row, and its points: what was predicted to the right, what people list upwards."""
+    return row, [
+        Point(
+            x=round(SQUARE * one.predicted, 1),
+            y=round(SQUARE * (1.0 - one.listed), 1),
+            # As large as its share of the tags, but never too small to be seen.
+            size=round(2.0 + 10.0 * math.sqrt(one.tags / row.tags), 1),
+            text=f"{one.tags:,.0f} tags: predicted {one.predicted:.1%}, listed {one.listed:.1%}",
+        )
+        for one in row.bins
+        if one.tags
+    ]
 
 
 def _change(change: Change, digits: int = 3) -> dict[str, Any]:

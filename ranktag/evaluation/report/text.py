@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ranktag.errors import one_line
+from ranktag.evaluation.calibration import BINS, Calibration
 from ranktag.evaluation.results import Change, Estimate, EvaluationReport, Row
 from ranktag.evaluation.retrieval import KINDS, LEAST_IMAGES, METRICS, ORDERS, Retrieval
 from ranktag.evaluation.scores import Score
@@ -17,6 +18,8 @@ def to_text(report: EvaluationReport) -> str:
     sections = [f"{title(report)}\n\n{aligned(score_table(report))}"]
     if report.differences:
         sections.append(aligned(difference_table(report)))
+    if report.calibration.rows:
+        sections.append(f"{aligned(calibration_table(report.calibration))}\n\n{about_calibration(report)}")
     if report.retrieval is not None:
         sections.append(retrieval_text(report.retrieval, report.config.resamples))
     explained = "Scores are means over images" + (
@@ -92,6 +95,28 @@ def difference_table(report: EvaluationReport) -> list[list[str]]:
             cells += [_with_interval(change, score.metric.digits, "+"), p_text(change.p_holm)]
         table.append(cells)
     return table
+
+
+def calibration_table(calibration: Calibration) -> list[list[str]]:
+    """Rows of cells: the probabilities that were predicted, how often people list such tags, and their error."""
+    table = [["probabilities", "tags", "predicted", "listed", "ECE"]]
+    for row in calibration.rows:
+        shares = (f"{100 * share:.1f}%" for share in (row.predicted, row.listed))
+        table.append([short_label(row.label), f"{row.tags:,.0f}", *shares, _with_interval(row.ece, 4)])
+    return table
+
+
+def about_calibration(report: EvaluationReport) -> str:
+    """What the numbers on probabilities are, in sentences."""
+    whose = "people list them" if report.config.given is None else "they are in the rest of the list"
+    sentences = [
+        f"Probabilities of the tags that are predicted, and how often {whose}; ECE, the expected calibration error, is "
+        f"how far the two are apart in {BINS} bins of the probability. Greedy and beam write that of a tag after those "
+        "before it, which is not how likely the list holds it."
+    ]
+    if report.calibration.without:
+        sentences.append(f"Without probabilities: {', '.join(map(short_label, report.calibration.without))}.")
+    return " ".join(sentences)
 
 
 def retrieval_text(retrieval: Retrieval, resamples: int) -> str:
