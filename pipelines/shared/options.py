@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,13 @@ from ranktag import registry
 from ranktag.config import BASELINES, ChoiceConfig, Config, DecodingConfig, parse_seeds
 from ranktag.errors import one_line
 from ranktag.files.remote import is_url
-from ranktag.tags.outputs import Format, Output
+from ranktag.tags.formats import Format
+from ranktag.tags.outputs import Output
 from ranktag.tags.predictions import WRITERS
 from ranktag.wording import count
+
+# What adds options to a command.
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 FilePath = click.Path(path_type=Path)
 
@@ -48,9 +52,7 @@ class SeedsType(click.ParamType):  # type: ignore[type-arg]  # generic in click'
 Seeds = SeedsType()
 
 
-def config_options(
-    config: type[Config], without: tuple[str, ...] = (), argument: str = "config"
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def config_options(config: type[Config], without: tuple[str, ...] = (), argument: str = "config") -> Decorator:
     """Decorator: adds one option a setting and passes the settings together as an argument.
 
     A setting with a single choice is none.
@@ -72,9 +74,7 @@ def config_options(
     return decorate
 
 
-def _option(
-    name: str, hint: Any, default: Any, meta: typing.Mapping[str, Any]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _option(name: str, hint: Any, default: Any, meta: typing.Mapping[str, Any]) -> Decorator:
     flag = "--" + (meta["option"] or name.replace("_", "-"))
     if hint is bool:
         # One that is on by default needs a way to turn it off; one that is off is turned on by being named.
@@ -119,7 +119,7 @@ def _shown_default(default: Any, meta: typing.Mapping[str, Any]) -> Any:
     return f"{default:g} {meta['unit']}" if meta["unit"] else True
 
 
-def _module_option(flag: str, folder: str, default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _module_option(flag: str, folder: str, default: str) -> Decorator:
     """Decorator: an option whose choices are the modules of a folder; the first line of each docstring is its help."""
     lines = {
         name: (registry.load(folder, name).__doc__ or "").strip().split("\n")[0] for name in registry.names(folder)
@@ -128,9 +128,7 @@ def _module_option(flag: str, folder: str, default: str) -> Callable[[Callable[.
     return click.option(flag, type=click.Choice(tuple(lines)), default=default, show_default=True, help=f"{text}.")
 
 
-def output_options(
-    default: str, output_default: str, *, with_photos: bool
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def output_options(default: str, output_default: str, *, with_photos: bool) -> Decorator:
     """Decorator: which tags are written, in which format, and where; passed as ``choice`` and ``make_output``.
 
     make_output: makes the ``Output``, of several the one ``below`` the folder that -o names. All formats' settings
@@ -142,55 +140,72 @@ def output_options(
     for name, known in formats.items():
         for f in fields(known.settings) if known.settings else ():
             owners.setdefault(f.name, []).append(name)
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def with_output(
-            *args: Any, format: str, output: Path | None, overwrite: bool, photos: Path | None = None, **kwargs: Any
-        ) -> Any:
-            given = {name: kwargs.pop(name) for name in owners}
-            refuse_unused(
-                [name for name, owning in owners.items() if format not in owning],
-                f"--format {format} makes no use of this",
-            )
-            kind = formats[format].settings
-            settings = kind(**{name: given[name] for name in owners if format in owners[name]}) if kind else None
-
-            def make_output(*, update: bool = False, below: str = "") -> Output:
-                place = output / below if output is not None and below else output
-                return Output(format, place, photos=photos, settings=settings, overwrite=overwrite, update=update)
-
-            return command(*args, make_output=make_output, **kwargs)
-
-        wrapped: Callable[..., Any] = with_output
-        for name, owning in reversed(owners.items()):
-            settings = formats[owning[0]].settings
-            assert settings is not None
-            f = next(f for f in fields(settings) if f.name == name)
-            meta = {**f.metadata, "help": f"{', '.join(owning)}: {f.metadata['help']}"}
-            wrapped = _option(name, typing.get_type_hints(settings)[name], f.default, meta)(wrapped)
-        wrapped = overwrite_option(wrapped)
-        if with_photos:
-            wrapped = click.option(
-                "--photos",
-                type=FilePath,
-                metavar="FOLDER",
-                show_default="not needed",
-                help="The folder that image ids are paths below, for formats that write files beside the photos, "
-                "and for fiftyone.",
-            )(wrapped)
-        wrapped = _module_option("--format", WRITERS, default)(wrapped)
-        wrapped = click.option(
+    options: list[Decorator] = [
+        config_options(ChoiceConfig, argument="choice"),
+        click.option(
             "-o",
             "--output",
             type=FilePath,
             metavar="PATH",
             show_default=output_default,
             help="The file to write, or the folder, of a format that writes several files.",
-        )(wrapped)
-        return config_options(ChoiceConfig, argument="choice")(wrapped)
+        ),
+        _module_option("--format", WRITERS, default),
+        *([photos_option] if with_photos else []),
+        overwrite_option,
+        *(_setting_of(formats[owning[0]], name, owning) for name, owning in owners.items()),
+    ]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped: Callable[..., Any] = _with_output(command, formats, owners)
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
 
     return decorate
+
+
+photos_option = click.option(
+    "--photos",
+    type=FilePath,
+    metavar="FOLDER",
+    show_default="not needed",
+    help="The folder that image ids are paths below, for formats that write files beside the photos, and for fiftyone.",
+)
+
+
+def _setting_of(format: Format, name: str, owning: Sequence[str]) -> Decorator:
+    """The option for a format's setting. owning: the formats that have it."""
+    assert format.settings is not None
+    f = next(f for f in fields(format.settings) if f.name == name)
+    meta = {**f.metadata, "help": f"{', '.join(owning)}: {f.metadata['help']}"}
+    return _option(name, typing.get_type_hints(format.settings)[name], f.default, meta)
+
+
+def _with_output(
+    command: Callable[..., Any], formats: Mapping[str, Format], owners: Mapping[str, Sequence[str]]
+) -> Callable[..., Any]:
+    """``command`` with ``make_output`` instead of the options. owners: setting -> the formats that have it."""
+
+    @functools.wraps(command)
+    def with_output(
+        *args: Any, format: str, output: Path | None, overwrite: bool, photos: Path | None = None, **kwargs: Any
+    ) -> Any:
+        given = {name: kwargs.pop(name) for name in owners}
+        refuse_unused(
+            [name for name, owning in owners.items() if format not in owning],
+            f"--format {format} makes no use of this",
+        )
+        kind = formats[format].settings
+        settings = kind(**{name: given[name] for name in owners if format in owners[name]}) if kind else None
+
+        def make_output(*, update: bool = False, below: str = "") -> Output:
+            place = output / below if output is not None and below else output
+            return Output(format, place, photos=photos, settings=settings, overwrite=overwrite, update=update)
+
+        return command(*args, make_output=make_output, **kwargs)
+
+    return with_output
 
 
 def say_failures(output: Output) -> int:

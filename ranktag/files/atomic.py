@@ -109,6 +109,19 @@ def atomic_text(path: str | Path) -> Iterator[TextIO]:
         yield file
 
 
+def write_once(path: Path, text: str, overwrite: bool) -> None:
+    """A text file in one piece; one that says the same already is left as it is.
+
+    Raises RanktagError for one that says something else, unless it may be overwritten.
+    """
+    if os.path.lexists(path):
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+        refuse_existing(path, overwrite)
+    with atomic_text(path) as file:
+        file.write(text)
+
+
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
     """Errors of the operating system name ``path``.

@@ -1,11 +1,4 @@
-"""An output: a format of ``ranktag.tags.writers``, where it is written, and what could not be.
-
-What a format writes follows from the function that its module holds:
-
-    write         one file of text, or what is printed
-    write_file    one file of another kind
-    write_folder  a folder of files, the module's ``FILES``, that are replaced together
-    write_beside  a file beside each photo
+"""An output: a format, where it is written, and what could not be.
 
 Files appear whole or not at all. No image id leads out of the folder that was named.
 """
@@ -14,20 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
-import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
-from ranktag import registry
 from ranktag.config import Config
 from ranktag.errors import Outage, RanktagError
-from ranktag.files.atomic import atomic_path, atomic_text, refuse_existing
+from ranktag.files.atomic import atomic_path, atomic_text
 from ranktag.files.replacement import replaced_together
-from ranktag.tags.predictions import WRITERS, PredictedImage, RankedTag
+from ranktag.tags.formats import Format
+from ranktag.tags.predictions import PredictedImage, RankedTag
 
-KINDS = ("write", "write_file", "write_folder", "write_beside")
 # What the operating system says of one path, and not of the disk or the machine.
 OF_ONE_PATH = (
     errno.EACCES,
@@ -41,41 +32,13 @@ OF_ONE_PATH = (
 )
 
 
-class Format(NamedTuple):
-    """What is known of a format before anything is written.
-
-    settings: its settings class; None if it has none. files: patterns of the files of a folder. photos: whether
-    it makes use of the photos' folder. check: is given the settings, before anything is computed.
-    """
-
-    name: str
-    kind: str
-    function: Callable[..., None]
-    settings: type[Config] | None
-    files: tuple[str, ...]
-    photos: bool
-    check: Callable[..., None] | None
-
-    @classmethod
-    def of(cls, name: str) -> Format:
-        """A module of ``ranktag.tags.writers``. Raises ValueError if there is none of that name."""
-        module = registry.load(WRITERS, name)
-        kind = next(kind for kind in KINDS if hasattr(module, kind))
-        function = getattr(module, kind)
-        # A format without settings need not annotate what it is given.
-        settings = typing.get_type_hints(function).get("config") if hasattr(function, "__annotations__") else None
-        photos = kind == "write_beside" or getattr(module, "PHOTOS", False)
-        files = tuple(getattr(module, "FILES", ()))
-        return cls(name, kind, function, settings, files, photos, getattr(module, "check", None))
-
-
 class TaggedPhoto(PredictedImage):
     """One whose photo is known. photo: where it is. name: what it is called below another folder."""
 
     photo: Path
     name: str
 
-    def __new__(cls, image_id: str, tags: typing.Sequence[RankedTag], photo: Path, name: str) -> TaggedPhoto:
+    def __new__(cls, image_id: str, tags: Sequence[RankedTag], photo: Path, name: str) -> TaggedPhoto:
         """The pair, and the photo beside it: writers that do not look for it are given pairs."""
         image = super().__new__(cls, image_id, tags)
         image.photo, image.name = photo, name
@@ -115,7 +78,7 @@ class Output:
         self.failures: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self._written: set[Path] = set()
-        self._refuse()
+        self.format.refuse_place(path, photos, overwrite, update)
         if self.format.check is not None:
             self.format.check(*self._settings())
 
@@ -136,25 +99,6 @@ class Output:
     def place(self) -> Path:
         """The file or folder that was named; the photos' own if none was."""
         return self.path or self.photos or Path()
-
-    def _refuse(self) -> None:
-        """Raise RanktagError for what cannot be, before anything is computed."""
-        name, path = self.format.name, self.path
-        if self.photos is not None and not self.format.photos:
-            raise RanktagError(f"--format {name}: makes no use of --photos; leave it out")
-        if self.photos is not None and not self.photos.is_dir():
-            raise RanktagError(f"{self.photos}: no such folder; name the folder that the image ids are paths below")
-        if path is None:
-            if self.format.kind in ("write_file", "write_folder"):
-                what = "file" if self.format.kind == "write_file" else "folder"
-                raise RanktagError(f"--format {name}: writes a {what}; name it with -o")
-        elif self.format.kind in ("write", "write_file"):
-            refuse_existing(path, self.overwrite or self.update)
-        elif os.path.lexists(path) and not path.is_dir():
-            raise RanktagError(f"{path}: is a file, --format {name} writes a folder; name another with -o")
-        elif not self.overwrite:
-            for there in (found for pattern in self.format.files for found in path.glob(pattern)):
-                refuse_existing(there, overwrite=False)
 
     def refuse_no_place(self) -> None:
         """Raise RanktagError if nothing says where to write images of which only the ids are known."""
@@ -238,18 +182,6 @@ class Output:
             raise RanktagError(f"{path}: was written for another image of that name already")
         self._written.add(path)
         return path
-
-    def write_text(self, path: Path, text: str) -> None:
-        """A text file in one piece; one that says the same already is left as it is.
-
-        Raises RanktagError for one that says something else, unless files may be overwritten.
-        """
-        if os.path.lexists(path):
-            if path.is_file() and path.read_bytes() == text.encode():
-                return
-            refuse_existing(path, self.overwrite)
-        with atomic_text(path) as file:
-            file.write(text)
 
 
 def name_of(image: PredictedImage) -> str:

@@ -17,8 +17,8 @@ from outcome import Outcome
 
 from ranktag import registry
 from ranktag.tagging import TaggedImage
+from ranktag.tags.formats import Format
 from ranktag.tags.lists import read_tag_lists
-from ranktag.tags.outputs import Format
 from ranktag.tags.predictions import WRITERS, read_predictions
 
 Ranktag = Callable[..., Outcome]

@@ -9,7 +9,8 @@ import pytest
 
 from ranktag.config import DecodingConfig
 from ranktag.errors import Outage, RanktagError
-from ranktag.tags.outputs import Format, Output, TaggedPhoto
+from ranktag.tags.formats import Format
+from ranktag.tags.outputs import Output, TaggedPhoto
 from ranktag.tags.predictions import PredictedImage
 from ranktag.tags.writers.txt import TextConfig
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections import Counter
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -11,39 +10,31 @@ from pathlib import Path
 
 from ranktag.errors import RanktagError
 from ranktag.progress import Progress
+from ranktag.tags.annotations.account import SHOWN, Account, examples
+from ranktag.tags.annotations.claims import Claims
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
 from ranktag.tags.splits import SPLITS
 
-SHOWN = 5  # names that a line of the account gives as examples
 REPEATS = "repeats of a tag in its list"
 # Who is told of every list that is added: a reader need not know.
 TOLD: ContextVar[Progress] = ContextVar("TOLD", default=Progress())  # noqa: B039 - it holds nothing
 
 
 @dataclass
-class TagListBuilder:
+class TagListBuilder(Account):
     """Tag lists in the making: a reader adds people's lists one by one, and says what it leaves out.
 
-    prefix: put before every image id; None puts nothing. lists: image id -> its
-    people's lists. split: image id -> split, for the images that have one. dropped:
-    what was left out -> how often. notes: what was done to something that was kept
-    -> where. facts: sentences on the lists as a whole. broken: (file, reason) of the files that were skipped.
-    skipped: what they are called, 'rows' where a reader goes through a table. claims: (image id, scope) ->
-    (file, number of its list), of the lists that one file alone may be the source of. people: image id -> who made
-    each of its lists, '' where that is not known.
+    prefix: put before every image id; None puts nothing. lists: image id -> its people's lists. split: image id ->
+    split, for the images that have one. people: image id -> who made each of its lists, '' where that is not known.
+    claims: of the lists that one file alone may be the source of.
     """
 
     prefix: str | None = None
     lists: dict[str, list[TagList]] = field(default_factory=dict)
     split: dict[str, str] = field(default_factory=dict)
-    dropped: Counter[str] = field(default_factory=Counter)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    facts: list[str] = field(default_factory=list)
-    broken: list[tuple[str, str]] = field(default_factory=list)
-    skipped: str = "files"
-    claims: dict[tuple[str, str], list[tuple[str, int]]] = field(default_factory=dict)
     people: dict[str, list[str]] = field(default_factory=dict)
+    claims: Claims = field(default_factory=Claims)
 
     def add(
         self,
@@ -85,36 +76,18 @@ class TagListBuilder:
         people.append(kept)
         self.people.setdefault(image_id, []).append(person)
         if file is not None:
-            self.claims.setdefault((image_id, scope), []).append((file, len(people) - 1))
+            self.claims.add(image_id, scope, file, len(people) - 1)
         if split is not None and self.split.setdefault(image_id, split) != split:
             raise RanktagError(
                 f"'{image_id}' is in '{self.split[image_id]}' and in '{split}'; an image belongs to one split"
             )
 
-    def drop(self, what: str, count: int = 1) -> None:
-        """Count what is left out."""
-        if count:
-            self.dropped[what] += count
-
-    def note(self, what: str, where: str) -> None:
-        """Record what was done to something that is kept."""
-        self.notes.setdefault(what, []).append(where)
-
-    def skip(self, file: str, reason: object) -> None:
-        """Record a file that is skipped."""
-        self.broken.append((file, str(reason)))
-
     def _settle(self) -> None:
         """Keep one of the files that claim an image, or none (see ``add``)."""
         gone: dict[str, set[int]] = {}
-        for (image_id, _), claims in self.claims.items():
-            kept = _own(image_id, claims)
-            for claim in claims if len(claims) > 1 else ():
-                if claim is not kept:
-                    other = kept or next(other for other in claims if other is not claim)
-                    self.skip(claim[0], f"is of '{image_id}', and so is {other[0]}; keep one, or tell the photos apart")
-                    gone.setdefault(image_id, set()).add(claim[1])
-        self.claims.clear()
+        for image_id, number, file, reason in self.claims.settle():
+            self.skip(file, reason)
+            gone.setdefault(image_id, set()).add(number)
         for image_id, numbers in gone.items():
             left = [tags for number, tags in enumerate(self.lists[image_id]) if number not in numbers]
             self.lists[image_id] = left
@@ -150,10 +123,9 @@ class TagListBuilder:
         """
         self._settle()
         if not self.counts():
-            example = f"; {self.broken[0][0]} {self.broken[0][1]}" if self.broken else ""
-            out = max(self.dropped, key=lambda reason: self.dropped[reason], default=None)
-            because = example or (f"; left out: {self.dropped[out]} {out}" if out else "")
-            raise RanktagError(f"{source}: holds no {wanted}{because}; look there, or name another source or format")
+            raise RanktagError(
+                f"{source}: holds no {wanted}{self.mostly}; look there, or name another source or format"
+            )
         if self.split and len(self.split) < len(self.lists):
             missing = next(image for image in self.lists if image not in self.split)
             raise RanktagError(f"{source}: '{missing}' is in no split, others are; give every image one, or none")
@@ -168,11 +140,6 @@ class TagListBuilder:
     def write(self, path: str | Path) -> None:
         """Write the tag-list file (see ``ranktag.tags.lists``), with the column person if that is known of any list."""
         write_tag_lists(path, self.tag_lists)
-
-    @property
-    def exit_code(self) -> int:
-        """1 if a file was skipped, else 0."""
-        return 1 if self.broken else 0
 
     def summary(self) -> list[str]:
         """The account, a line a fact."""
@@ -190,32 +157,10 @@ class TagListBuilder:
         if several:
             lines.append(f"images with several lists: {several}")
         lines.append(f"empty lists: {lengths.count(0)}")
-        lines += self.facts
-        lines += [f"dropped: {count} {what}" for what, count in self.dropped.most_common()]
-        lines += [f"note: {what}: {len(where)} ({examples(where)})" for what, where in self.notes.items()]
+        lines += self.lines()
         rare = sorted(tag for tag, count in counts.items() if count == 1)
         if rare:
             lines.append(
                 f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
             )
         return lines
-
-
-def _own(image_id: str, claims: list[tuple[str, int]]) -> tuple[str, int] | None:
-    """The claim whose file is called as the image: altogether, else but for the extension, else but for letter case."""
-    for form in (str, _stem, lambda path: _stem(path).casefold()):
-        own = [claim for claim in claims if form(claim[0]) == form(image_id)]
-        if own:
-            return own[0] if len(own) == 1 else None
-    return None
-
-
-def _stem(path: str) -> str:
-    """A file's name without folders and its last extension."""
-    return os.path.splitext(os.path.basename(path))[0]
-
-
-def examples(names: list[str], shown: int = SHOWN) -> str:
-    """The first few names, without repeats, and dots where there are more."""
-    unique = list(dict.fromkeys(names))
-    return ", ".join(unique[:shown]) + (", ..." if len(unique) > shown else "")

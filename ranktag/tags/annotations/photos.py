@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ranktag.errors import Mismatch, RanktagError
-from ranktag.tags.annotations.builder import TagListBuilder, examples
+from ranktag.tags.annotations.account import examples
+from ranktag.tags.annotations.builder import TagListBuilder
 from ranktag.tags.matching import Ids, parts_of
 
 NEAREST = 100  # names for which the nearest is looked for

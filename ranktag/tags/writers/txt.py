@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ranktag.config import Config, setting
 from ranktag.errors import RanktagError
+from ranktag.files.atomic import write_once
 from ranktag.tags.outputs import Output
 from ranktag.tags.predictions import PredictedImage
 
@@ -27,4 +28,4 @@ def write_beside(images: Iterable[PredictedImage], output: Output, config: TextC
                 if separator.strip(" ") in tag or "\n" in tag or "\r" in tag:
                     raise RanktagError(f"its tag '{tag}' would be read as two; give it another name with --replace")
             text = separator.join(tag for tag, _ in image.tags)
-            output.write_text(output.beside(image, ".txt"), text + "\n" if text else "")
+            write_once(output.beside(image, ".txt"), text + "\n" if text else "", output.overwrite)

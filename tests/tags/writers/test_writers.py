@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ranktag import registry
-from ranktag.tags.outputs import Format
+from ranktag.tags.formats import Format
 from ranktag.tags.predictions import WRITERS, PredictedImage, write_predictions
 
 IMAGES = [
