@@ -13,7 +13,7 @@ from ranktag.config import ExtractionConfig
 from ranktag.errors import NotFound, one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report, current
-from ranktag.pipelines.shared.options import FilePath, config_options, quiet_option
+from ranktag.pipelines.shared.options import FilePath, PlacePath, config_options, quiet_option
 from ranktag.pipelines.shared.progress import Bar, duration
 from ranktag.pipelines.shared.startup import share_processors
 from ranktag.wording import count
@@ -39,7 +39,7 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("images", type=FilePath)
+@click.argument("images", type=PlacePath)
 @click.option(
     "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
 )
@@ -62,11 +62,13 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
     help="Write the images that failed, with the reasons, to this CSV.",
 )
 @quiet_option
-def command(images: Path, output: Path, config: ExtractionConfig, failures: Path | None, quiet: bool) -> Report:
+def command(images: Path | str, output: Path, config: ExtractionConfig, failures: Path | None, quiet: bool) -> Report:
     """Stage one: write a network's features of IMAGES to a cache.
 
-    IMAGES is a folder, searched recursively, or a CSV with the column image_id and,
-    optionally, path.
+    IMAGES is a folder, searched recursively; a tar or a set of tars, as
+    'photos-{00000..00099}.tar', or of Parquet files, on a disk or at URLs such as
+    s3://bucket/photos.tar; or a CSV with the column image_id and, optionally, path,
+    which may be a URL.
 
     Killed at any moment, the same command goes on where it was; on another day it brings
     the cache up to date: new photos and those whose file has changed are computed, those

@@ -140,6 +140,12 @@ class ExtractionConfig(Config):
         "ten, center, corners and their mirror images",
         choices=("center", "flip", "ten"),
     )
+    id_from: str = setting(
+        "path",
+        "what photos in tars are called: path, shard.tar/dir/photo.jpg; key, their path in the tar to its first dot, "
+        "as WebDataset calls samples",
+        choices=("path", "key"),
+    )
     dtype: str = setting("float16", "the type the features are stored in", choices=("float16", "float32"))
     precision: str = setting(
         "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=PRECISIONS

@@ -172,7 +172,7 @@ def changes_since(
     return compare(listed.ids, files, [store], content=content).changes
 
 
-def refuse_removals(changes: Changes, images: Path, output: Path) -> None:
+def refuse_removals(changes: Changes, images: Path | str, output: Path) -> None:
     """Raise RanktagError if so many images are gone that it is more likely a disk that is not mounted."""
     gone, known = len(changes.gone), len(changes.gone) + len(changes.kept) + len(changes.changed) + len(changes.retried)
     if gone > MOST_GONE * known:

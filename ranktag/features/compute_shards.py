@@ -21,6 +21,7 @@ from ranktag.feature_cache.shards import Shard, folder_of, write_shard
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
 from ranktag.features.progress import ExtractionProgress, Plan, Stopped
+from ranktag.files.remote import is_url
 from ranktag.images.batches import Batch, read_batches
 
 if TYPE_CHECKING:
@@ -195,8 +196,11 @@ def failures_of(job: Job, batch: Batch, features: npt.NDArray[np.float32]) -> di
     return failures
 
 
-def _is_there(folder: Path) -> bool:
+def _is_there(folder: Path | str) -> bool:
     """Whether a folder exists and holds anything: the place where a disk was mounted is an empty one."""
+    if is_url(folder):
+        # A server that is not there has been told from images that are not.
+        return True
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is not None

@@ -54,7 +54,7 @@ def extract_features(
     than may be, another process at work on the same; Stopped after SIGINT or SIGTERM.
     """
     progress = progress or ExtractionProgress()
-    job = _job(Path(images), Path(output), config or ExtractionConfig(), network, progress)
+    job = _job(images, Path(output), config or ExtractionConfig(), network, progress)
     left_out = job.listed.left_out
     for sentence in left_out:
         progress.note(sentence)
@@ -90,7 +90,7 @@ def _tidy(output: Path) -> None:
 
 
 def _job(
-    images: Path, output: Path, config: ExtractionConfig, network: Network | None, progress: ExtractionProgress
+    images: str | Path, output: Path, config: ExtractionConfig, network: Network | None, progress: ExtractionProgress
 ) -> Job:
     """What is wanted, as far as it is known without torch."""
     if output.is_dir():
@@ -98,7 +98,7 @@ def _job(
     index, count = choose_worker(config, os.environ)
     backbone = find_backbone(config.backbone).with_crops(config.crops)
     layer = backbone.choose_layer(config.layer)
-    listed = list_images(images)
+    listed = list_images(images, id_from=config.id_from, progress=progress)
     wanted = wanted_provenance(config, backbone, layer, listed)
     files = look_at(listed, content=config.verify_content, progress=progress)
     mine = cut(len(listed), config.shard_size)[index::count]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ranktag.errors import RanktagError, unreadable
@@ -45,7 +45,7 @@ def photos_below(folder: Path) -> tuple[list[tuple[str, bytes]], LeftOut]:
     Raises RanktagError if there is none.
     """
     left_out = LeftOut(folder)
-    found = sorted((_id(path), path) for path in _walk(os.fsencode(folder), left_out))
+    found = sorted((id_of(path), path) for path in _walk(os.fsencode(folder), left_out))
     if not found:
         raise RanktagError(
             f"{folder}: holds no image (no file that ends in {', '.join(sorted(EXTENSIONS))}, or in a camera's RAW "
@@ -54,18 +54,25 @@ def photos_below(folder: Path) -> tuple[list[tuple[str, bytes]], LeftOut]:
     return found, left_out
 
 
-def _id(name: bytes) -> str:
+def id_of(name: bytes) -> str:
+    """A name as text that any file can hold: bytes that are not UTF-8 are written as ``\\xff``."""
     return os.fsdecode(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class LeftOut:
-    """Counts the files of a folder that are not listed."""
+    """Counts the files of a folder, or of tars, that are not listed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self._folder = folder
         self.endings: Counter[str] = Counter()
         self.raws: Counter[str] = Counter()
         self.droppings: Counter[str] = Counter()
+
+    def count(self, name: str) -> None:
+        """Count a file that carries no photo's name."""
+        ending = os.path.splitext(name)[1].lower()
+        counts = self.raws if ending in RAW_EXTENSIONS else self.endings
+        counts[ending or "no ending"] += 1
 
     def sentences(self) -> list[str]:
         """One for each kind."""
@@ -129,11 +136,11 @@ def _walk(root: bytes, left_out: LeftOut) -> Iterator[bytes]:
 
 def _is_dropping(entry: os.DirEntry[bytes], left_out: LeftOut) -> bool:
     """Whether it is left out for its name; what is in it is counted. Other hidden names are left out uncounted."""
-    name = _id(entry.name).lower()
+    name = id_of(entry.name).lower()
     if name in DROPPINGS or name.endswith(DROPPING_ENDINGS) or name.startswith(DROPPING_BEGINNINGS):
         within = sum(len(files) for _, _, files in os.walk(entry.path)) if entry.is_dir(follow_symlinks=False) else 1
         kind = next((k for k in DROPPING_BEGINNINGS if name.startswith(k)), "")
-        left_out.droppings[f"{kind}*" if kind else _id(entry.name)] += within
+        left_out.droppings[f"{kind}*" if kind else id_of(entry.name)] += within
         return True
     return name.startswith(".")
 
@@ -146,12 +153,42 @@ def is_hidden(name: str) -> bool:
 
 def _photos(entries: Sequence[os.DirEntry[bytes]], left_out: LeftOut) -> Iterator[os.DirEntry[bytes]]:
     """Those of a folder that carry an image's name; the other files are counted."""
-    split = [(entry, *os.path.splitext(_id(entry.name))) for entry in entries]
-    photos = {stem.lower() for _, stem, ending in split if ending.lower() in EXTENSIONS}
-    for entry, stem, ending in split:
-        ending = ending.lower()
-        if ending in EXTENSIONS or (ending in RAW_EXTENSIONS and stem.lower() not in photos):
+    named = [(entry, id_of(entry.name)) for entry in entries]
+    photos = _stems(name for _, name in named)
+    for entry, name in named:
+        if _is_photo(name, photos):
             yield entry
         elif not entry.is_dir():
-            counts = left_out.raws if ending in RAW_EXTENSIONS else left_out.endings
-            counts[ending or "no ending"] += 1
+            left_out.count(name)
+
+
+def photos_among(names: Sequence[str], left_out: LeftOut) -> list[int]:
+    """The places of the photos among the paths of files that are not on the disk, as a tar's; by the same rules."""
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, own = name.rpartition("/")
+        stems.setdefault(folder, []).append(own)
+    photos = {folder: _stems(within) for folder, within in stems.items()}
+    found = []
+    for place, name in enumerate(names):
+        folder, _, own = name.rpartition("/")
+        if hidden := [part for part in name.split("/") if is_hidden(part)]:
+            if not hidden[0].startswith(".") or hidden[0].startswith("._"):
+                left_out.droppings[hidden[0]] += 1
+        elif _is_photo(own, photos[folder]):
+            found.append(place)
+        else:
+            left_out.count(own)
+    return found
+
+
+def _stems(names: Iterable[str]) -> set[str]:
+    """Of the photos among names of a folder, without their endings."""
+    split = (os.path.splitext(name) for name in names)
+    return {stem.lower() for stem, ending in split if ending.lower() in EXTENSIONS}
+
+
+def _is_photo(name: str, photos: set[str]) -> bool:
+    """Whether a name is a photo's. photos: the stems of those beside it, where a camera's RAW is left out."""
+    stem, ending = os.path.splitext(name)
+    return ending.lower() in EXTENSIONS or (ending.lower() in RAW_EXTENSIONS and stem.lower() not in photos)

@@ -38,6 +38,7 @@ OBJECT_STORES = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl
 ASKED_AT_ONCE, WORTH_LISTING = 16, 8
 UNLISTED = frozenset(("http", "https"))
 
+CREDENTIALS, MAKE_BUCKET = "check the credentials", "make the bucket or check its name"
 DENIED = (401, 403)
 NO_OBJECT = (404, 410)
 
@@ -45,12 +46,12 @@ NO_OBJECT = (404, 410)
 class NotAnswered(Exception):
     """The server or the network did not give an object; one line. It says nothing about the object.
 
-    denied: it is for want of permission, and will not be otherwise if it is tried again.
+    remedy: what to do where it will not be otherwise if it is tried again; '' where it may be.
     """
 
-    def __init__(self, reason: str, *, denied: bool = False) -> None:
+    def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(one_line(without_secrets(reason))[:200])
-        self.denied = denied
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read(url: str, start: int | None = None, stop: int | None = None) -> bytes:
     Raises FileNotFoundError and NotAnswered.
     """
     system, path = _system(url)
-    with _answers(url):
+    with answers(url):
         return bytes(system.cat_file(path, start=start, end=stop))
 
 
@@ -94,7 +95,7 @@ def read_all(wanted: Sequence[Range]) -> list[bytes | Exception]:
 
     def one(system: Any, path: Any, asked: Range) -> bytes | Exception:
         try:
-            with _answers(asked[0]):
+            with answers(asked[0]):
                 return bytes(system.cat_file(path, start=asked[1], end=asked[2]))
         except (FileNotFoundError, NotAnswered) as error:
             return error
@@ -108,7 +109,7 @@ def open_remote(url: str) -> Any:
     Raises FileNotFoundError and NotAnswered.
     """
     system, path = _system(url)
-    with _answers(url):
+    with answers(url):
         return system.open(path, "rb")
 
 
@@ -118,7 +119,7 @@ def patiently(url: str, call: Callable[[], T]) -> T:
         try:
             return call()
         except NotAnswered as error:
-            if error.denied:
+            if error.remedy:
                 raise outage(url, error) from None
             time.sleep(wait)
     try:
@@ -129,7 +130,7 @@ def patiently(url: str, call: Callable[[], T]) -> T:
 
 def outage(url: str, error: NotAnswered) -> Outage:
     """The error for an object that was not given."""
-    remedy = "check the credentials" if error.denied else "bring the server or the network back"
+    remedy = error.remedy or "bring the server or the network back"
     return Outage(f"{without_secrets(url)}: {error}; what is done is kept: {remedy} and run the same command again")
 
 
@@ -159,7 +160,7 @@ def states_of(urls: Iterable[str]) -> dict[str, ObjectState | None]:
 def _state_of(system: Any, path: Any, url: str) -> ObjectState | None:
     def ask() -> ObjectState | None:
         try:
-            with _answers(url):
+            with answers(url):
                 info = system.info(path)
         except FileNotFoundError:
             return None
@@ -172,7 +173,7 @@ def _together(items: Sequence[A], urls: Sequence[str], ask: Callable[[Any, Any, 
     """``ask(system, path, item)`` of every item, which is at its URL; at once where the file system can do that."""
     places = [_system(url) for url in urls]
     threads = ASKED_AT_ONCE if all(getattr(system, "async_impl", False) for system, _ in places) else 1
-    if threads == 1 or len(items) == 1:
+    if threads == 1 or len(items) <= 1:
         return [ask(system, path, item) for (system, path), item in zip(places, items)]
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
         return list(pool.map(lambda number: ask(*places[number], items[number]), range(len(items))))
@@ -184,7 +185,7 @@ def objects_in(folder: str) -> dict[str, ObjectState]:
 
     def ask() -> dict[str, ObjectState]:
         try:
-            with _answers(folder):
+            with answers(folder):
                 listed = system.ls(path, detail=True)
         except FileNotFoundError:
             return {}
@@ -216,7 +217,7 @@ def fetch(url: str, path: Path) -> None:
 
 
 def _block(url: str, remote: Any) -> bytes:
-    with _answers(url):
+    with answers(url):
         return bytes(remote.read(1 << 22))
 
 
@@ -230,7 +231,7 @@ def put(path: Path, url: str) -> ObjectState:
     size = path.stat().st_size
 
     def copy() -> ObjectState:
-        with _answers(url):
+        with answers(url):
             if url.partition("://")[0] in OBJECT_STORES:
                 system.put_file(str(path), target)
             else:
@@ -247,7 +248,7 @@ def put(path: Path, url: str) -> ObjectState:
     try:
         return patiently(url, copy)
     except FileNotFoundError:
-        raise outage(url, NotAnswered("no such bucket or folder", denied=True)) from None
+        raise outage(url, NotAnswered("no such bucket or folder", MAKE_BUCKET)) from None
 
 
 def remove(url: str) -> None:
@@ -255,7 +256,7 @@ def remove(url: str) -> None:
     system, path = _system(url)
 
     def ask() -> None:
-        with contextlib.suppress(FileNotFoundError), _answers(url):
+        with contextlib.suppress(FileNotFoundError), answers(url):
             system.rm_file(path)
 
     patiently(url, ask)
@@ -288,7 +289,7 @@ def _system(url: str) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _answers(url: str) -> Iterator[None]:
+def answers(url: str) -> Iterator[None]:
     """Whatever the libraries raise becomes FileNotFoundError or NotAnswered; ours and the disk's stay."""
     try:
         yield
@@ -302,15 +303,23 @@ def _answers(url: str) -> Iterator[None]:
         if missing and not _no_bucket(cause):
             raise FileNotFoundError(without_secrets(url)) from None
         assert cause is not None
-        raise NotAnswered(_reason(cause), denied=status in DENIED or _no_bucket(cause)) from None
+        raise NotAnswered(_reason(cause), _remedy(cause)) from None
     except Exception as error:  # noqa: BLE001 (each library of fsspec's raises its own)
         status = _status(error)
         if status in NO_OBJECT:
             raise FileNotFoundError(without_secrets(url)) from None
         if isinstance(error, NotImplementedError):
-            raise NotAnswered("this kind of place cannot do that", denied=True) from None
-        denied = status in DENIED or isinstance(error, PermissionError) or "Credential" in type(error).__name__
-        raise NotAnswered("access denied" if denied else _reason(error), denied=denied) from None
+            raise NotAnswered("this kind of place cannot do that", "choose another place") from None
+        remedy = _remedy(error)
+        raise NotAnswered("access denied" if remedy == CREDENTIALS else _reason(error), remedy) from None
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do where it is no use to try again."""
+    if _no_bucket(error):
+        return MAKE_BUCKET
+    denied = _status(error) in DENIED or isinstance(error, PermissionError) or "Credential" in type(error).__name__
+    return CREDENTIALS if denied else ""
 
 
 def _no_bucket(cause: BaseException | None) -> bool:

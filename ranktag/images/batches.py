@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranktag.errors import Outage
+from ranktag.files.contents import fetched
+from ranktag.files.locations import shown
 from ranktag.images.decode import ImageError, Unreachable
 from ranktag.images.decoders import CAN_FORK, At, Decoders
 from ranktag.images.files import file_sha256
@@ -241,21 +243,22 @@ def _decode(
     """
     errors: dict[int, str] = {}
     sha256: dict[int, str] = {}
-    for place, number in enumerate(range(start, stop)):
-        if number in left_out:
-            pixels[place] = 0
-            errors[number] = left_out[number]
-            continue
-        at[0] = number
-        if digests:
-            # Before it is decoded: of a file that changes in between, the digest is the old one's, and it is seen.
-            sha256[number] = file_sha256(images.path(number))
-        try:
+    with fetched([images.path(number) for number in range(start, stop) if number not in left_out]):
+        for place, number in enumerate(range(start, stop)):
+            if number in left_out:
+                pixels[place] = 0
+                errors[number] = left_out[number]
+                continue
+            at[0] = number
             path = images.path(number)
-            pixels[place] = read_patiently(path, functools.partial(read_pixels, path, preprocessing))
-        except ImageError as error:
-            pixels[place] = 0
-            errors[number] = str(error)
+            if digests:
+                # Before it is decoded: of a file that changes in between, the digest is the old one's, and it is seen.
+                sha256[number] = file_sha256(path)
+            try:
+                pixels[place] = read_patiently(path, functools.partial(read_pixels, path, preprocessing))
+            except ImageError as error:
+                pixels[place] = 0
+                errors[number] = str(error)
     pixels[stop - start :] = 0
     return errors, sha256
 
@@ -273,4 +276,4 @@ def read_patiently(path: bytes, read: Callable[[], T]) -> T:
     try:
         return read()
     except Unreachable as error:
-        raise Unreachable(f"{os.fsdecode(path)}: {error}") from None
+        raise Unreachable(f"{shown(path)}: {error}") from None

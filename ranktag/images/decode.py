@@ -20,7 +20,10 @@ from typing import BinaryIO, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from ranktag.errors import one_line
+from ranktag.files.contents import NoContent, content_of
+from ranktag.files.locations import is_file
 from ranktag.files.photos import RAW_EXTENSIONS
+from ranktag.files.remote import NotAnswered
 
 T = TypeVar("T")
 
@@ -66,8 +69,17 @@ class Unreachable(Exception):
 def decoded(path: bytes, read: Callable[[BinaryIO], T]) -> T:
     """What ``read`` makes of the image file at ``path``, opened; it opens the image by ``open_image``.
 
+    path: or what stands for a photo that is no file of its own (see ``ranktag.files.locations``).
     Raises ImageError, with the reason, for whatever cannot be read as an image, and Unreachable.
     """
+    if not is_file(path):
+        try:
+            content = content_of(path)
+        except NoContent as error:
+            raise ImageError(str(error)) from None
+        except NotAnswered as error:
+            raise Unreachable(f"{error}; {error.remedy}" if error.remedy else str(error)) from None
+        return decoded_here(lambda: read(io.BytesIO(content)), content[:64])
     with warnings.catch_warnings():
         # Pillow warns of odd but readable files; a run over 100,000 photos cannot stop for each.
         warnings.simplefilter("ignore")
