@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from ranktag.feature_cache.provenance import Provenance, utc_now
 from ranktag.feature_cache.store import FORMAT, FORMAT_VERSION, first_repeated
 from ranktag.files.atomic import atomic_path, refuse_existing
 from ranktag.version import __version__
+
+BLOCK = 1024  # rows converted at once
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def write_features(
@@ -37,6 +42,7 @@ def write_features(
     """Write a cache file at ``path``, which the caller makes atomic.
 
     blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
+    valid, error: looked at when the last block is taken, so that they may be found out on the way.
     dtype: 'float16' or 'float32'. width: D. attributes: more root attributes.
     files: of the N images, if they are known.
     """
@@ -49,8 +55,6 @@ def write_features(
         )
         features = file.create_dataset("features", (n, width), dtype)
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
-        file.create_dataset("valid", data=np.asarray(valid, bool))
-        file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
         if files is not None:
             file.create_dataset("file_size", data=files.size)
             file.create_dataset("file_mtime_ns", data=files.mtime_ns)
@@ -65,6 +69,8 @@ def write_features(
             row += len(block)
         if row != n:
             raise ValueError(f"{row} rows of features for {n} images")
+        file.create_dataset("valid", data=np.asarray(valid, bool))
+        file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
         file.attrs["content_sha256"] = digest.finish(image_ids, valid, error)
 
 
@@ -79,10 +85,11 @@ def cache_features(
 ) -> Path:
     """Write features you have computed yourself as a cache that stage two takes.
 
-    features: (N, D) array or DataFrame, D at least 1; rows that are not finite become
-    failed rows. image_ids: N unique ids, bytes are read as UTF-8; left out, they are the index of the DataFrame:
-    ``cache_features(frame, path="features.h5")``. source: what made the features; models
-    trained on one source refuse caches of another. dtype: what is stored. Returns ``path``.
+    features: (N, D) array or DataFrame, D at least 1, or an iterator of such arrays, (rows, D), that hold the N rows
+    one after the other; rows that are not finite become failed rows. An array is taken a block at a time, so a
+    memory-mapped one may be larger than the memory. image_ids: N unique ids, bytes are read as UTF-8; left out, they
+    are the index of the DataFrame: ``cache_features(frame, path="features.h5")``. source: what made the features;
+    models trained on one source refuse caches of another. dtype: what is stored. Returns ``path``.
 
     Raises RanktagError for what is no array of numbers, a wrong shape, ids that are
     empty, repeated or no text, and an existing file.
@@ -91,25 +98,51 @@ def cache_features(
         raise RanktagError("no path is given for the cache; name the .h5 file to write")
     path = Path(path)
     refuse_existing(path, overwrite)
-    array = _numbers(features)
+    batches = (_array(batch) for batch in features) if isinstance(features, Iterator) else iter([_array(features)])
     ids = [_id_text(i) for i in (_index(features) if image_ids is None else image_ids)]
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise RanktagError(
-            f"features have shape {array.shape}, expected (N, D), D at least 1; one row an image, one column a number"
-        )
-    if len(ids) != len(array):
-        raise RanktagError(f"{len(ids)} image ids for {len(array)} rows of features; each row has one")
+    first = next(batches, None)
+    if first is None:
+        raise RanktagError("the iterator of features holds no batch; it gives arrays of shape (rows, D)")
+    if not isinstance(features, Iterator) and len(ids) != len(first):
+        raise RanktagError(f"{len(ids)} image ids for {len(first)} rows of features; each row has one")
     _refuse_bad_ids(ids)
     if dtype not in ("float16", "float32"):
         raise RanktagError(f"dtype '{dtype}' is not one of float16, float32; choose one of them")
-    with np.errstate(over="ignore"):
-        stored = array.astype(dtype)
-    valid = np.isfinite(stored).all(axis=1)
-    stored[~valid] = np.nan
-    errors = ["" if v else "the feature is not finite" for v in valid]
+    valid, errors = np.ones(len(ids), bool), [""] * len(ids)
+    blocks = _stored(itertools.chain([first], batches), dtype, first.shape[1], valid, errors)
     with atomic_path(path) as temporary:
-        write_features(temporary, ids, [stored], valid, errors, _brought(source, ids), dtype, stored.shape[1])
+        write_features(temporary, ids, blocks, valid, errors, _brought(source, ids), dtype, first.shape[1])
     return path
+
+
+def _stored(
+    batches: Iterable[npt.NDArray[Any]], dtype: str, width: int, valid: npt.NDArray[np.bool_], error: list[str]
+) -> Iterator[npt.NDArray[Any]]:
+    """The rows of all batches as they are stored, at most BLOCK at a time; which are valid, (N,), is noted on the way.
+
+    Raises RanktagError for what is no number, a batch of another width, and more or fewer rows than N.
+    """
+    row = 0
+    for batch in batches:
+        if batch.shape[1] != width:
+            raise RanktagError(
+                f"the batch of features from row {row:,} on has {batch.shape[1]} columns, the first one {width}; "
+                "all have as many"
+            )
+        if row + len(batch) > len(valid):
+            break
+        for start in range(0, len(batch), BLOCK):
+            with np.errstate(over="ignore"):
+                stored = _numbers(batch[start : start + BLOCK]).astype(dtype)
+            finite = np.isfinite(stored).all(axis=1)
+            for bad in np.flatnonzero(~finite).tolist():
+                stored[bad], valid[row + bad], error[row + bad] = np.nan, False, "the feature is not finite"
+            yield stored
+            row += len(stored)
+    else:
+        if row == len(valid):
+            return
+    raise RanktagError(f"{len(valid):,} image ids for more or fewer rows of features than that; each row has one")
 
 
 def _brought(source: str, ids: Sequence[str]) -> Provenance:
@@ -153,23 +186,38 @@ def _refuse_bad_ids(ids: Sequence[str]) -> None:
     repeated = first_repeated(ids)
     if repeated is not None:
         raise RanktagError(f"image id '{repeated}' is there twice; ids must be unique")
-    bad = next((i for i in ids if not i or "\0" in i or any("\ud800" <= c <= "\udfff" for c in i)), None)
+    bad = next((i for i in ids if not i or _NO_TEXT.search(i)), None)
     if bad is not None:
         raise RanktagError(
             f"image id {bad!r} is empty or holds a NUL byte or what is no text; give the image another id"
         )
 
 
-def _numbers(features: Any) -> npt.NDArray[np.float32]:
-    """Whatever holds real numbers as float32. Raises RanktagError."""
+def _array(features: Any) -> npt.NDArray[Any]:
+    """Whatever holds rows of numbers as an array (N, D), of any type. Raises RanktagError."""
     try:
         array = np.asarray(features)
-        if array.dtype.kind == "c":
-            raise TypeError("they are complex")
-        with np.errstate(over="ignore"):
-            return array.astype(np.float32, copy=False)
     # RuntimeError: what a tensor of torch raises that is still part of a graph.
     except (TypeError, ValueError, RuntimeError) as error:
-        raise RanktagError(
-            f"features are not numbers ({reason_of(error)}); give a numeric array or DataFrame"
-        ) from None
+        raise _no_numbers(error) from None
+    if array.ndim == 2 and array.shape[1]:
+        return array
+    _numbers(array[:0] if array.ndim else array)
+    raise RanktagError(
+        f"features have shape {array.shape}, expected (N, D), D at least 1; one row an image, one column a number"
+    )
+
+
+def _numbers(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Real numbers as float32. Raises RanktagError for anything else."""
+    try:
+        if rows.dtype.kind == "c":
+            raise TypeError("they are complex")
+        with np.errstate(over="ignore"):
+            return rows.astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise _no_numbers(error) from None
+
+
+def _no_numbers(error: Exception) -> RanktagError:
+    return RanktagError(f"features are not numbers ({reason_of(error)}); give a numeric array or DataFrame")

@@ -146,3 +146,27 @@ def test_ids_that_are_bytes_are_read_as_utf8(tmp_path: Path) -> None:
 def test_ids_that_are_bytes_of_no_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RanktagError, match=r"image id b'caf\\xe9.jpg' is not UTF-8 .*at byte 3"):
         cache_features(np.zeros((1, 3)), [b"caf\xe9.jpg"], tmp_path / "c.h5")
+
+
+def test_batches_are_written_as_they_come(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(2500, 3)).astype(np.float32)
+    features[[0, 1030, 2499], 1] = np.nan, np.inf, 1e6
+    ids = [str(n) for n in range(2500)]
+    whole = open_features(cache_features(features, ids, tmp_path / "whole.h5"))
+    batches = (features[start : start + 1100] for start in range(0, 2500, 1100))
+    came = open_features(cache_features(batches, iter(ids), tmp_path / "came.h5"))
+    assert came.features.tobytes() == whole.features.tobytes()
+    assert came.attributes["content_sha256"] == whole.attributes["content_sha256"]
+    assert np.flatnonzero(~came.valid).tolist() == [0, 1030, 2499] and came.error[1030] and not came.error[2]
+    assert np.array_equal(whole.features[1:9], features[1:9].astype(np.float16))
+
+    def refused(batches: list[np.ndarray], words: str) -> None:
+        with pytest.raises(RanktagError, match=words):
+            cache_features(iter(batches), ids[:5], tmp_path / "no.h5")
+        assert not list(tmp_path.glob("no.h5*"))
+
+    refused([], "holds no batch")
+    refused([features[:3], features[:3]], "5 image ids for more or fewer rows")
+    refused([features[:3]], "5 image ids for more or fewer rows")
+    refused([features[:3], features[:2, :2]], "from row 3 on has 2 columns, the first one 3")
+    refused([features[:3], features[0]], r"shape \(3,\)")
