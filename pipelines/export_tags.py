@@ -167,6 +167,7 @@ def command(
             untagged=tagged,
             given=begun,
             force=force,
+            keep=False,
             progress=progress(quiet),
         )
         return _told(report, output, quiet)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ranktag.compute.allocator import kept_memory
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import open_models, rank_rows, rows_to_decode, seen
+from ranktag.decoding.decode import open_models, ranked_rows, rows_to_decode, seen
 from ranktag.decoding.given import Encoder, join_ids
 from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches
@@ -76,9 +77,9 @@ def complete(
         raise Usage(
             f"{name}: no list of more than {first} tags is of an image that is to be decoded; give fewer of them"
         )
-    ranked = rank_rows(
-        store, np.array([row for row, _, _ in items]), checkpoints, config, progress, [given for *_, given in items]
-    )
+    rows, begins = [row for row, _, _ in items], [given for *_, given in items]
+    with kept_memory():
+        ranked = list(ranked_rows(store, np.array(rows), checkpoints, config, progress, begins))
     completed: Completed = {}
     for (_, image_id, given), following in zip(items, ranked):
         completed.setdefault(image_id, {})[given] = following

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.decoding.given import Encoder, join_given, padded
 from ranktag.decoding.memory import Memory, feature_digests
-from ranktag.decoding.rank import rank_tags
+from ranktag.decoding.rank import ranked_batches
 from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, open_together
@@ -26,10 +27,11 @@ from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
 from ranktag.tags.outputs import Output
 from ranktag.tags.predictions import (
+    PredictedImage,
     Predictions,
     PredictionsWithSplit,
     RankedTag,
-    predicted_images,
+    SeenImage,
     predictions_to_frame,
 )
 from ranktag.tags.splits import SPLITS
@@ -44,9 +46,10 @@ class DecodingReport:
 
     output: the file or folder. images, tags: how many are in it. without_feature: images left out
     because they have no feature. predictions: image id -> (tag, probability) in order of
-    rank. kept: of how many images they were there already. failures: id and reason of images
-    that the format could not be written for. given_missing: id -> why, of given lists whose image has
-    no feature. notes: one sentence for everything that a person should know of the given lists.
+    rank; empty where they were not to be kept in memory. kept: of how many images they were there
+    already. failures: id and reason of images that the format could not be written for.
+    given_missing: id -> why, of given lists whose image has no feature. notes: one sentence for
+    everything that a person should know of the given lists.
     """
 
     output: Path
@@ -99,6 +102,7 @@ def decode(
     overwrite: bool = False,
     update: bool = False,
     force: bool = False,
+    keep: bool = True,
     progress: Progress | None = None,
 ) -> DecodingReport:
     """Write the ranked tags of a cache's images, in the cache's order, each with the split the model saw it in.
@@ -112,8 +116,9 @@ def decode(
     images: only images of these ids, all of which must be in the cache. untagged: only
     images that are not among these ids. given: image id -> the tags that its list begins with, of some images;
     what comes next is written (``config.keep_given``: the whole list), and the other images are decoded as usual.
-    force: take features that were made otherwise than those trained on. progress: is told how many
-    images are done.
+    force: take features that were made otherwise than those trained on. keep: the report holds the predictions;
+    without, they are in the output alone, which is written as they come, with a batch of them in memory.
+    progress: is told how many images are done.
 
     Raises RanktagError for files that cannot be read, features of another making, runs
     of different vocabularies, a split without images, or an output that exists or that
@@ -133,18 +138,25 @@ def decode(
         features = feature_digests(store, rows.tolist(), begun.lists) if memory else {}
         kept = memory.kept(features) if memory and not output.overwrite else {}
         todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
-        ids = [store.image_id[row] for row in todo.tolist()]
-        lists = [begun.lists.get(image_id, ()) for image_id in ids]
-        ranked = rank_rows(store, todo, checkpoints, config, progress, lists) if len(todo) or not kept else []
-        decoded = {
-            i: [*begun.kept(i, config.keep_given), *chosen.of(tags)] for i, tags in zip(ids, ranked, strict=True)
-        }
-        ids = [store.image_id[row] for row in rows.tolist()]
-        predictions = PredictionsWithSplit(
-            {image_id: kept[image_id] if image_id in kept else decoded[image_id] for image_id in ids},
-            seen(checkpoints, ids),
-        )
-        _write(output, predictions, progress or Progress())
+        lists = [begun.lists.get(store.image_id[row], ()) for row in todo.tolist()] if begun.lists else []
+        # Of files beside photos, which take much longer than their tags, the writing is what is told of.
+        told = Progress() if output.beside_photos else progress
+        ranked = ranked_rows(store, todo, checkpoints, config, told, lists) if len(todo) or not kept else iter(())
+        written = _Written(known_splits(checkpoints), keep)
+
+        def tagged() -> Iterator[PredictedImage]:
+            for row in rows.tolist():
+                image_id = store.image_id[row]
+                if image_id in kept:
+                    yield written.image(image_id, kept[image_id])
+                else:
+                    tags = [*begun.kept(image_id, config.keep_given), *chosen.of(next(ranked))]
+                    yield written.image(image_id, tags)
+            # To the end of what it tells of its progress.
+            next(ranked, None)
+
+        with kept_memory():
+            _write(output, tagged(), len(rows), progress or Progress())
         if memory:
             memory.write(features)
     left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
@@ -152,9 +164,9 @@ def decode(
     return DecodingReport(
         output.place,
         len(rows),
-        sum(map(len, predictions.values())),
+        written.tags,
         without_feature,
-        predictions,
+        written.predictions,
         len(kept),
         tuple(output.failures),
         begun.missing,
@@ -162,12 +174,29 @@ def decode(
     )
 
 
-def _write(output: Output, predictions: Predictions, progress: Progress) -> None:
-    written = predicted_images(predictions)
+class _Written:
+    """What is being written: counted, with the split that each image was seen in, and kept if that is wanted."""
+
+    def __init__(self, split: Mapping[str, str], keep: bool) -> None:
+        self.tags = 0
+        self._seen: dict[str, str] = {}
+        self.predictions = PredictionsWithSplit({}, self._seen)
+        self._split, self._keep = split, keep
+
+    def image(self, image_id: str, tags: list[RankedTag]) -> SeenImage:
+        """An image as writers take it."""
+        split = self._split.get(image_id, "")
+        self.tags += len(tags)
+        if self._keep:
+            self.predictions[image_id], self._seen[image_id] = tags, split
+        return SeenImage(image_id, tags, split)
+
+
+def _write(output: Output, images: Iterator[PredictedImage], count: int, progress: Progress) -> None:
     if output.beside_photos:
         # A hundred thousand files take many minutes.
-        written = progress.over(written, "Writing", len(predictions), "files")
-    output.write(written)
+        images = progress.over(images, "Writing", count, "files")
+    output.write(images)
 
 
 def open_models(
@@ -189,25 +218,29 @@ def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], stor
         checkpoint.refuse_other_features(store, path, force=force)
 
 
-def rank_rows(
+def ranked_rows(
     store: FeatureStore,
     rows: npt.NDArray[np.int64],
     checkpoints: Sequence[Checkpoint],
     config: DecodingConfig,
     progress: Progress | None,
     given: Sequence[Sequence[str]],
-) -> list[list[RankedTag]]:
-    """The ranked tags of some rows, each of which may come again. given: the tags that the list of each begins with."""
+) -> Iterator[list[RankedTag]]:
+    """The ranked tags of some rows, each of which may come again, decoded as they are asked for.
+
+    given: the tags that the list of each begins with; none where no list is begun.
+    """
     models = [checkpoint.model for checkpoint in checkpoints]
     longest, device = checkpoints[0].longest, choose_device(config.device)
     encoder = Encoder.of(checkpoints[0])
     begun = padded([encoder.encode(tags) for tags in given]) if any(given) else None
-    ranked = rank_tags(models, FeatureRows(store, rows), longest, config, device, progress, begun)
+    batches = ranked_batches(models, FeatureRows(store, rows), longest, config, device, progress, begun)
     tags = checkpoints[0].vocabulary.tags
-    return [
+    return (
         [(tags[tag], float(score)) for tag, score in zip(numbers, scores) if tag >= 0]
+        for ranked in batches
         for numbers, scores in zip(ranked.tags, ranked.scores)
-    ]
+    )
 
 
 def _chosen(
@@ -217,6 +250,8 @@ def _chosen(
     untagged: Collection[str] | None,
 ) -> npt.NDArray[np.int64]:
     """Those of ``rows`` that are of ``images`` and not of ``untagged``. Raises RanktagError if none is left."""
+    if images is None and untagged is None:
+        return rows
     if images is not None:
         known = set(store.image_id)
         lacking = [image_id for image_id in images if image_id not in known]
@@ -237,7 +272,13 @@ def _chosen(
 
 
 def seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
-    """Image id -> the split in which it was when the models were trained, '' for one that none of them saw.
+    """Image id -> the split in which it was when the models were trained, '' for one that none of them saw."""
+    known = known_splits(checkpoints)
+    return {image_id: known.get(image_id, "") for image_id in image_ids}
+
+
+def known_splits(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
+    """Id of every image that a model saw -> the split in which it was then.
 
     Of several splits it is the one that the models knew most of: train before val before test.
     """
@@ -245,7 +286,7 @@ def seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[st
     for split in reversed(SPLITS):
         for checkpoint in checkpoints:
             known.update(dict.fromkeys(checkpoint.split.get(split, ()), split))
-    return {image_id: known.get(image_id, "") for image_id in image_ids}
+    return known
 
 
 def rows_to_decode(store: FeatureStore, checkpoint: Checkpoint, split: str | None, run: Path) -> npt.NDArray[np.int64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from ranktag.decoding.decode import decode, seen
 from ranktag.errors import RanktagError
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.tags.predictions import read_predictions, seen_split
+from ranktag.tags.writers import lines
 from ranktag.training.train import train
 
 CONFIG = DecodingConfig(precision="fp32", device="cpu", num_tags=3)
@@ -66,3 +69,29 @@ def test_of_two_models_splits_the_one_counts_that_they_knew_most_of(trained: Pat
     two = replace(one, split={"train": ["009.jpg"], "val": ["000.jpg", "new.jpg"], "test": ["007.jpg"]})
     of_both = seen([one, two], ["000.jpg", "007.jpg", "009.jpg", "new.jpg", "never.jpg"])
     assert list(of_both.values()) == ["train", "val", "train", "val", ""]
+
+
+def test_lists_are_written_as_they_come(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (trained / "cache.h5", trained / "run")
+    kept = decode(*arguments, tmp_path / "kept.csv", CONFIG)
+    report = decode(*arguments, tmp_path / "p.csv", CONFIG, keep=False)
+    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "kept.csv").read_bytes()
+    assert (report.images, report.tags, report.predictions) == (kept.images, kept.tags, {})
+
+    # One image a batch: while the writer has one, the next is not decoded yet.
+    module = importlib.import_module("ranktag.decoding.decode")
+    steps: list[str] = []
+    ranked, write = module.ranked_batches, lines.write
+
+    def told(models: Any, rows: Any, *rest: Any) -> Any:
+        for n in range(len(rows)):
+            steps.append("decoded")
+            yield from ranked(models, rows[n : n + 1], *rest)
+
+    def writes(images: Any, file: Any) -> None:
+        write((steps.append("written") or image for image in images), file)
+
+    monkeypatch.setattr(module, "ranked_batches", told)
+    monkeypatch.setattr(lines, "write", writes)
+    decode(*arguments, tmp_path / "p.txt", CONFIG, format="lines", keep=False)
+    assert steps == ["decoded", "written"] * report.images

@@ -34,8 +34,10 @@ def place(tmp_path: Path) -> Path:
 
 def test_only_new_and_changed_images_are_decoded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    rank = module.rank_tags
-    monkeypatch.setattr(module, "rank_tags", lambda m, rows, *rest: decoded.append(len(rows)) or rank(m, rows, *rest))
+    rank = module.ranked_batches
+    monkeypatch.setattr(
+        module, "ranked_batches", lambda m, rows, *rest: decoded.append(len(rows)) or rank(m, rows, *rest)
+    )
     before = (place / "out.csv").read_bytes()
     assert decode(place / "c.h5", place / "run", place / "out.csv", CONFIG, update=True).kept == 6
     assert (place / "out.csv").read_bytes() == before and decoded == []
