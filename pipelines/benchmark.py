@@ -143,3 +143,41 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig) ->
         f"{TEXTBOOK_LISTS} lists; {found.same['mbr']:.2%} of the first tags the same ({way}, three LSTMs)"
     )
     return Report(asdict(found), lines)
+
+
+@command.command("scale", cls=Command)
+@click.option(
+    "--images",
+    "sizes",
+    type=click.IntRange(20),
+    multiple=True,
+    default=(2000, 8000),
+    show_default="2000 and 8000 images",
+    help="How many images there are; again for another size.",
+)
+@click.option("--width", type=click.IntRange(1), default=4096, show_default=True, help="The numbers of a feature (D).")
+@vocabulary_option
+@click.option(
+    "--folder",
+    type=FilePath,
+    default=None,
+    show_default="the system's temporary one",
+    help="Where the files lie meanwhile: twice as much as the largest cache.",
+)
+def scale(sizes: tuple[int, ...], width: int, vocabulary: int, folder: Path | None) -> Report:
+    """Show how time and memory grow with the number of images: of the real commands, on made-up features.
+
+    Training is one epoch of one LSTM, on features that stay on disk; tags are written by greedy decoding. The memory is
+    the most that a command held beside pages of files, which the system can drop.
+    """
+    from ranktag.benchmarks.scale import benchmark_scale
+
+    head = f"{'command':18} {'images':>10} {'seconds':>9} {'of processors':>14} {'images/s':>9} {'memory':>9}"
+    lines = [head]
+    found = benchmark_scale(sizes, width, vocabulary, folder)
+    lines += [
+        f"{one.command:18} {one.images:10,} {one.seconds:9.1f} {one.processor_seconds:14.1f} {one.rate:9,.0f} "
+        f"{one.gibibytes:5.2f} GiB"
+        for one in found
+    ]
+    return Report({"width": width, "commands": [asdict(one) for one in found]}, lines)

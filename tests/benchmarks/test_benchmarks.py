@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 import torch
 from enumeration import ensemble, images
 
 from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
+from ranktag.benchmarks.scale import _calls, _measure
 from ranktag.benchmarks.timing import ratio
 from ranktag.decoding.follow import Following
 from ranktag.decoding.stepper import Stepper
+from ranktag.errors import RanktagError
 from ranktag.models.ranking import Limits
 
 
@@ -50,3 +55,20 @@ def test_the_textbooks_drawn_gains_are_what_ours_come_to() -> None:
 def test_a_round_is_compared_with_itself() -> None:
     # The machine is half as fast in the second round, and loses one of three.
     assert ratio([1.0, 2.0, 9.0], [2.0, 4.0, 2.0]) == 0.5
+
+
+def test_every_command_is_measured_in_a_process_of_its_own(ranktag: Callable, tmp_path: Path) -> None:
+    sizes = ("--images", 40, "--width", 8, "--vocabulary", 12, "--folder", tmp_path)
+    outcome = ranktag("benchmark", "scale", *sizes, "--json")
+    assert outcome.code == 0, outcome
+    found = json.loads(outcome.out)["commands"]
+    assert [one["command"] for one in found] == [
+        *("cache_features", "inspect", "train-from-cache", "export-tags", "evaluate", "join-features")
+    ]
+    for one in found:
+        # Python alone takes some megabytes; and nothing here takes a gigabyte.
+        assert one["images"] == 40 and one["seconds"] > 0 and one["processor_seconds"] > 0
+        assert math.isnan(one["gibibytes"] or math.nan) or 0.003 < one["gibibytes"] < 1, one
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RanktagError, match="inspect on 5 images failed .*no such feature cache"):
+        _measure("inspect", 5, [*_calls(tmp_path, 5, 8, 12)["inspect"]])
