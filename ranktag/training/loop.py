@@ -96,8 +96,8 @@ class Member:
         return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
 
     def _step(self, chosen: Tensor, step: int, steps_an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
-        features, lists = self.data.training.pack(chosen)
-        logits = self.model(features.to(self.device), lists, self.dtype, dropout)
+        features, lists = self.data.training.pack(chosen, self.device)
+        logits = self.model(features, lists, self.dtype, dropout)
         loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
         loss.backward()
         self.optimiser.step(rate(self.config, step, steps_an_epoch), self.config.clip)
@@ -189,7 +189,8 @@ class Trainer:
             if len(bad):
                 # The last batch's update is in no loss yet.
                 raise self._not_finite(
-                    f"what the model says after epoch {self.epoch} of validation images", validation.row[start + bad]
+                    f"what the model says after epoch {self.epoch} of validation images",
+                    validation.row.cpu()[start + bad.cpu()],
                 )
             ranked += best_five(gain)
         self.values = ndcg5_of_images(validation, ranked)
@@ -201,8 +202,7 @@ class Trainer:
         chosen = torch.arange(min(len(validation.image), 256))
         if not len(chosen):
             return float("nan")
-        features, lists = validation.pack(chosen)
-        features = features.to(self.device)
+        features, lists = validation.pack(chosen, self.device)
         p = torch.stack(
             [torch.softmax(member(features, lists, self.dtype), dim=1) for member in self.average.members]
         ).mean(0)

@@ -65,16 +65,20 @@ class Examples:
         for start in range(0, len(self.row), size):
             yield start, self.features[self.row[start : start + size]].float()
 
-    def pack(self, chosen: Tensor) -> tuple[Tensor, PackedLists]:
-        """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first."""
+    def pack(self, chosen: Tensor, device: torch.device | None = None) -> tuple[Tensor, PackedLists]:
+        """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first.
+
+        device: where to; None is where the features are.
+        """
         steps = self.steps[chosen]
         order = torch.argsort(steps, descending=True, stable=True)
         t = torch.arange(int(steps.max()))[:, None]
         reached = t < steps[order]
         at = (self._offset[chosen[order]] + t)[reached]
-        device = self.features.device
+        features = self.features[self.row[self.image[chosen[order]].to(self.row.device)]]
+        device = device or features.device
         lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist())
-        return self.features[self.row[self.image[chosen[order]].to(device)]], lists
+        return features.to(device), lists
 
 
 def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor | StoredRows) -> Examples:
