@@ -1,0 +1,103 @@
+"""Training on a GPU: every model learns what it learns on the processor, wherever the features are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fake_gpu import FakeGpu
+from making import make_data, tiny
+from trainings import NO_DROPOUT, Killed, history, killed_after, weights
+
+from ranktag.errors import RanktagError
+from ranktag.models.checkpoint import load_checkpoint
+from ranktag.training import run
+from ranktag.training.train import train
+
+GPU = "cuda:1"
+BASELINES = ("popularity", "linear", "knn", "logistic", "mlp")
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Drawing them takes longer than the training, and one dropout is like another.
+    monkeypatch.setattr(run, "plot_history", lambda path, epochs, kept: None)
+    monkeypatch.setattr("ranktag.models.baselines._descent.DROPOUT", (0.5,))
+
+
+def assert_alike(one: Path, other: Path, tolerance: float = 1e-4) -> None:
+    """The same model to rounding, and the same history."""
+    a, b = load_checkpoint(one), load_checkpoint(other)
+    for (name, value), theirs in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(
+            value, theirs, rtol=tolerance, atol=tolerance, msg=lambda s, name=name: f"{name}: {s}"
+        )
+    assert a.validation["ndcg5"] == pytest.approx(b.validation["ndcg5"], abs=1e-3)
+
+
+@pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])
+@pytest.mark.parametrize("form", ["every-step", "initial-state"])
+def test_an_lstm_learns_what_it_learns_on_the_processor(
+    tmp_path: Path, device: str, form: str, max_memory: float
+) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(model=form, members=2, max_memory=max_memory, **NO_DROPOUT)
+    train(cache, tags, tmp_path / "processor", config)
+    train(cache, tags, tmp_path / "gpu", config.replace(device=device))
+    assert_alike(tmp_path / "processor", tmp_path / "gpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_dropout_average_and_clipping_are_the_processor_s(tmp_path: Path, fake: FakeGpu, precision: str) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(precision=precision, clip=0.1, average=0.9, label_smoothing=0.1, head=0.5)
+    train(cache, tags, tmp_path / "processor", config)
+    train(cache, tags, tmp_path / "gpu", config.replace(device=GPU))
+    assert_alike(tmp_path / "processor", tmp_path / "gpu")
+    assert fake.computed[0] == 0 < fake.computed[1]
+
+
+@pytest.mark.usefixtures("fake")
+def test_it_is_bfloat16_where_the_gpu_is_fast_in_it(tmp_path: Path, fake: FakeGpu) -> None:
+    cache, tags = make_data(tmp_path)
+    computed = {}
+    for capability in ((9, 0), (7, 5)):
+        fake.capability = capability
+        train(cache, tags, tmp_path / f"run{capability[0]}", tiny(precision="auto", device=GPU))
+        computed[capability] = weights(tmp_path / f"run{capability[0]}")
+    for precision, capability in (("bf16", (9, 0)), ("fp32", (7, 5))):
+        train(cache, tags, tmp_path / precision, tiny(precision=precision, device=GPU))
+        expected = weights(tmp_path / precision)
+        assert all(torch.equal(value, computed[capability][name]) for name, value in expected.items())
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_run_that_was_killed_goes_on_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(device=GPU, members=2)
+    train(cache, tags, tmp_path / "whole", config)
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_STATES", 0.0)
+    with pytest.raises(Killed):
+        train(cache, tags, tmp_path / "run", config, report=killed_after(2))
+    train(cache, tags, tmp_path / "run", config, resume=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert history(tmp_path / "whole") == history(tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", BASELINES)
+def test_a_baseline_learns_what_it_learns_on_the_processor(tmp_path: Path, device: str, model: str) -> None:
+    cache, tags = make_data(tmp_path)
+    for name, where in (("processor", "cpu"), ("gpu", device)):
+        train(cache, tags, tmp_path / name, tiny().replace(model=model, device=where))
+    assert_alike(tmp_path / "processor", tmp_path / "gpu")
+
+
+@pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])
+def test_images_of_a_training_that_goes_wrong_are_named(tmp_path: Path, device: str, max_memory: float) -> None:
+    cache, tags = make_data(tmp_path)
+    # One batch an epoch: its update breaks the weights after its own loss was still finite.
+    config = tiny(epochs=60, patience=60, batch_size=64, lr=10.0, weight_decay=1e6, warmup=0.0, **NO_DROPOUT)
+    with pytest.raises(RanktagError, match="not finite; lower --lr or look at these images: 0"):
+        train(cache, tags, tmp_path / "run", config.replace(device=device, max_memory=max_memory))
