@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ranktag.config import ExtractionConfig
 from ranktag.errors import NotFound, one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report, current
-from ranktag.pipelines.shared.options import FilePath, PlacePath, config_options, quiet_option
+from ranktag.pipelines.shared.options import FilePath, PlacePath, config_options, quiet_option, refuse_unused
 from ranktag.pipelines.shared.progress import Bar, duration
 from ranktag.pipelines.shared.startup import share_processors
 from ranktag.wording import count
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ranktag.features.progress import ExtractionProgress, ExtractionReport, Plan
 
 SHOWN_FAILURES = 3
+
+# What a machine may choose for itself.
+WORKERS_SETTINGS = ("device", "workers", "worker_index", "worker_count")
 
 
 def _list_backbones(context: click.Context, parameter: click.Parameter, pattern: str | None) -> None:
@@ -39,9 +43,9 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("images", type=PlacePath)
+@click.argument("images", type=PlacePath, required=False)
 @click.option(
-    "-o", "--output", type=FilePath, required=True, help="The cache to write, NAME.h5. Default: none, it must be given."
+    "-o", "--output", type=FilePath, show_default="none, it must be given", help="The cache to write, NAME.h5."
 )
 @config_options(ExtractionConfig)
 @click.option(
@@ -56,13 +60,33 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
     help="List the networks, those whose name holds PATTERN or fits it ('timm:*resnet50*'), and end.",
 )
 @click.option(
+    "--manifest",
+    type=FilePath,
+    show_default="IMAGES are listed",
+    help="Instead of IMAGES and -o: compute this worker's shards of what was listed with --executor manifest.",
+)
+@click.option(
+    "--shards",
+    metavar="NUMBERS",
+    show_default="those of this worker",
+    help="Of the manifest, the shards of these numbers, '3' or '0-7,12'.",
+)
+@click.option(
     "--failures",
     type=FilePath,
     show_default="not written",
     help="Write the images that failed, with the reasons, to this CSV.",
 )
 @quiet_option
-def command(images: Path | str, output: Path, config: ExtractionConfig, failures: Path | None, quiet: bool) -> Report:
+def command(
+    images: Path | str | None,
+    output: Path | None,
+    config: ExtractionConfig,
+    manifest: Path | None,
+    shards: str | None,
+    failures: Path | None,
+    quiet: bool,
+) -> Report:
     """Stage one: write a network's features of IMAGES to a cache.
 
     IMAGES is a folder, searched recursively; a tar or a set of tars, as
@@ -75,16 +99,44 @@ def command(images: Path | str, output: Path, config: ExtractionConfig, failures
     that are gone are left out, all others are kept without being opened. Images that
     cannot be read become failed rows; the exit code is then 1.
     """
+    _refuse_half_a_call(images, output, manifest, shards)
     share_processors()
-    from ranktag.features.extract import extract_features
     from ranktag.features.progress import ExtractionProgress
     from ranktag.files.tables import write_table
 
-    report = extract_features(images, output, config, ExtractionProgress() if quiet else progress_printer())
+    progress = ExtractionProgress() if quiet else progress_printer()
+    if manifest is not None:
+        from ranktag.features.from_manifest import extract_from_manifest
+
+        report = extract_from_manifest(manifest, shards, config, progress)
+    else:
+        from ranktag.features.extract import extract_features
+
+        assert images is not None and output is not None
+        report = extract_features(images, output, config, progress)
     if failures is not None:
         write_table(failures, ("image_id", "error"), report.failures)
     lines = [] if quiet else list(_described(report, failures))
     return Report(_as_dict(report), lines, code=1 if report.failures else 0)
+
+
+def _refuse_half_a_call(
+    images: Path | str | None, output: Path | None, manifest: Path | None, shards: str | None
+) -> None:
+    """Raise click.UsageError unless there are images and an output, or a manifest, which says all there is to say."""
+    if manifest is None:
+        for name, value in (("argument 'IMAGES'", images), ("option '-o' / '--output'", output)):
+            if value is None:
+                raise click.UsageError(f"Missing {name}.")
+        if shards is not None:
+            raise click.UsageError("--shards: names shards of a manifest; give --manifest too")
+        return
+    if images is not None or output is not None:
+        raise click.UsageError("--manifest: says which images and which output; leave IMAGES and -o out")
+    others = [f.name for f in fields(ExtractionConfig) if f.name not in WORKERS_SETTINGS]
+    refuse_unused(others, "the manifest says it")
+    if shards is not None:
+        refuse_unused(("worker_index", "worker_count"), "--shards says which shards")
 
 
 def _as_dict(report: ExtractionReport) -> dict[str, object]:
@@ -99,6 +151,7 @@ def _as_dict(report: ExtractionReport) -> dict[str, object]:
         "images_per_second": round(report.computed / report.seconds, 2) if report.computed else None,
         "worker_index": report.worker[0],
         "worker_count": report.worker[1],
+        "manifest": report.manifest,
         "left_out": list(report.left_out),
         "changes": report.changes.counts() if report.changes else None,
         "failures": [{"image_id": image_id, "error": error} for image_id, error in report.failures],
@@ -107,6 +160,11 @@ def _as_dict(report: ExtractionReport) -> dict[str, object]:
 
 def _described(report: ExtractionReport, failures: Path | None) -> Iterator[str]:
     """What was done, a line each."""
+    if report.manifest is not None:
+        yield f"Manifest: {report.manifest}"
+        yield f"On every machine: extract-features --manifest {report.manifest}"
+        yield f"When all have finished: ranktag join-features {report.output}"
+        return
     if report.computed:
         rate = f"{report.computed / report.seconds:.1f} images/s"
         yield (
@@ -135,7 +193,8 @@ def _described(report: ExtractionReport, failures: Path | None) -> Iterator[str]
         yield f"Features: {report.cache}"
     else:
         index, workers = report.worker
-        yield f"Worker {index} of {workers} has finished. When all have: ranktag join-features {report.output}"
+        who = f"Worker {index} of {workers}" if workers > 1 else "This worker"
+        yield f"{who} has finished. When all have: ranktag join-features {report.output}"
 
 
 def _announcement(plan: Plan) -> str:

@@ -170,14 +170,17 @@ class ExtractionConfig(Config):
         high=1_000_000,
     )
     worker_index: int | None = setting(
-        None, "which of the workers this is, from 0", low=0, when_none="from torchrun's or Slurm's variables, else 0"
+        None,
+        "which of the workers this is, from 0",
+        low=0,
+        when_none="from the variables of torchrun, Slurm or Kubernetes, else 0",
     )
     worker_count: int | None = setting(
         None,
-        "how many workers share the run",
+        "how many workers share the run; the tasks of a Slurm array and the pods of an indexed job need to be told",
         unit="workers",
         low=1,
-        when_none="from torchrun's or Slurm's variables, else 1",
+        when_none="from torchrun's or srun's variables, else 1",
     )
     executor: str = setting("local", "what computes the shards", choices=registry.names("ranktag.features.executors"))
     overwrite: bool = setting(False, "replace an existing cache or another run's shards, and compute everything again")

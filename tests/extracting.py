@@ -33,7 +33,9 @@ VARIABLES = (
     "LOCAL_RANK",
     "LOCAL_WORLD_SIZE",
     "SLURM_ARRAY_TASK_ID",
-    "SLURM_ARRAY_TASK_COUNT",
+    "SLURM_PROCID",
+    "SLURM_NTASKS",
+    "JOB_COMPLETION_INDEX",
 )  # fmt: skip
 
 

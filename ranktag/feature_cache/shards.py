@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.gather import gathered_files, write_gathered
 from ranktag.feature_cache.provenance import Provenance, utc_now
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own
+from ranktag.feature_cache.verified import is_verified, remember
 from ranktag.feature_cache.write import write_features
 from ranktag.files.atomic import atomic_path, refuse_existing, sync
 from ranktag.files.lock import FileLock
@@ -44,6 +45,10 @@ VERSIONS = ("ranktag_version", "torch_version", "torchvision_version")
 # Beside the shards: what is kept of earlier runs, and the reason of the rows that the shards are to fill.
 KEPT = "kept.h5"
 PENDING = "still to be computed"
+
+LOCK = "lock"
+# What whoever is alone locks: the first part, which workers share, and those that earlier versions locked a shard each.
+PARTS = 1 << 40
 
 READS_BACK_DIFFERENTLY = "what was written reads back differently; check the disk, then run the same command again"
 
@@ -79,7 +84,28 @@ def folder_of(output: Path) -> Path:
 
 def lock_of(output: Path) -> FileLock:
     """The lock on the shards of a cache."""
-    return FileLock(folder_of(output) / "lock")
+    return FileLock(folder_of(output) / LOCK)
+
+
+def lock_alone(output: Path, lock: FileLock) -> None:
+    """Lock the shards of a cache for this process alone. Raises RanktagError if another is at work on them."""
+    if not lock.acquire(0, PARTS):
+        raise Locked(
+            f"{output}: another process is at work on it; wait for it, or share the work with --worker-index and "
+            f"--worker-count ({_if_dead(output)})"
+        )
+
+
+def lock_as_worker(output: Path, lock: FileLock) -> None:
+    """Lock the shards of a cache against those who want them alone. Raises RanktagError if one has them."""
+    if not lock.acquire(shared=True):
+        raise Locked(
+            f"{output}: another process is at work on it, alone or joining its shards; wait for it ({_if_dead(output)})"
+        )
+
+
+def _if_dead(output: Path) -> str:
+    return f"if its machine died and none is, remove {folder_of(output) / LOCK}"
 
 
 def differences(ours: Provenance, theirs: Provenance, names: Sequence[str] = ALIKE) -> list[str]:
@@ -135,15 +161,24 @@ def write_shard(
             and list(written.error) == list(errors)
         ):
             raise Outage(f"{folder / shard.name}: {READS_BACK_DIFFERENTLY}")
+    remember(folder / shard.name, str(written.attributes["content_sha256"]))
 
 
-def read_shard(path: Path) -> FeatureStore:
-    """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard."""
+def read_shard(path: Path, known: Mapping[str, str] | None = None) -> FeatureStore:
+    """An existing shard, every byte of which is as it was written. Raises RanktagError if it is damaged or no shard.
+
+    known: what ``verified`` knows of the folder; a shard that is as it was noted is not read again.
+    """
     store = as_shard(open_features(path))
-    if content_sha256(store) != store.attributes.get("content_sha256"):
+    digest = store.attributes.get("content_sha256")
+    if known is not None and is_verified(path, digest, known):
+        return store
+    if content_sha256(store) != digest:
         raise Damaged(
             f"{path}: damaged: its content is not what was written; remove it and run the same extract-features again"
         )
+    if known is not None:
+        remember(path, digest)
     return store
 
 
@@ -170,9 +205,10 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
     if not folder.is_dir():
         raise NotFound(f"{folder}: no such folder of shards; give extract-features and join-features the same output")
     with lock_of(output) as lock:
-        count = max((count for _, count in _shard_names(folder)), default=1)
-        if not all(lock.acquire(part) for part in range(count)):
-            raise Locked(f"{folder}: is still being worked on; join when every worker has finished")
+        if not lock.acquire(0, PARTS):
+            raise Locked(
+                f"{folder}: is still being worked on; join when every worker has finished ({_if_dead(output)})"
+            )
         join_locked(output, progress or Progress())
     return open_own(output)
 

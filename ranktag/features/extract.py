@@ -9,6 +9,7 @@ something to compute; that a cache is finished is said without it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,21 +18,24 @@ import numpy as np
 
 from ranktag import registry
 from ranktag.config import ExtractionConfig
-from ranktag.errors import Locked, RanktagError
-from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_of, remove
+from ranktag.errors import RanktagError
+from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_alone, lock_as_worker, lock_of, remove
 from ranktag.feature_cache.store import open_own
 from ranktag.features.backbone import find_backbone
 from ranktag.features.changes import look_at
 from ranktag.features.job import Done, Job
-from ranktag.features.machine import choose_worker, compute_dtype_of
+from ranktag.features.machine import compute_dtype_of
+from ranktag.features.manifest import manifest_of
+from ranktag.features.place import choose_worker
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
-from ranktag.features.resume import finished_report, split_work, wanted_provenance
+from ranktag.features.resume import COMPUTE_DTYPES, finished_report, split_work, wanted_provenance
 from ranktag.features.update import SETTLING, settle, settling
-from ranktag.files.lock import FileLock
 from ranktag.images.listing import list_images
 
 if TYPE_CHECKING:
     from ranktag.features.network import Network
+
+EXECUTORS = "ranktag.features.executors"
 
 
 def extract_features(
@@ -61,14 +65,14 @@ def extract_features(
     if (report := finished_report(job)) is not None:
         _tidy(job.output)
         return replace(report, left_out=left_out)
-    job = replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
+    job = _resolved(job)
     with lock_of(job.output) as lock:
         try:
             with settling(lock):
                 # It may have been finished while the lock was waited for.
                 if (report := finished_report(job)) is None:
                     job = settle(job, lock, progress)
-                    _claim(job, lock)
+                    (lock_alone if job.worker[1] == 1 else lock_as_worker)(job.output, lock)
             if report is None:
                 return replace(_extract(job, progress), left_out=left_out)
         except BaseException:
@@ -95,7 +99,7 @@ def _job(
     """What is wanted, as far as it is known without torch."""
     if output.is_dir():
         raise RanktagError(f"{output}: is a folder; name the file to be written, say {output / 'features.h5'}")
-    index, count = choose_worker(config, os.environ)
+    index, count = (0, 1) if _prepare(config) else choose_worker(config, os.environ)
     backbone = find_backbone(config.backbone).with_crops(config.crops)
     layer = backbone.choose_layer(config.layer)
     listed = list_images(images, id_from=config.id_from, progress=progress)
@@ -105,29 +109,45 @@ def _job(
     return Job(listed, output, config, backbone, (index, count), mine, wanted, files, network=network)
 
 
-def _claim(job: Job, lock: FileLock) -> None:
-    """Lock the job's shards. Raises RanktagError if another process has one."""
-    for shard in job.shards:
-        if not lock.acquire(shard.number):
-            raise Locked(
-                f"{job.output}: another process is at work on it (shard {shard.number} of {shard.count}); wait for it, "
-                "or share the work with --worker-index and --worker-count"
-            )
+def _prepare(config: ExtractionConfig) -> Callable[[ExtractionConfig], ExtractionConfig] | None:
+    """What an engine that has other machines work resolves the settings by; None for one that is a worker itself."""
+    return getattr(registry.load(EXECUTORS, config.executor), "prepare", None)
+
+
+def _resolved(job: Job) -> Job:
+    """The job, now that torch may be asked what is computed in."""
+    if (prepare := _prepare(job.config)) is None:
+        return replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
+    config = prepare(job.config)
+    return replace(job, config=config, wanted=replace(job.wanted, compute_dtype=COMPUTE_DTYPES[config.precision]))
 
 
 def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
-    """What is left is computed by the engine; the last step of a worker who is alone is joining."""
+    """What is left is computed by the engine; the last step of a worker who is alone is joining.
+
+    An engine that returns nothing has only prepared the work for others.
+    """
     kept, pending = split_work(job, progress)
     job = replace(job, kept=kept)
-    done = Done()
+    done: Done | None = Done()
     if pending:
-        engine = registry.load("ranktag.features.executors", job.config.executor)
-        done = engine.execute(job, pending, progress)
-    if job.worker[1] != 1:
+        done = registry.load(EXECUTORS, job.config.executor).execute(job, pending, progress)
+    if done is None or job.worker[1] != 1:
+        manifest = manifest_of(job.output) if done is None else None
+        done = done or Done()
         failed = {**kept.failures, **done.failures}
         failures = [(job.listed.ids[row], failed[row]) for row in sorted(failed)]
         return ExtractionReport(
-            job.output, len(job.listed), job.images, done.images, failures, done.seconds, None, job.worker, job.changes
+            job.output,
+            len(job.listed),
+            job.images,
+            done.images,
+            failures,
+            done.seconds,
+            None,
+            job.worker,
+            job.changes,
+            manifest=manifest,
         )
     join_locked(job.output, progress)
     store = open_own(job.output)

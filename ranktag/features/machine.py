@@ -1,4 +1,4 @@
-"""This machine's share: which worker this is, where it computes, how many images at once, how many processes decode."""
+"""This machine's share: where it computes, how many images at once, how many processes decode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import Usage
+from ranktag.features.place import integer
 from ranktag.files.platform import processors
 
 if TYPE_CHECKING:
@@ -19,54 +19,11 @@ BATCH_SIZE = {"cpu": 16, "cuda": 256, "mps": 32}
 
 MOST_WORKERS = 16
 
-
-def choose_worker(config: ExtractionConfig, environment: Mapping[str, str]) -> tuple[int, int]:
-    """(index, count) of this worker: as set, else from torchrun's and Slurm's array variables, else (0, 1).
-
-    torchrun within the tasks of a Slurm array: every process of every task is a worker.
-    """
-    index, count = config.worker_index, config.worker_count
-    if (index is None) != (count is None):
-        raise Usage("--worker-index and --worker-count belong together; give both or neither")
-    if index is None or count is None:
-        index, count = _slurm_task(environment)
-        if "RANK" in environment and "WORLD_SIZE" in environment:
-            world = _integer(environment, "WORLD_SIZE", 1)
-            index, count = index * world + _integer(environment, "RANK", 0), count * world
-    if not 0 <= index < count:
-        raise Usage(f"worker index {index} is not below the worker count {count}; workers are numbered from 0")
-    return index, count
-
-
-def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
-    """(index, count) of this task of a Slurm array; (0, 1) outside of one."""
-    if "SLURM_ARRAY_TASK_ID" not in environment or "SLURM_ARRAY_TASK_COUNT" not in environment:
-        return 0, 1
-    first = _integer(environment, "SLURM_ARRAY_TASK_MIN", 0)
-    step = max(1, _integer(environment, "SLURM_ARRAY_TASK_STEP", 1))
-    index = (_integer(environment, "SLURM_ARRAY_TASK_ID", 0) - first) // step
-    count = _integer(environment, "SLURM_ARRAY_TASK_COUNT", 1)
-    if not 0 <= index < count:
-        raise Usage(
-            f"this is task {environment['SLURM_ARRAY_TASK_ID']} of a Slurm array of {count} that is not evenly spaced; "
-            "give --worker-index and --worker-count"
-        )
-    return index, count
-
-
-def _integer(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise Usage(
-            f"the environment variable {name} is '{text}', not a whole number; "
-            "unset it or give --worker-index and --worker-count"
-        ) from None
+PRECISION_OF = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def device_of(config: ExtractionConfig) -> torch.device:
-    """Where to compute: as set, else the GPU torchrun meant for this process, else the first, else the processor."""
+    """Where to compute: as set, else the GPU meant for this process, else the first, else the processor."""
     from ranktag.compute.device import choose_device
 
     return choose_device(config.device or _local_gpu(os.environ))
@@ -75,9 +32,11 @@ def device_of(config: ExtractionConfig) -> torch.device:
 def _local_gpu(environment: Mapping[str, str]) -> str | None:
     import torch
 
-    if "LOCAL_RANK" not in environment or not torch.cuda.is_available():
+    # torchrun's number of a process on its node, and srun's.
+    name = next((name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in environment), None)
+    if name is None or not torch.cuda.is_available():
         return None
-    return f"cuda:{_integer(environment, 'LOCAL_RANK', 0) % torch.cuda.device_count()}"
+    return f"cuda:{integer(environment, name, 0) % torch.cuda.device_count()}"
 
 
 def compute_dtype_of(config: ExtractionConfig) -> str:
@@ -87,18 +46,37 @@ def compute_dtype_of(config: ExtractionConfig) -> str:
     return str(choose_dtype(config.precision, device_of(config))).removeprefix("torch.")
 
 
+def for_all_machines(config: ExtractionConfig, *, gpus: bool) -> ExtractionConfig:
+    """The settings with all resolved here that each machine would choose for itself, and that changes features.
+
+    gpus: whether the machines have GPUs. Without one here, they are taken to be fast in
+    bfloat16, as those since 2020 are.
+    """
+    import torch
+
+    if gpus and not torch.cuda.is_available():
+        precision, batch_size = "bf16", BATCH_SIZE["cuda"]
+    else:
+        device = device_of(config)
+        precision, batch_size = PRECISION_OF[compute_dtype_of(config)], choose_batch_size(config, device)
+    return config.replace(
+        precision=precision if config.precision == "auto" else config.precision,
+        batch_size=config.batch_size or batch_size,
+    )
+
+
 def choose_batch_size(config: ExtractionConfig, device: torch.device) -> int:
     """Images computed at once: as set, else what keeps the device busy."""
     return config.batch_size or BATCH_SIZE.get(device.type, 32)
 
 
 def choose_workers(config: ExtractionConfig, device: torch.device) -> int:
-    """How many processes decode: as set, else a share of the machine's processors."""
+    """How many processes decode: as set, else a share of the task's processors."""
     if config.workers is not None:
         return config.workers
     # Forking a process that uses Apple's libraries is not safe.
     if sys.platform == "darwin":
         return 0
-    cpus = processors() // max(1, _integer(os.environ, "LOCAL_WORLD_SIZE", 1))
+    cpus = processors() // max(1, integer(os.environ, "LOCAL_WORLD_SIZE", 1))
     # A network on the processors waits while they decode.
     return max(1, min(MOST_WORKERS, cpus if device.type == "cpu" else cpus - 1))

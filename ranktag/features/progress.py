@@ -53,7 +53,8 @@ class ExtractionReport:
     this worker's images, whenever they were computed. seconds: of computing.
     cache: the joined file; None while other workers' shards are to be joined. changes: what
     was found beside a cache, or the shards of other images, that was there; else None.
-    left_out: a sentence each for the files of the folder that are not in the list.
+    left_out: a sentence each for the files of the folder that are not in the list. manifest: what
+    workers are to be given, where nothing was computed here.
     """
 
     output: Path
@@ -66,6 +67,7 @@ class ExtractionReport:
     worker: tuple[int, int] = (0, 1)
     changes: Changes | None = None
     left_out: Sequence[str] = ()
+    manifest: Path | None = None
 
     def failures_frame(self) -> pd.DataFrame:
         """The failures as a DataFrame, a row an image that failed: image_id, error."""

@@ -42,6 +42,21 @@ def read_weights(weights: Weights, backbone: Backbone, expected: Mapping[str, Te
     return _read_file(file, backbone, expected), sha256_file(file)
 
 
+def sha256_of_weights(weights: Weights, backbone: Backbone) -> str:
+    """What ``read_weights`` says of the same, without the network.
+
+    Raises RanktagError for weights that cannot be had.
+    """
+    if weights.seed is not None:
+        with torch.device("meta"):
+            shapes = backbone.build().state_dict()
+        return random_weights(shapes, weights.seed)[1]
+    file = weights.file or (published_file(weights.published) if weights.published else None)
+    if file is None:
+        raise ValueError(f"{weights.name}: neither a seed, nor a file, nor published weights")
+    return sha256_file(file)
+
+
 def random_weights(shapes: Mapping[str, Tensor], seed: int) -> tuple[dict[str, Tensor], str]:
     """He-uniform weights, U(-b, b) with b = sqrt(6 / fan-in), and zero biases; with their SHA-256.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import ALIKE, Shard, differences, folder_of, read_shard, shard_files
 from ranktag.feature_cache.store import FeatureStore, open_features
+from ranktag.feature_cache.verified import verified
 from ranktag.features.backbone import Backbone
 from ranktag.features.changes import Comparison, compare
 from ranktag.features.job import Done, Job
@@ -31,7 +33,7 @@ COMPUTE_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 def wanted_provenance(config: ExtractionConfig, backbone: Backbone, layer: str, listed: ImageList) -> Provenance:
     """The provenance of what is asked for, as far as it is known without torch; '' elsewhere."""
     weights = choose_weights(config.weights, backbone.published)
-    return Provenance(
+    wanted = Provenance(
         backbone=backbone.name,
         layer=layer,
         weights=weights.name,
@@ -39,6 +41,14 @@ def wanted_provenance(config: ExtractionConfig, backbone: Backbone, layer: str, 
         preprocessing=backbone.preprocessing.to_json(),
         compute_dtype=COMPUTE_DTYPES.get(config.precision, ""),
         image_list_sha256=listed.sha256(),
+    )
+    return versions_here(wanted)
+
+
+def versions_here(provenance: Provenance) -> Provenance:
+    """The same, made by what is installed here."""
+    return replace(
+        provenance,
         ranktag_version=__version__,
         torch_version=importlib.metadata.version("torch"),
         torchvision_version=importlib.metadata.version("torchvision"),
@@ -77,8 +87,9 @@ def split_work(job: Job, progress: ExtractionProgress) -> tuple[Done, list[Shard
     images, sha256 = 0, job.kept.weights_sha256
     failures: dict[int, str] = {}
     pending = []
+    known = verified(folder_of(job.output))
     for shard in job.shards:
-        store = _whole_shard(job, shard, progress)
+        store = _whole_shard(job, shard, known, progress)
         if store is None:
             pending.append(shard)
             continue
@@ -101,13 +112,13 @@ def refuse_other_cut(job: Job) -> None:
             path.unlink()
 
 
-def _whole_shard(job: Job, shard: Shard, progress: ExtractionProgress) -> FeatureStore | None:
+def _whole_shard(job: Job, shard: Shard, known: Mapping[str, str], progress: ExtractionProgress) -> FeatureStore | None:
     """The shard, if it is there, whole and made as asked for."""
     path = folder_of(job.output) / shard.name
     if not path.exists():
         return None
     try:
-        store = read_shard(path)
+        store = read_shard(path, known)
     except RanktagError as error:
         progress.note(f"{error} (it is made again)")
         return None

@@ -22,6 +22,7 @@ from ranktag.feature_cache.gather import NOWHERE, write_gathered
 from ranktag.feature_cache.provenance import utc_now
 from ranktag.feature_cache.shards import (
     KEPT,
+    PARTS,
     PENDING,
     cut,
     differences,
@@ -40,14 +41,23 @@ from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
 from ranktag.images.files import picked
 
-# The part of the lock that is held while a process looks at what is there; shards are the parts below it.
-SETTLING = 1 << 40
+# The part of the lock that is held while a process looks at what is there, behind those of the work itself.
+SETTLING = PARTS
+
+# Seconds that another process may need for it, comparing a hundred million images on a slow disk.
+PATIENCE = 1800.0
 
 
 @contextmanager
 def settling(lock: FileLock) -> Iterator[None]:
-    """Within, no other process decides what is kept; one that does is waited for."""
+    """Within, no other process decides what is kept; one that does is waited for. Raises Locked after half an hour."""
+    until = time.monotonic() + PATIENCE
     while not lock.acquire(SETTLING):
+        if time.monotonic() > until:
+            raise Locked(
+                f"{lock.path}: another process has looked at what is there for half an hour; wait for it (if its "
+                "machine died and none is at work, remove this file)"
+            )
         time.sleep(0.05)
     try:
         yield

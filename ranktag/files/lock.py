@@ -26,13 +26,17 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._file: Any = open(path, "a+b")  # noqa: SIM115 - held open until close(), as long as the locks
         self.supported = True
 
-    def acquire(self, part: int = 0, parts: int = 1) -> bool:
-        """Lock ``parts`` parts from ``part`` on; False if another process holds one of them."""
+    def acquire(self, part: int = 0, parts: int = 1, *, shared: bool = False) -> bool:
+        """Lock ``parts`` parts from ``part`` on; False if another process holds one of them.
+
+        shared: others may have them too, if theirs are shared as well.
+        """
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, parts, part)
+            fcntl.lockf(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, parts, part)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from added import TINY, of_readme, run_with
 from extracting import OPTIONS, assert_same
 
-from ranktag import registry
 from ranktag.feature_cache.shards import folder_of
 from ranktag.features.backbone import FOLDER as NETWORKS
 
@@ -41,10 +39,4 @@ def test_a_module_adds_an_engine(photos: Path, tmp_path: Path) -> None:
     assert not folder_of(there).exists()
     assert "All 30 images were done already." in again.out
     wrong.assert_refused("sideways", "backwards", "local")
-    assert "--executor [backwards|local]" in help_page.out
-
-
-def test_a_single_engine_is_no_option(ranktag: Callable, tmp_path: Path) -> None:
-    assert registry.names(ENGINES) == ("local",)
-    assert "--executor" not in ranktag("extract-features", "--help").out
-    ranktag("extract-features", tmp_path, "-o", tmp_path / "c.h5", "--executor", "local").assert_refused("--executor")
+    assert "--executor [backwards|local|manifest]" in help_page.out

@@ -78,3 +78,39 @@ def test_processors_are_counted_where_nobody_knows_which_may_be_used(monkeypatch
     assert platform.processors() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     assert platform.processors() == os.cpu_count()
+
+
+def test_a_task_has_the_processors_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert platform.processors() == 6
+    monkeypatch.setattr(platform, "_quotas", lambda: [8, 3])
+    assert platform.processors() == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "250000 100000"}, [3]),
+        ("0::/\n", {"cpu.max": "max 100000"}, []),
+        # Of the group above, too; the path of the host within a container leads nowhere.
+        ("0::/pod/task\n", {"pod/cpu.max": "400000 100000", "pod/task/cpu.max": "max 100000"}, [4]),
+        ("0::/elsewhere\n", {"cpu.max": "200000 100000"}, [2]),
+        (
+            "7:cpu,cpuacct:/slurm/job\n3:memory:/slurm/job\n",
+            {
+                "cpu,cpuacct/slurm/job/cpu.cfs_quota_us": "150000\n",
+                "cpu,cpuacct/slurm/job/cpu.cfs_period_us": "100000\n",
+            },
+            [2],
+        ),
+        ("7:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
+        ("", {}, []),
+    ],
+)
+def test_quotas_of_control_groups(tmp_path: Path, groups: str, files: dict[str, str], expected: list[int]) -> None:
+    (tmp_path / "cgroup").write_text(groups)
+    for name, text in files.items():
+        (tmp_path / "mounted" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mounted" / name).write_text(text)
+    assert platform._quotas(tmp_path / "cgroup", tmp_path / "mounted") == expected
