@@ -122,8 +122,8 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig) ->
 
     found = benchmark_decoding(config, images, vocabulary, rounds)
     lines = [
-        f"{found.images} images ({found.textbook_images} for the textbook's loops), {rounds} rounds, medians. "
-        f"{found.device}, {found.tags_an_image:.1f} tags an image."
+        f"{found.images} images (textbook: {found.textbook_images}, for mbr {found.drawn_images}), {rounds} rounds, "
+        f"medians. {found.device}, {found.tags_an_image:.1f} tags an image."
     ]
     for name in ("greedy", "beam"):
         ours, loop = found.rate(name), found.rate(f"textbook_{name}")

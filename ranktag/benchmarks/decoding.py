@@ -69,8 +69,8 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         model, ensemble = (_trained(data, one, device) for one in (settings, TrainingConfig(device=config.device)))
         assert isinstance(model, RankTagger), "TrainingBenchmarkConfig has one member"
         features = data.training.features[data.training.row].cpu()
-    few = features[: max(1, images // 10)]
-    fewest = few[: max(1, images // 100)]
+    few = features[: max(1, images // 25)]
+    fewest = few[: max(1, images // 200)]
     longest = data.longest
     decoders = {
         "greedy": config.replace(decode="greedy"),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ranktag.decoding.mbr import GAIN_OF_RANK
-from ranktag.decoding.stepper import InitialState, Mixture, Stepper
+from ranktag.decoding.stepper import Bags, InitialState, States, Stepper
 from ranktag.models.ranking import ExpectedGains, Limits
 
 # A beginning of lists is followed by itself from this probability on, and so are several of the same tags that come to
@@ -34,19 +34,33 @@ class _Rest(NamedTuple):
     last: Tensor
 
 
+class _Followed(NamedTuple):
+    """G nodes of the next length: E beginnings go on there, (E,) each, from which node and with which tag.
+
+    group: which of the G, ascending. size: G.
+    """
+
+    parent: Tensor
+    tag: Tensor
+    probability: Tensor
+    group: Tensor
+    size: int
+
+    def whole(self) -> Tensor:
+        """The probability of each of the G."""
+        return self.probability.new_zeros(self.size).index_add_(0, self.group, self.probability)
+
+
 class _Level(NamedTuple):
     """M nodes and the rests of R images, (M + R,) each, at one length, and how they go on.
 
     owner: their images. stopped: the probability that a list ends there. left: that it goes on with the next rest.
-    goes_on: (E,) what is followed: by which tag from which node to which of the G next nodes. probability: (E,).
-    rest: what is followed as one.
     """
 
     owner: Tensor
     stopped: Tensor
     left: Tensor
-    goes_on: Mixture
-    probability: Tensor
+    followed: _Followed
     rest: _Rest
 
 
@@ -74,8 +88,10 @@ class Following:
     ) -> None:
         """image: where the lists go on from; ranks count from 1 there."""
         n, v, device = len(image.h), stepper.vocabulary, stepper.device
-        self.stepper, self.image, self.limits, self.share, self.least = stepper, image, limits, share, least
+        self.stepper, self.limits, self.share = stepper, limits, share
         self.gain_of_rank = GAIN_OF_RANK.get(kind)
+        # What a list of unknown length is left out with would be lacking from the gains of its first tags, too.
+        self.least = least if self.gain_of_rank else 0.0
         self.gain, self.presence = torch.zeros((n, v), device=device), torch.zeros((n, v), device=device)
         self.bound, self._ended = torch.zeros(n, device=device), torch.zeros(n, device=device)
         # Of each node: its image, its probability, whether it is one beginning alone, its tags, and their sum of codes.
@@ -85,8 +101,9 @@ class Following:
         self._code, self._set = _codes(v, device), torch.zeros(n, dtype=torch.int64, device=device)
         nothing = torch.zeros((0, v), device=device)
         self.rest = _Rest(self.owner[:0], self.weight[:0], nothing, nothing)
-        # Of the M nodes first, then of the R images' rests.
-        self.h, self.c = image.h, image.c
+        # Of every member: the image's share of the gates, and the state of the M nodes first, then of the R rests.
+        self._gates = [gates.contiguous() for gates in image.gates.unbind(dim=1)]
+        self.states = States(image.h.unbind(dim=1), image.c.unbind(dim=1))
         self._levels: list[_Level] = []
 
     def run(self) -> ExpectedGains:
@@ -95,7 +112,8 @@ class Following:
             level = self._look(t)
             if self.gain_of_rank is None:
                 self._levels.append(level)
-            if t == self.limits.longest or not len(level.probability) + len(level.rest.image):
+            if t == self.limits.longest or not level.followed.size + len(level.rest.image):
+                self._bound_rest(t)
                 break
             self._step(level)
         if self.gain_of_rank is None:
@@ -107,20 +125,23 @@ class Following:
         v, m = self.stepper.vocabulary, len(self.prefix)
         owner = torch.cat([self.owner, self.rest.image])
         weight = torch.cat([self.weight, self.rest.probability])
-        p = self.stepper.probabilities(self.h, self.prefix, self.rest.said)
-        joint = p[:, :v] * weight[:, None]
-        at_rank = torch.zeros_like(self.presence).index_add_(0, owner, joint)
+        p = self.stepper.probabilities(self.states.h, self.prefix, self.rest.said)
+        row = torch.arange(len(owner), device=owner.device)
+        at_rank = Bags.sorted(row, owner, weight, len(self.bound)).sums(p)[:, :v]
         self.presence += at_rank
         gain = 1.0 if self.gain_of_rank is None else self.gain_of_rank(t)
         if self.gain_of_rank is not None:
             self.gain.add_(at_rank, alpha=gain)
         stopped = weight * p[:, v]
         self._add_bound(gain, stopped[:m])
-        goes_on, q = self._followed(joint[:m])
+        followed = self._followed(p[:m, :v])
         # What nodes and rests have left for the next rest, and by which tags.
-        left = joint.sum(dim=1).index_add_(0, goes_on.parent, q, alpha=-1).clamp_(min=0)
-        by_tag = at_rank.index_put_((owner[goes_on.parent], goes_on.tag), -q, accumulate=True).clamp_(min=0)
-        return _Level(owner, stopped, left, goes_on, q, self._rest(owner, left, by_tag))
+        left = weight - stopped
+        left[:m].index_add_(0, followed.parent, followed.probability, alpha=-1)
+        where = (self.owner[followed.parent], followed.tag)
+        by_tag = at_rank.index_put_(where, -followed.probability, accumulate=True).clamp_(min=0)
+        left.clamp_(min=0)
+        return _Level(owner, stopped, left, followed, self._rest(owner, left, by_tag))
 
     def _add_bound(self, gain: float, stopped: Tensor) -> None:
         known = torch.where(self.exact, self.weight, 0.0)
@@ -128,25 +149,30 @@ class Following:
         self.bound.add_((1.0 - known).clamp_(min=0), alpha=gain)
         self._ended.index_add_(0, self.owner, torch.where(self.exact, stopped, 0.0))
 
-    def _followed(self, joint: Tensor) -> tuple[Mixture, Tensor]:
-        """How the nodes go on: joint (M, V) the probabilities of their continuations. With those of the mixture's."""
+    def _bound_rest(self, t: int) -> None:
+        """Of what goes on after t tags nothing is known."""
+        later = range(t + 1, self.limits.longest + 1)
+        gain = sum(1.0 if self.gain_of_rank is None else self.gain_of_rank(rank) for rank in later)
+        self.bound.add_((1.0 - self._ended).clamp_(min=0), alpha=gain)
+
+    def _followed(self, p: Tensor) -> _Followed:
+        """How the nodes go on. p (M, V): of every tag, after each node."""
+        least = max(self.share * FEWEST, torch.finfo(p.dtype).tiny)
         # A probability that is not a number is followed nowhere.
-        parent, tag = ((joint >= self.share * FEWEST) & (joint > 0)).nonzero(as_tuple=True)
-        q = joint[parent, tag]
+        parent, tag = (p >= (least / self.weight)[:, None]).nonzero(as_tuple=True)
+        q = p[parent, tag] * self.weight[parent]
         alone = q >= self.share
         few = (~alone).nonzero().squeeze(1)
         sets = (self._set[parent[few]] + self._code[tag[few]]) % (1 << 40) + (self.owner[parent[few]] << 40)
-        _, group = sets.unique(return_inverse=True)
-        mass = q.new_zeros(int(group.max()) + 1 if len(group) else 0).index_add_(0, group, q[few])
+        different, group = sets.unique(return_inverse=True)
+        mass = q.new_zeros(len(different)).index_add_(0, group, q[few])
         together = mass >= self.share
-        kept = together[group] if len(group) else alone[few]
-        chosen = torch.cat([alone.nonzero().squeeze(1), few[kept]])
-        number = torch.cumsum(together, 0) - 1 + int(alone.sum())
-        group = torch.cat([torch.arange(int(alone.sum()), device=q.device), number[group[kept]]])
-        q = q[chosen]
-        size = int(alone.sum() + together.sum())
-        share = q / q.new_zeros(size).index_add_(0, group, q)[group]
-        return Mixture(parent[chosen], tag[chosen], group, share, size), q
+        kept = together[group]
+        singles = alone.nonzero().squeeze(1)
+        group, order = (torch.cumsum(together, 0) - 1 + len(singles))[group[kept]].sort(stable=True)
+        chosen = torch.cat([singles, few[kept][order]])
+        group = torch.cat([torch.arange(len(singles), device=q.device), group])
+        return _Followed(parent[chosen], tag[chosen], q[chosen], group, len(singles) + int(together.sum()))
 
     def _rest(self, owner: Tensor, left: Tensor, by_tag: Tensor) -> _Rest:
         """The rests of the images where they are not too little. left: (M + R,), by_tag: (N, V), probabilities."""
@@ -163,27 +189,37 @@ class Following:
 
     def _step(self, level: _Level) -> None:
         """Take the LSTMs' step for what is followed."""
-        parent, tag, group, share, size = level.goes_on
-        first = torch.full((size,), len(group), device=group.device).scatter_reduce_(
-            0, group, torch.arange(len(group), device=group.device), "amin"
-        )
-        node = parent[first]
-        image = torch.cat([level.owner[node], level.rest.image])
-        # The rest's share of each of the nodes and rests that go on with it.
-        place = torch.full((len(self.bound),), -1, device=group.device)
-        place[level.rest.image] = torch.arange(len(level.rest.image), device=group.device)
+        followed, rest = level.followed, level.rest
+        whole, size, device = followed.whole(), followed.size, followed.group.device
+        first = torch.searchsorted(followed.group, torch.arange(size + 1, device=device))
+        tags = Bags(followed.tag, first, followed.probability / whole[followed.group])
+        first = first[:-1]
+        node, tag = followed.parent[first], followed.tag[first]
+        image = torch.cat([level.owner[node], rest.image])
+        bags = self._parts(level, tags)
+        states = States(*([bags.sums(x) for x in several] for several in self.states))
+        gates = [own.index_select(0, image) for own in self._gates]
+        self.states = self.stepper.step_by_shares(gates, states, tags, rest.last)
+        self.exact = self.exact[node] & (followed.probability[first] >= self.share)
+        self._set = self._set[node] + self._code[tag]
+        self.owner, self.weight, self.rest = level.owner[node], whole, rest
+        self.prefix = torch.cat([self.prefix[node], tag[:, None]], dim=1)
+
+    def _parts(self, level: _Level, tags: Bags) -> Bags:
+        """What the next nodes and rests are made of. tags: of the nodes, by which tags."""
+        rest, size = level.rest, level.followed.size
+        # Which of the rests an image's nodes and rest go on to, if any.
+        place = torch.full((len(self.bound),), -1, device=rest.image.device)
+        place[rest.image] = torch.arange(len(rest.image), device=place.device)
         place = place[level.owner]
         row = (place >= 0).nonzero().squeeze(1)
-        of_rest = level.left[row] / level.rest.probability[place[row]]
-        rows, to, weight = torch.cat([parent, row]), torch.cat([group, place[row] + size]), torch.cat([share, of_rest])
-        h, c = (_mixed(x, rows, to, weight, len(image)) for x in (self.h, self.c))
-        self.h, self.c = self.stepper.step_by_shares(self.image.gates[image], h, c, level.goes_on, level.rest.last)
-        self.exact = self.exact[node] & (level.probability[first] >= self.share)
-        self._set = self._set[node] + self._code[tag[first]]
-        self.owner = level.owner[node]
-        self.weight = level.probability.new_zeros(size).index_add_(0, group, level.probability)
-        self.prefix = torch.cat([self.prefix[node], tag[first, None]], dim=1)
-        self.rest = level.rest
+        shares = level.left[row] / rest.probability[place[row]]
+        rests = Bags.sorted(row, place[row], shares, len(rest.image))
+        return Bags(
+            torch.cat([level.followed.parent, rests.row]),
+            torch.cat([tags.bound[:size], rests.bound + len(tags.row)]),
+            torch.cat([tags.weight, rests.weight]),
+        )
 
 
 def followed_gains(stepper: Stepper, image: InitialState, limits: Limits, kind: str) -> ExpectedGains:
@@ -196,12 +232,6 @@ def _codes(vocabulary: int, device: torch.device) -> Tensor:
     return torch.randint(1 << 40, (vocabulary,), generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def _mixed(x: Tensor, row: Tensor, to: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Weighted sums of rows of states x (B, K, H), in float32: row, to, weight (E,). Returns (size, K, H)."""
-    sums = x.new_zeros((size, *x.shape[1:]), dtype=torch.float32)
-    return sums.index_add_(0, to, x.index_select(0, row) * weight[:, None, None])
-
-
 def _add_linear_gain(gain: Tensor, levels: Sequence[_Level]) -> None:
     """Add the gain (n - r + 1) / n of rank r, which depends on the length n that lists come to.
 
@@ -210,18 +240,18 @@ def _add_linear_gain(gain: Tensor, levels: Sequence[_Level]) -> None:
     lengths = torch.arange(len(levels) + 1, device=gain.device)
     last = levels[-1]
     # Of the next nodes, as shares, and of the rests, as probabilities: what goes on from the last level ends there.
-    ending = torch.zeros((last.goes_on.size + len(last.rest.image), len(lengths)), device=gain.device)
+    ending = torch.zeros((last.followed.size + len(last.rest.image), len(lengths)), device=gain.device)
     ending[:, -1] = 1.0
     for t in range(len(levels) - 1, -1, -1):
         level = levels[t]
-        followed, rest = ending.split([level.goes_on.size, len(level.rest.image)])
-        each = followed[level.goes_on.group] * level.probability[:, None]
+        nodes, rest = ending.split([level.followed.size, len(level.rest.image)])
+        each = nodes[level.followed.group] * level.followed.probability[:, None]
         worth = ((lengths - t) / lengths.clamp(min=1)).clamp(min=0)
-        where = (level.owner[level.goes_on.parent], level.goes_on.tag)
+        where = (level.owner[level.followed.parent], level.followed.tag)
         gain.index_put_(where, each @ worth, accumulate=True)
         gain[level.rest.image] += level.rest.last * (rest @ worth * level.rest.probability)[:, None]
         above = torch.zeros((len(level.owner), len(lengths)), device=gain.device)
-        above.index_add_(0, level.goes_on.parent, each)
+        above.index_add_(0, level.followed.parent, each)
         # A rest's endings are shared out among those that it is made of.
         of_image = torch.zeros((len(gain), len(lengths)), device=gain.device)
         of_image[level.rest.image] = rest

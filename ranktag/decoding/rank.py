@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_dtype
+from ranktag.compute.threads import side_by_side
 from ranktag.config import DecodingConfig
 from ranktag.decoding.beam import beam
 from ranktag.decoding.follow import MOST_NODES, followed_gains
@@ -39,6 +40,8 @@ from ranktag.progress import Progress
 MOST_IMAGES_AT_ONCE = 1000
 # Where beginnings are followed: products of so many rows, so that an image's tags do not depend on its batch.
 ROWS = 256
+# Fewer in a batch are not worth a thread of its own.
+FEWEST_IMAGES = 64
 
 Model = Tagger | Predictor
 
@@ -51,6 +54,13 @@ class Features(Protocol):
 
     def __getitem__(self, part: slice, /) -> Tensor:
         """The rows of a slice."""
+
+
+class Batch(NamedTuple):
+    """(B, D) features, and the (B, P) tags that lists begin with, if any do."""
+
+    features: Tensor
+    given: Tensor | None
 
 
 # (B, D) features and (B, P) given tags -> ranked tags of the B images.
@@ -130,31 +140,41 @@ def ranked_batches(
     else:
         limits = _limits(config, longest, v, given, repeats=False)
         rank = _by_gain(several, longest, limits, config, dtype)
-    size = _batch_size(first, config, limits.longest, given)
-    batches = (slice(start, start + size) for start in range(0, len(features), size))
-
-    def ranked(part: slice, batch: Tensor) -> RankedTags:
-        with torch.inference_mode():
-            return rank(batch.to(device), None if given is None else given[part].to(device))
-
     if not len(features):
         return iter([RankedTags(np.empty((0, limits.longest), np.int64), np.empty((0, limits.longest), np.float32))])
-    counted = _counted(((part, features[part]) for part in batches), len(features), progress)
-    return (ranked(part, batch) for part, batch in counted)
+    size, threads = _fitting(first, config, limits.longest, given), 0
+    if follows(first, config) and device.type == "cpu":
+        threads = max(1, min(torch.get_num_threads(), size // FEWEST_IMAGES))
+        size = max(1, min(ROWS, size // threads, -(-len(features) // threads)))
+    parts = _parts(features, given, min(size, MOST_IMAGES_AT_ONCE))
+
+    def ranked(batch: Batch) -> RankedTags:
+        with torch.inference_mode():
+            return rank(batch.features.to(device), None if batch.given is None else batch.given.to(device))
+
+    # Otherwise a batch is large enough for all threads together, and a GPU has threads of its own.
+    return _counted(side_by_side(ranked, parts, threads) if threads else map(ranked, parts), len(features), progress)
 
 
-def _counted(
-    batches: Iterable[tuple[slice, Tensor]], images: int, progress: Progress | None
-) -> Iterator[tuple[slice, Tensor]]:
-    """The batches, each done when the next is asked for."""
+def _parts(features: Features, given: Tensor | None, size: int) -> Iterator[Batch]:
+    """So many images at a time."""
+    for start in range(0, len(features), size):
+        part = slice(start, start + size)
+        yield Batch(features[part], None if given is None else given[part])
+
+
+def _counted(parts: Iterable[RankedTags], images: int, progress: Progress | None) -> Iterator[RankedTags]:
+    """The parts, while ``progress`` is told of them."""
     progress = progress or Progress()
-    progress.begin("Decoding", images, "images")
-    try:
-        for part, batch in batches:
-            yield part, batch
-            progress.advance(len(batch))
-    finally:
-        progress.end()
+    with progress.working("Decoding", images, "images"):
+        for ranked in parts:
+            progress.advance(len(ranked.tags))
+            yield ranked
+
+
+def follows(model: Model, config: DecodingConfig) -> bool:
+    """Whether an LSTM's likely lists are followed."""
+    return isinstance(model, Tagger) and config.decode == "mbr" and config.samples is None
 
 
 def _on(model: nn.Module, device: torch.device) -> Model:
@@ -253,17 +273,15 @@ def completed(scorer: Predictor, block: Tensor, given: Tensor, config: DecodingC
     return scorer.predict(block)
 
 
-def _batch_size(model: Model, config: DecodingConfig, longest: int, given: Tensor | None) -> int:
-    """Images at once: MOST_IMAGES_AT_ONCE, or fewer if their lists might not fit ``config.max_memory`` GiB."""
+def _fitting(model: Model, config: DecodingConfig, longest: int, given: Tensor | None) -> int:
+    """How many images' lists fit ``config.max_memory`` GiB, at least 1."""
     sizes = model.config
     # A list in the making holds a few rows of V numbers (logits, p, sums in float64) and of 4H (gates, h, c).
-    a_list, lists, most = 48 * sizes.vocabulary + 16 * longest, 1, MOST_IMAGES_AT_ONCE
+    a_list, lists = 48 * sizes.vocabulary + 16 * longest, 1
     if isinstance(model, Tagger):
-        a_list += 40 * model.config.hidden * model.config.members
+        a_list += 60 * model.config.hidden * model.config.members
         lists = DECODERS[config.decode].lists(config)
-        if config.decode == "mbr" and config.samples is None:
-            most = ROWS
         if given is not None and config.given_order == "none":
             lists *= MOST_ORDERS
     an_image = lists * a_list + 8 * sizes.features
-    return max(1, min(most, int(config.max_memory * 2**30 / an_image)))
+    return max(1, int(config.max_memory * 2**30 / an_image))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from enumeration import D, ensemble
+from enumeration import D, ensemble, make_model
 
-from ranktag.decoding.stepper import Stepper
+from ranktag.decoding.stepper import LOWER, Stepper
 from ranktag.models.lstm import FORMS
 from ranktag.models.ranking import Limits
 
@@ -29,3 +31,19 @@ def test_an_ensembles_probability_is_the_mean_of_its_members_at_every_step(form:
             for stepper, state in zip(steppers, states)
         ]
         said = torch.cat([said, tag[:, None]], dim=1)
+
+
+def test_a_mean_of_states_says_no_tag_where_it_has_come_and_does_not_stop_for_it() -> None:
+    # Every state's logits are the biases: log 3 and log 2 for two tags, 0 for STOP.
+    model = make_model("every-step", 2, seed=1)
+    model.output.weight.zero_()
+    model.output.bias.copy_(torch.tensor([math.log(3), math.log(2), 0.0]))
+    stepper = Stepper(model, torch.float32)
+    nothing = torch.zeros((1, 6))
+    p = stepper.probabilities([nothing.repeat(3, 1)], torch.tensor([[2], [0]]), torch.tensor([[0.5, 0.0]]))
+    # A state alone, after START's padding and after the first tag.
+    torch.testing.assert_close(p[0], torch.tensor([3 / 6, 2 / 6, 1 / 6]))
+    torch.testing.assert_close(p[1], torch.tensor([0.0, 2 / 3, 1 / 3]))
+    # Half of the mean's states have said the first tag, which has lowered the mean of its logit by half of LOWER.
+    stop = 1 / (1 + 2 + 0.5 * 3 * math.exp(0.5 * LOWER))
+    torch.testing.assert_close(p[2], torch.tensor([(1 - stop) * 1.5 / 3.5, (1 - stop) * 2 / 3.5, stop]))
