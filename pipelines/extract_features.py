@@ -45,7 +45,11 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("images", type=PlacePath, required=False)
 @click.option(
-    "-o", "--output", type=FilePath, show_default="none, it must be given", help="The cache to write, NAME.h5."
+    "-o",
+    "--output",
+    type=PlacePath,
+    show_default="none, it must be given",
+    help="The cache to write, NAME.h5, or its URL (s3://bucket/NAME.h5).",
 )
 @config_options(ExtractionConfig)
 @click.option(
@@ -80,7 +84,7 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
 @quiet_option
 def command(
     images: Path | str | None,
-    output: Path | None,
+    output: Path | str | None,
     config: ExtractionConfig,
     manifest: Path | None,
     shards: str | None,

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import click
 
+from ranktag.errors import Usage
+from ranktag.files.remote import without_secrets
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
-from ranktag.pipelines.shared.options import FilePath, overwrite_option, quiet_option
+from ranktag.pipelines.shared.options import FilePath, PlacePath, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
 from ranktag.wording import count
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("output", type=FilePath)
+@click.argument("output", type=PlacePath)
 @click.argument("caches", type=FilePath, nargs=-1, metavar="[CACHE]...")
 @overwrite_option
 @quiet_option
-def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> Report:
+def command(output: Path | str, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> Report:
     """Join the shards of an extraction by many workers, or whole caches.
 
-    OUTPUT is the cache that was given to extract-features. The shards are removed
+    OUTPUT is the cache that was given to extract-features, a path or a URL. The shards are removed
     once the cache is whole; which are missing, doubled or of another run is said.
 
     With one or more CACHE or folders of shards, which must be of one network, their rows are copied to OUTPUT;
@@ -29,8 +31,14 @@ def command(output: Path, caches: tuple[Path, ...], overwrite: bool, quiet: bool
     """
     from ranktag.feature_cache.shards import join_shards
     from ranktag.feature_cache.together import join_caches
+    from ranktag.features.put import join_at_url
 
-    if caches:
+    if isinstance(output, str):
+        if caches:
+            raise Usage(f"{without_secrets(output)}: caches are joined to a file; name one, then copy it there")
+        store = join_at_url(output, overwrite=overwrite, progress=progress(quiet))
+        output = without_secrets(output)
+    elif caches:
         store = join_caches(output, caches, overwrite=overwrite, progress=progress(quiet))
     else:
         store = join_shards(output, overwrite=overwrite, progress=progress(quiet))

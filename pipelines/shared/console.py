@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import click
 
 from ranktag.errors import one_line
+from ranktag.files.remote import without_secrets
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Console:
 
     def __init__(self, name: str, arguments: Sequence[str]) -> None:
         self.command = name
-        self.call = shlex.join([name, *arguments])
+        self.call = shlex.join([name, *map(without_secrets, arguments)])
         self.as_json = "--json" in _options(arguments)
         self.log_file = _value_of("--log-file", arguments)
         self._started = time.monotonic()

@@ -21,6 +21,7 @@ from ranktag.feature_cache.shards import Shard, folder_of, write_shard
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
 from ranktag.features.progress import ExtractionProgress, Plan, Stopped
+from ranktag.features.put import put_shard
 from ranktag.files.remote import is_url
 from ranktag.images.batches import Batch, read_batches
 
@@ -163,6 +164,7 @@ class ShardWriter:
         ids = job.listed.ids[shard.start : shard.stop]
         files = job.files.take(range(shard.start, shard.stop)).with_sha256(self._sha256)
         write_shard(job.output, shard, ids, self._features, self._errors, self._provenance, len(job.listed), files)
+        put_shard(job, shard)
         self.images += len(shard)
         self.failures.update((shard.start + row, error) for row, error in enumerate(self._errors) if error)
 

@@ -28,8 +28,11 @@ from ranktag.features.machine import compute_dtype_of
 from ranktag.features.manifest import manifest_of
 from ranktag.features.place import choose_worker
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
+from ranktag.features.put import extract_to_url, put_kept
 from ranktag.features.resume import COMPUTE_DTYPES, finished_report, split_work, wanted_provenance
 from ranktag.features.update import SETTLING, settle, settling
+from ranktag.files.mirror import Mirror
+from ranktag.files.remote import is_url
 from ranktag.images.listing import list_images
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ def extract_features(
     progress: ExtractionProgress | None = None,
     *,
     network: Network | None = None,
+    mirror: Mirror | None = None,
 ) -> ExtractionReport:
     """Bring the cache ``output`` up to date with ``images`` (see ``ranktag.images.listing.list_images``), or make it.
 
@@ -52,13 +56,21 @@ def extract_features(
     images whose files are as they were (see ``ranktag.features.changes``). An image that
     cannot be read is a failed row. With several workers each makes its own shards, which
     ``ranktag.feature_cache.shards.join_shards`` joins.
-    network: the network ``config`` describes, if it is loaded already.
+    output: a path, or an fsspec URL: then all is made in a copy on this machine, and every shard is put there as
+    soon as it is verified. network: the network ``config`` describes, if it is loaded already. mirror: of such a
+    copy, which ``output`` is then the path of.
 
     Raises RanktagError: bad input, a cache or shards made otherwise (named), more images gone
     than may be, another process at work on the same; Stopped after SIGINT or SIGTERM.
     """
-    progress = progress or ExtractionProgress()
-    job = _job(images, Path(output), config or ExtractionConfig(), network, progress)
+    progress, config = progress or ExtractionProgress(), config or ExtractionConfig()
+    if is_url(output):
+
+        def extract(mirror: Mirror) -> ExtractionReport:
+            return extract_features(images, mirror.path, config, progress, network=network, mirror=mirror)
+
+        return extract_to_url(str(output), config.executor, progress, extract)
+    job = replace(_job(images, Path(output), config, network, progress), mirror=mirror)
     left_out = job.listed.left_out
     for sentence in left_out:
         progress.note(sentence)
@@ -128,6 +140,7 @@ def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
     An engine that returns nothing has only prepared the work for others.
     """
     kept, pending = split_work(job, progress)
+    put_kept(job, pending)
     job = replace(job, kept=kept)
     done: Done | None = Done()
     if pending:

@@ -13,6 +13,7 @@ from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard
 from ranktag.features.backbone import Backbone
 from ranktag.features.changes import Changes
+from ranktag.files.mirror import Mirror
 from ranktag.images.listing import ImageList
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Job:
     date those that are new or have changed. files: theirs, as they were before any was read. changes: what was found
     beside what was there already; None in a first run. worker: (index, count). shards: this
     worker's. wanted: the provenance that is asked for; '' where it is not known yet. kept:
-    what earlier runs have done of it. network: ``backbone`` loaded, if it is already.
+    what earlier runs have done of it. network: ``backbone`` loaded, if it is already. mirror:
+    puts the output's files where they belong once they are whole; None where they stay.
     """
 
     listed: ImageList
@@ -55,6 +57,7 @@ class Job:
     kept: Done = Done()
     changes: Changes | None = None
     network: Network | None = None
+    mirror: Mirror | None = None
 
     @property
     def images(self) -> int:

@@ -51,19 +51,19 @@ class ExtractionReport:
 
     images: this worker's. computed: of them, now. failures: (image id, reason) of
     this worker's images, whenever they were computed. seconds: of computing.
-    cache: the joined file; None while other workers' shards are to be joined. changes: what
+    output: a path or a URL. cache: the joined file; None while other workers' shards are to be joined. changes: what
     was found beside a cache, or the shards of other images, that was there; else None.
     left_out: a sentence each for the files of the folder that are not in the list. manifest: what
     workers are to be given, where nothing was computed here.
     """
 
-    output: Path
+    output: Path | str
     total: int
     images: int
     computed: int
     failures: Sequence[tuple[str, str]]
     seconds: float
-    cache: Path | None
+    cache: Path | str | None
     worker: tuple[int, int] = (0, 1)
     changes: Changes | None = None
     left_out: Sequence[str] = ()
