@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -81,6 +82,13 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
     show_default="not written",
     help="Write the images that failed, with the reasons, to this CSV.",
 )
+@click.option(
+    "--json-lines",
+    type=FilePath,
+    metavar="FILE",
+    show_default="not written",
+    help="Append progress for machines to this file: a JSON object a line, with done, total, failed and images/s.",
+)
 @quiet_option
 def command(
     images: Path | str | None,
@@ -89,6 +97,7 @@ def command(
     manifest: Path | None,
     shards: str | None,
     failures: Path | None,
+    json_lines: Path | None,
     quiet: bool,
 ) -> Report:
     """Stage one: write a network's features of IMAGES to a cache.
@@ -109,15 +118,20 @@ def command(
     from ranktag.files.tables import write_table
 
     progress = ExtractionProgress() if quiet else progress_printer()
-    if manifest is not None:
-        from ranktag.features.from_manifest import extract_from_manifest
+    with contextlib.ExitStack() as held:
+        if json_lines is not None:
+            from ranktag.pipelines.shared.json_lines import JsonLines
 
-        report = extract_from_manifest(manifest, shards, config, progress)
-    else:
-        from ranktag.features.extract import extract_features
+            progress = held.enter_context(JsonLines(json_lines, progress))
+        if manifest is not None:
+            from ranktag.features.from_manifest import extract_from_manifest
 
-        assert images is not None and output is not None
-        report = extract_features(images, output, config, progress)
+            report = extract_from_manifest(manifest, shards, config, progress)
+        else:
+            from ranktag.features.extract import extract_features
+
+            assert images is not None and output is not None
+            report = extract_features(images, output, config, progress)
     if failures is not None:
         write_table(failures, ("image_id", "error"), report.failures)
     lines = [] if quiet else list(_described(report, failures))
@@ -125,7 +139,7 @@ def command(
 
 
 def _refuse_half_a_call(
-    images: Path | str | None, output: Path | None, manifest: Path | None, shards: str | None
+    images: Path | str | None, output: Path | str | None, manifest: Path | None, shards: str | None
 ) -> None:
     """Raise click.UsageError unless there are images and an output, or a manifest, which says all there is to say."""
     if manifest is None:

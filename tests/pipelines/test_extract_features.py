@@ -51,6 +51,26 @@ def test_the_command_says_what_it_did(photos: Path, tmp_path: Path, ranktag: Cal
     assert found["failures"][0] == {"image_id": "05.png", "error": "empty (0 bytes)"}
 
 
+def test_progress_is_written_for_machines(photos: Path, tmp_path: Path, ranktag: Callable) -> None:
+    lines = tmp_path / "progress.jsonl"
+    assert ranktag("extract-features", photos, "-o", tmp_path / "c.h5", *OPTIONS, "--json-lines", lines).code == 1
+    first, *steps, last = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {key: first[key] for key in ("event", "done", "total", "failed")} == {
+        "event": "start",
+        "done": 0,
+        "total": 30,
+        "failed": 0,
+    }
+    assert (steps[0]["event"], steps[0]["done"], steps[0]["images_per_second"] > 0) == ("step", 4, True)
+    assert (last["event"], last["done"], last["total"], last["failed"]) == ("end", 30, 30, 2)
+    assert last["time"] >= first["time"] and last["time"].endswith("+00:00")
+    # It is appended to, and a folder without photos beside it is told of as ever.
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.txt").touch()
+    refused = ranktag("extract-features", tmp_path / "more", "-o", tmp_path / "d.h5", "--json-lines", lines)
+    assert refused.code == 2 and len(lines.read_text().splitlines()) == len(steps) + 2
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
