@@ -14,8 +14,10 @@ from outcome import Outcome
 from tars import make_parquet, make_tar
 
 from ranktag.errors import Outage
+from ranktag.feature_cache.shards import join_shards
 from ranktag.feature_cache.store import open_features
 from ranktag.features.extract import extract_features
+from ranktag.features.from_manifest import extract_from_manifest
 from ranktag.files import remote
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -129,3 +131,37 @@ def test_a_server_that_fails_is_an_outage_and_what_is_done_is_kept(
     objects.fault = lambda method, path: None
     assert extract_features(images, output, SETTINGS).computed == 14
     assert_rows_of(output, whole)
+
+
+def test_a_manifest_carries_photos_in_tars_and_at_urls(
+    objects: Objects, photos: Path, tars: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranktag.features.manifest._weights_sha256", lambda job: "0" * 64)
+    objects.put("p-1.tar", (tars / "p-1.tar").read_bytes())
+    one = objects.put("29.png", (photos / "29.png").read_bytes())
+    monkeypatch.chdir(tars)
+    lists = {"tars": Path("p-{0..1}.tar"), "urls": f"{BUCKET}/p-1.tar", "csv": tmp_path / "list.csv"}
+    lists["csv"].write_text(f"image_id,path\na,{one}\nb,{photos / '28.png'}\n")
+    settings = SETTINGS.replace(executor="manifest")
+    reports = {name: extract_features(images, tmp_path / f"{name}.h5", settings) for name, images in lists.items()}
+    monkeypatch.chdir(tmp_path)
+    for name in lists:
+        done = extract_from_manifest(reports[name].manifest or "")
+        assert done.computed == {"tars": 30, "urls": 12, "csv": 2}[name]
+        join_shards(tmp_path / f"{name}.h5")
+    assert_rows_of(tmp_path / "tars.h5", whole)
+    theirs = open_features(whole).features
+    assert np.array_equal(open_features(tmp_path / "urls.h5").features, theirs[18:], equal_nan=True)
+    assert np.array_equal(open_features(tmp_path / "csv.h5").features, theirs[[29, 28]])
+    (tmp_path / "tars.h5").unlink()
+    monkeypatch.chdir(tars)
+    report = extract_features(Path("p-{0..1}.tar"), tmp_path / "tars.h5", settings)
+    # A machine that does not see the tars makes no failed rows of them.
+    for name in ("p-0.tar", "p-1.tar"):
+        (tars / name).rename(tars / f"gone-{name}")
+    try:
+        with pytest.raises(Outage, match="does not see the photos"):
+            extract_from_manifest(report.manifest or "")
+    finally:
+        for name in ("p-0.tar", "p-1.tar"):
+            (tars / f"gone-{name}").rename(tars / name)
