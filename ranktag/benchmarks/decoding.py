@@ -2,11 +2,13 @@
 
 The textbook loop runs ``nn.LSTMCell`` on concatenated [embedding; v] in float32; for
 beam search, a batch of the beam's lists, and for mbr, of the default model's members, a batch of
-TEXTBOOK_LISTS drawn lists. It sees fewer images, as one takes as long as the next.
+TEXTBOOK_LISTS drawn lists. It sees fewer images, as one takes as long as the next, and runs on the processor,
+where one image at a time is soonest done.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -90,7 +92,7 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         return decode
 
     def textbook(name: str, width: int) -> Callable[[], None]:
-        cell = TextbookDecoder(model.cpu())
+        cell = TextbookDecoder(copy.deepcopy(model).cpu())
 
         def decode() -> None:
             lists[name] = [cell.decode(row, longest, width) for row in few]
@@ -98,7 +100,8 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
         return decode
 
     def textbook_mbr() -> None:
-        cells = [TextbookDecoder(member.cpu()) for member in ensemble.members if isinstance(member, RankTagger)]
+        members = [copy.deepcopy(member).cpu() for member in ensemble.members]
+        cells = [TextbookDecoder(member) for member in members if isinstance(member, RankTagger)]
         generator = torch.Generator().manual_seed(config.seed)
         gains = torch.stack([textbook_gain(cells, row, longest, generator) for row in fewest])
         lists["textbook_mbr"] = gains.argsort(dim=1, descending=True).tolist()

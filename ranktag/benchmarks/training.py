@@ -93,9 +93,14 @@ def benchmark_training(config: TrainingConfig, images: int, vocabulary: int, rou
             lists,
             len(data.vocabulary),
             lambda order: (memory[chosen] for chosen in order.split(config.batch_size)),
+            device,
         )
         from_file = textbook_epoch(
-            config, lists, len(data.vocabulary), lambda order: _loader(cache, rows[order.numpy()], config.batch_size)
+            config,
+            lists,
+            len(data.vocabulary),
+            lambda order: _loader(cache, rows[order.numpy()], config.batch_size),
+            device,
         )
         contestants: dict[str, Callable[[], None]] = {
             "ours": _as_in_training(trainer.train_epoch),
@@ -146,12 +151,13 @@ def textbook_epoch(
     lists: Sequence[Sequence[int]],
     vocabulary: int,
     batches: Callable[[Tensor], Iterable[Tensor]],
+    device: torch.device,
 ) -> Callable[[], None]:
     """A function that trains the textbook model for an epoch.
 
     batches: the order of the images -> their (B, D) features, batch by batch.
     """
-    model = Textbook(config, vocabulary)
+    model = Textbook(config, vocabulary).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     def epoch() -> None:
@@ -165,12 +171,15 @@ def textbook_epoch(
                 previous[row, 1 : len(tags) + 1] = tags
                 target[row, : len(tags)] = tags
                 target[row, len(tags)] = vocabulary
-            loss = F.cross_entropy(model(features, previous).flatten(0, 1), target.flatten())
+            logits = model(features.to(device), previous.to(device))
+            loss = F.cross_entropy(logits.flatten(0, 1), target.to(device).flatten())
             optimiser.zero_grad()
             loss.backward()
             if config.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimiser.step()
+        # On a GPU an epoch has ended when its last loss is there.
+        loss.item()
 
     return epoch
 

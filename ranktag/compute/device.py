@@ -19,7 +19,7 @@ FASTER = 1.5
 def choose_device(name: str | None) -> torch.device:
     """The device of that name; None: the first GPU if there is one, else the processor.
 
-    Raises RanktagError if it is not there.
+    Raises RanktagError if it is not there; torch's AcceleratorError if it is and does not answer.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,7 +27,9 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name)
         # A number comes back from every device that computes; torch's 'meta' has none.
         torch.zeros((), device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        if isinstance(error, (torch.AcceleratorError, torch.OutOfMemoryError)) and "ordinal" not in str(error):
+            raise
         raise Usage(f"--device {name}: there is no such device here; try --device cpu") from None
     return device
 
