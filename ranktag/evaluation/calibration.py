@@ -34,6 +34,7 @@ from ranktag.tags.lists import TagList
 from ranktag.tags.predictions import RankedTag
 
 BINS = 15
+IMAGES_AT_ONCE = 16384
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,29 @@ def score_calibration(entries: Sequence[Entry], expected: Expected, config: Eval
     tagged = list(itertools.compress(expected.image_ids, expected.tagged))
     for entry in entries:
         ids = [i for i in tagged if all(i in read for read in entry.predictions)]
-        lists = [expected.lists[i] for i in ids]
-        sums = np.stack([bin_sums(lists, [ranked_lists(read, i) for i in ids]) for read in entry.predictions])
-        if sums[:, :, 0].any(axis=(1, 2)).all():
-            rows.append(_row(entry.label, sums, config))
+        totals, counted = _of_files(entry, expected, ids)
+        if totals[:, 0].any(axis=1).all():
+            rows.append(_row(entry.label, totals, counted, config))
         else:
             without.append(entry.label)
     return Calibration(tuple(rows), tuple(without))
+
+
+def _of_files(entry: Entry, expected: Expected, ids: Sequence[str]) -> tuple[Floats, Floats]:
+    """Of every file the sums of ``bin_sums`` over the N images, (files, 3, BINS), and of each image what is resampled.
+
+    That is the number of its tags, all bins together, and y - p in every bin: (files, N, 1 + BINS).
+    """
+    files = len(entry.predictions)
+    totals, counted = np.zeros((files, 3, BINS)), np.empty((files, len(ids), 1 + BINS))
+    for start in range(0, len(ids), IMAGES_AT_ONCE):
+        block = slice(start, start + IMAGES_AT_ONCE)
+        lists = [expected.lists[i] for i in ids[block]]
+        sums = np.stack([bin_sums(lists, [ranked_lists(read, i) for i in ids[block]]) for read in entry.predictions])
+        totals = np.concatenate([totals[:, None], sums], axis=1).sum(axis=1)
+        counted[:, block, :1] = sums[:, :, :1].sum(axis=3)
+        counted[:, block, 1:] = sums[:, :, 2] - sums[:, :, 1]
+    return totals, counted
 
 
 def bin_sums(truth: Sequence[Sequence[TagList]], predicted: Sequence[Sequence[Sequence[RankedTag]]]) -> Floats:
@@ -123,14 +140,12 @@ def expected_error(tags: Floats, excess: Floats) -> Floats:
     return error
 
 
-def _row(label: str, sums: Floats, config: EvaluationConfig) -> CalibrationRow:
-    """sums: (files, N, 3, BINS), as of ``bin_sums``."""
-    files, n = sums.shape[:2]
-    tags, p, y = np.moveaxis(sums.sum(axis=1), 1, 0)
+def _row(label: str, totals: Floats, counted: Floats, config: EvaluationConfig) -> CalibrationRow:
+    """totals, counted: as of ``_of_files``."""
+    files, n = counted.shape[:2]
+    tags, p, y = np.moveaxis(totals, 1, 0)
     of_files = expected_error(tags, y - p)
     value = float(of_files.mean())
-    # Of every file: of each image the number of its tags, all bins together, and y - p in every bin.
-    counted = np.concatenate([sums[:, :, :1].sum(axis=3), sums[:, :, 2] - sums[:, :, 1]], axis=2)
     columns = np.moveaxis(counted, 0, 1).reshape(n, -1)
     drawn = resampled_means(columns, config.resamples, config.seed).reshape(-1, files, 1 + BINS)
     errors = expected_error(drawn[..., :1], drawn[..., 1:]).mean(axis=1)

@@ -92,7 +92,9 @@ def _resample(
         wanted.setdefault(mask.tobytes(), (mask, set()))[1].update(numbers)
     resampled: dict[tuple[bytes, int], Mapping[str, Floats]] = {}
     for key, (mask, together) in wanted.items():
-        means = resampled_means(np.hstack([rows[n].values[mask] for n in together]), config.resamples, config.seed)
+        parts = [rows[n].values if mask.all() else rows[n].values[mask] for n in together]
+        values = np.hstack(parts) if len(parts) > 1 else parts[0]
+        means = resampled_means(values, config.resamples, config.seed)
         for n, own in zip(together, np.split(means, len(together), axis=1)):
             resampled[key, n] = metrics.from_means(own)
     return resampled

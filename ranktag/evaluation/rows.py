@@ -20,6 +20,8 @@ from ranktag.tags.lists import TagList
 from ranktag.tags.matching import what_would_join
 from ranktag.tags.predictions import seen_split
 
+MATCHED_AT_ONCE = 16384
+
 PEOPLE = "people (each against the others)"
 
 
@@ -38,10 +40,9 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
         )
     ids = list(itertools.compress(image_ids, scored))
     lists = [expected.lists[i] for i in ids]
-    ranked = [[[[tag for tag, _ in one] for one in ranked_lists(read, i)] for i in ids] for read in entry.predictions]
-    per_file = np.stack([metrics.per_image(match_each(lists, named, gain)) for named in ranked])
+    per_file, empty = _per_file(entry, ids, lists, metrics, gain)
     per_image = np.full((len(image_ids), len(metrics.values)), np.nan)
-    per_image[scored] = per_file.mean(axis=0)
+    per_image[scored] = per_file.mean(axis=0) if len(per_file) > 1 else per_file[0]
     unnamed = _never_predicted(entry, lists)
     unknown = tuple(dict.fromkeys(i for read in entry.predictions for i in read if i not in expected.known))
     missing = tuple(itertools.compress(image_ids, ~there))
@@ -57,11 +58,32 @@ def score_entry(entry: Entry, expected: Expected, metrics: MetricTable, gain: st
         not_expected=len(
             {i for read in entry.predictions for i in read if i in expected.known} - expected.lists.keys()
         ),
-        empty=sum(any(not all(named[n]) for named in ranked) for n in range(len(ids))),
+        empty=empty,
         unnamed_tags=len(unnamed),
         unnamed=sum(unnamed.values()),
         trained_on=_trained_on(entry, expected, ids),
     )
+
+
+def _per_file(
+    entry: Entry, ids: Sequence[str], lists: Sequence[Sequence[TagList]], metrics: MetricTable, gain: str
+) -> tuple[Floats, int]:
+    """The values of the images in each file, (files, N, C), and for how many of them a file predicts nothing.
+
+    Matched a block of images at a time: Python's objects take many times the memory of the values.
+    """
+    values = np.empty((len(entry.predictions), len(ids), len(metrics.values)))
+    empty = 0
+    for start in range(0, len(ids), MATCHED_AT_ONCE):
+        block = slice(start, start + MATCHED_AT_ONCE)
+        ranked = [
+            [[[tag for tag, _ in one] for one in ranked_lists(read, i)] for i in ids[block]]
+            for read in entry.predictions
+        ]
+        for of_file, named in zip(values, ranked):
+            of_file[block] = metrics.per_image(match_each(lists[block], named, gain))
+        empty += sum(any(not all(named[n]) for named in ranked) for n in range(len(ranked[0])))
+    return values, empty
 
 
 def _trained_on(entry: Entry, expected: Expected, ids: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ tag comes next, one row has empty rank, tag and probability.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ranktag.errors import RanktagError
@@ -72,7 +73,7 @@ def _collected(source: str, parts: Iterable[tuple[TagList, list[tuple[str, tuple
     for given, rows in parts:
         if not given:
             raise RanktagError(f"{source}: {rows[0][0]}: no tag is given; such a row belongs in a file of predictions")
-        read = _from_rows(source, rows, has_split=True)
+        read = _from_rows(source, partial(iter, rows), has_split=True)
         split.update(seen_split(read) or {})
         for image_id, ranked in read.items():
             completed.setdefault(image_id, {})[given] = ranked

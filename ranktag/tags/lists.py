@@ -13,8 +13,8 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,8 @@ class TagLists:
             (where, image_id, _tags_of_cell(where, tags), cell_text(split), cell_text(person))
             for where, (image_id, tags, split, person) in frame_rows(frame, ("image_id", "tags"), ("split", PERSON))
         )
-        lists = _collect(FRAME, rows, "expected rows with the columns image_id and tags")
-        return lists if PERSON in frame.columns else replace(lists, people=None)
+        has_people = PERSON in frame.columns
+        return _collect(FRAME, rows, "expected rows with the columns image_id and tags", has_people=has_people)
 
 
 # The same few tags come again and again.
@@ -111,21 +111,37 @@ def read_tag_lists(path: str | Path) -> TagLists:
     # The split in a wide file of predictions is that of the model which made it, and may be empty in places.
     header = read_header(path)
     predicted = PROBABILITIES in header
-    table = list(read_table(path, ("image_id", "tags"), ("split", PERSON)))
-    if not predicted:
-        refuse_other_separator(path, (cells[1] for _, cells in table))
+    separators = Separators()
+
+    def table() -> Iterator[tuple[int, list[str]]]:
+        for line, cells in read_table(path, ("image_id", "tags"), ("split", PERSON)):
+            separators.count(cells[1])
+            yield line, cells
+
+    table_rows = table()
     rows = (
         (
-            f"line {line}",
+            line,
             image_id,
             tags.split(SEPARATOR) if predicted else _read_cell(path, line, tags),
             "" if predicted else split,
             person,
         )
-        for line, (image_id, tags, split, person) in table
+        for line, (image_id, tags, split, person) in table_rows
     )
-    lists = _collect(str(path), rows, "expected rows of image_id,tags below the header")
-    return lists if PERSON in header else replace(lists, people=None)
+    expected, has_people = "expected rows of image_id,tags below the header", PERSON in header
+    try:
+        lists = _collect(str(path), rows, expected, has_people=has_people)
+    except RanktagError:
+        # Another separator explains whatever else is wrong.
+        for _ in table_rows:
+            pass
+        if not predicted:
+            separators.refuse_other(path)
+        raise
+    if not predicted:
+        separators.refuse_other(path)
+    return lists
 
 
 def _read_cell(path: Path, line: int, cell: str) -> list[str]:
@@ -140,52 +156,89 @@ def refuse_other_separator(path: Path, cells: Iterable[str], separator: str = SE
 
     A tag that holds a comma is known by the ``|`` behind it.
     """
-    counts: Counter[str] = Counter()
+    separators = Separators(separator)
     for cell in cells:
+        separators.count(cell)
+    separators.refuse_other(path)
+
+
+class Separators:
+    """How many cells of tags hold what could stand between tags. separator: what should."""
+
+    def __init__(self, separator: str = SEPARATOR) -> None:
+        self._separator, self._signs = separator, {separator, *",;|"}
+        self._counts: Counter[str] = Counter()
+
+    def count(self, cell: str) -> None:
+        """Look at one more cell."""
         # A list as Python writes it has its own commas.
         if not is_list_cell(cell):
-            counts["all"] += bool(cell.strip())
-            counts.update(sign for sign in {separator, *",;|"} if sign in cell)
-    sign = max({",", ";", SEPARATOR} - {separator}, key=lambda sign: (counts[sign], sign))
-    if not counts[separator] and 2 * counts[sign] > counts["all"]:
-        written = sign if sign == "," else f"'{sign}'"
-        raise RanktagError(
-            f"{path}: {counts[sign]} of {counts['all']} rows with tags hold '{sign}' and no '{separator}', so each "
-            f"would be one long tag; convert it: ranktag prepare csv {path} --tag-separator {written} -o NEW.csv "
-            f"(a tag that does hold '{sign}' is written with a '{separator}' behind it)"
-        )
+            self._counts["all"] += bool(cell.strip())
+            for sign in self._signs:
+                if sign in cell:
+                    self._counts[sign] += 1
+
+    def refuse_other(self, path: Path) -> None:
+        """Raise RanktagError if most cells hold another separator, and none the right one."""
+        counts, separator = self._counts, self._separator
+        sign = max({",", ";", SEPARATOR} - {separator}, key=lambda sign: (counts[sign], sign))
+        if not counts[separator] and 2 * counts[sign] > counts["all"]:
+            written = sign if sign == "," else f"'{sign}'"
+            raise RanktagError(
+                f"{path}: {counts[sign]} of {counts['all']} rows with tags hold '{sign}' and no '{separator}', so each "
+                f"would be one long tag; convert it: ranktag prepare csv {path} --tag-separator {written} -o NEW.csv "
+                f"(a tag that does hold '{sign}' is written with a '{separator}' behind it)"
+            )
 
 
-def _collect(source: str, rows: Iterable[tuple[str, str, Iterable[str], str, str]], expected: str) -> TagLists:
+def _collect(
+    source: str, rows: Iterable[tuple[int | str, str, Iterable[str], str, str]], expected: str, *, has_people: bool
+) -> TagLists:
     """Tag lists from rows of (where, image id, tags, split, person).
 
-    source, where ('line 3') and expected are for errors.
+    source, where (the number of a line, or 'row 3') and expected are for errors.
     """
+    splits = {split: split for split in ("", *SPLITS)}
     lists: dict[str, list[TagList]] = {}
     people: dict[str, list[str]] = {}
-    split: dict[str, tuple[str, str]] = {}
-    for where, image_id, tags, part, person in rows:
+    split: dict[str, str] = {}
+    # Where each image stands first.
+    places: list[int | str] = []
+    for where, image_id, tags, cell, person in rows:
         if not image_id:
-            raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
-        lists.setdefault(image_id, []).append(unique_tags(tags))
-        people.setdefault(image_id, []).append(clean_tag(person))
-        part = part.strip()
-        if part and part not in SPLITS:
-            raise RanktagError(f"{source}: {where}: split '{part}' is not one of {', '.join(SPLITS)}; mend it there")
-        known, known_where = split.setdefault(image_id, (part, where))
-        if known != part:
+            said = _said(where)
+            raise RanktagError(f"{source}: {said} has no image_id; fill it in or remove the {said.split()[0]}")
+        if image_id in lists:
+            lists[image_id].append(unique_tags(tags))
+        else:
+            lists[image_id] = [unique_tags(tags)]
+            places.append(where)
+        if has_people:
+            people.setdefault(image_id, []).append(clean_tag(person))
+        part = splits.get(cell.strip())
+        if part is None:
             raise RanktagError(
-                f"{source}: '{image_id}' is in split '{known}' on {known_where} and in '{part}' on {where}; "
+                f"{source}: {_said(where)}: split '{cell.strip()}' is not one of {', '.join(SPLITS)}; mend it there"
+            )
+        if (known := split.setdefault(image_id, part)) != part:
+            first = _said(places[list(lists).index(image_id)])
+            raise RanktagError(
+                f"{source}: '{image_id}' is in split '{known}' on {first} and in '{part}' on {_said(where)}; "
                 "an image belongs to one split"
             )
     if not lists:
         raise RanktagError(f"{source}: holds no tag list; {expected}")
-    without = [where for part, where in split.values() if not part]
-    if len(without) == len(lists):
-        return TagLists(lists, None, people)
-    if without:
-        raise RanktagError(f"{source}: {without[0]} has no split; give every row one, or none")
-    return TagLists(lists, {image_id: part for image_id, (part, _) in split.items()}, people)
+    of_people = people if has_people else None
+    without = next((place for place, part in zip(places, split.values()) if not part), None)
+    if without is None:
+        return TagLists(lists, split, of_people)
+    if any(split.values()):
+        raise RanktagError(f"{source}: {_said(without)} has no split; give every row one, or none")
+    return TagLists(lists, None, of_people)
+
+
+def _said(where: int | str) -> str:
+    return f"line {where}" if isinstance(where, int) else where
 
 
 def _tags_of_cell(where: str, cell: Any) -> list[str]:

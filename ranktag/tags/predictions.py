@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranktag import registry
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, RanktagWarning
 from ranktag.files.atomic import atomic_text
 from ranktag.files.tables import read_header, read_table
 from ranktag.tags.frames import FRAME, cell_text, frame_rows
@@ -45,6 +46,8 @@ SPLIT = "split"
 RankedTag = tuple[str, float]
 # Image id -> (tag, probability) in order of rank; images in the order of the file.
 Predictions = dict[str, list[RankedTag]]
+# Where a row of a table stands, 'line 3', and its cells.
+Rows = Iterable[tuple[str, Sequence[str]]]
 
 
 class PredictionsWithSplit(dict[str, list[RankedTag]]):
@@ -140,7 +143,10 @@ def read_predictions(path: str | Path) -> Predictions:
         )
     if "tags" in header and "rank" not in header:
         return _read_wide(path, has_split=SPLIT in header)
-    rows = ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], (*LONG[3:], SPLIT)))
+
+    def rows() -> Rows:
+        return ((f"line {line}", cells) for line, cells in read_table(path, LONG[:3], (*LONG[3:], SPLIT)))
+
     return _from_rows(str(path), rows, has_split=SPLIT in header)
 
 
@@ -171,12 +177,57 @@ def predictions_from_frame(frame: pd.DataFrame) -> Predictions:
     without rank and tag. Raises RanktagError for what ``read_predictions`` refuses.
     """
     columns = LONG[:3], (*LONG[3:], SPLIT)
-    rows = ((where, [cell_text(cell) for cell in cells]) for where, cells in frame_rows(frame, *columns))
+
+    def rows() -> Rows:
+        return ((where, [cell_text(cell) for cell in cells]) for where, cells in frame_rows(frame, *columns))
+
     return _from_rows(FRAME, rows, has_split=SPLIT in frame.columns)
 
 
-def _from_rows(source: str, rows: Iterable[tuple[str, Sequence[str]]], *, has_split: bool) -> Predictions:
+def _from_rows(source: str, rows: Callable[[], Rows], *, has_split: bool) -> Predictions:
     """Predictions from rows of the long form. source, and where each row stands ('line 3'), are for errors."""
+    in_order = _from_rows_in_order(rows(), has_split=has_split)
+    if in_order is not None:
+        return in_order
+    with warnings.catch_warnings():
+        # What there is to say of a table was said when it was read first.
+        warnings.simplefilter("ignore", RanktagWarning)
+        return _from_any_rows(source, rows(), has_split=has_split)
+
+
+def _from_rows_in_order(rows: Rows, *, has_split: bool) -> Predictions | None:
+    """Predictions from rows as ranktag writes them, an image's together and by rank, in half of the memory.
+
+    None for rows that stand otherwise, or that are wrong.
+    """
+    splits = {split: split for split in ("", *SPLITS)}
+    predictions: Predictions = {}
+    seen: dict[str, str] = {}
+    current, ranked, closed = "", [], False  # type: str, list[RankedTag], bool
+    for _, (image_id, rank_cell, tag_cell, probability_text, split_cell) in rows:
+        split, tag, rank = splits.get(split_cell.strip()), clean_tag(tag_cell), rank_cell.strip()
+        if image_id != current or not predictions:
+            if split is None or not image_id or image_id in predictions:
+                return None
+            current, ranked, closed = image_id, [], False
+            predictions[image_id] = ranked
+            if has_split:
+                seen[image_id] = split
+        elif closed or (has_split and split != seen[image_id]):
+            return None
+        if not rank and not tag:
+            closed = True
+            if ranked:
+                return None
+            continue
+        probability = _number(probability_text)
+        if rank != str(len(ranked) + 1) or not tag or probability is None:
+            return None
+        ranked.append((tag, probability))
+    return PredictionsWithSplit(predictions, seen) if has_split else predictions
+
+
+def _from_any_rows(source: str, rows: Rows, *, has_split: bool) -> Predictions:
     seen: dict[str, str] = {}
     # Image -> rank -> (tag, probability, where); an image without tags is there with no rank.
     found: dict[str, dict[int, tuple[str, float, str]]] = {}
@@ -275,15 +326,22 @@ def _read_wide(path: Path, *, has_split: bool) -> Predictions:
 
 
 def _probability(source: str, where: str, cell: str) -> float:
+    value = _number(cell)
+    if value is None:
+        raise RanktagError(
+            f"{source}: {where}: probability '{cell.strip()[:40]}' is not a number from 0 to 1; "
+            "mend it or leave the cell empty"
+        )
+    return value
+
+
+def _number(cell: str) -> float | None:
+    """A probability, nan for an empty cell; None for what is none."""
     text = cell.strip()
     if not text:
         return math.nan
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= 1.0:
-        raise RanktagError(
-            f"{source}: {where}: probability '{text[:40]}' is not a number from 0 to 1; mend it or leave the cell empty"
-        )
-    return value
+        return None
+    return value if 0.0 <= value <= 1.0 else None

@@ -6,6 +6,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,3 +195,24 @@ def test_a_split_that_makes_no_sense_is_named(tmp_path: Path, rows: str, words: 
     (tmp_path / "p.csv").write_text("image_id,rank,tag,probability,split\n" + rows)
     with pytest.raises(RanktagError, match=words):
         read_predictions(tmp_path / "p.csv")
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_rows_makes_no_difference(order: list[int]) -> None:
+    rows = [("a", 1, "x", 0.5), ("a", 2, "y", 0.25), ("a", 3, "z", None), ("b", None, None, None), ("c", 1, "x", 0.0)]
+    rows.append(("c", 2, "y", 1.0))
+    frame = pd.DataFrame(rows, columns=["image_id", "rank", "tag", "probability"])
+    found = predictions_from_frame(frame.iloc[order])
+    expected = {"a": ["x", "y", "z"], "b": [], "c": ["x", "y"]}
+    assert {i: [tag for tag, _ in tags] for i, tags in found.items()} == expected
+    assert found["c"] == [("x", 0.0), ("y", 1.0)] and math.isnan(found["a"][2][1])
+    # Whatever else is wrong in such a file is said, in whichever order.
+    for wrong in (
+        ("a", 2, "again", 0.1),
+        ("b", 1, "x", 0.1),
+        ("d", 2, "x", 0.1),
+        ("a", 4, "x", 2.0),
+        ("", 1, "x", 0.1),
+    ):
+        with pytest.raises(RanktagError):
+            predictions_from_frame(pd.concat([frame, pd.DataFrame([wrong], columns=frame.columns)]).iloc[[*order, 6]])
