@@ -14,6 +14,7 @@ from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report, as_json
 from ranktag.pipelines.shared.options import (
     FilePath,
+    PlacePath,
     config_options,
     failures_as_dicts,
     output_options,
@@ -30,7 +31,7 @@ from ranktag.tags.predictions import PredictedImage
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("images", type=FilePath, nargs=-1, required=True)
+@click.argument("images", type=PlacePath, nargs=-1, required=True)
 @click.option(
     "--model",
     "runs",
@@ -55,7 +56,7 @@ from ranktag.tags.predictions import PredictedImage
 @output_options("table", "printed; beside the photos, of a format that does that", with_photos=False)
 @config_options(DecodingConfig)
 def command(
-    images: tuple[Path, ...],
+    images: tuple[str | Path, ...],
     runs: tuple[Path, ...],
     weights: str | None,
     given: str | None,
@@ -63,7 +64,7 @@ def command(
     make_output: Callable[..., Output],
     config: DecodingConfig,
 ) -> Report:
-    """Print or write the ranked tags of IMAGES: photos, or folders of photos.
+    """Print or write the ranked tags of IMAGES: photos, or folders and tars of photos.
 
     The network, layer, weights and preprocessing are those the model was trained on. Photos
     that cannot be read are listed on stderr; the exit code is then 1.

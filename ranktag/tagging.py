@@ -19,6 +19,9 @@ from ranktag.decoding.rank import rank_tags
 from ranktag.decoding.suggest import Suggester
 from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.features.in_memory import FeatureMaker
+from ranktag.files.locations import shown
+from ranktag.files.remote import is_url
+from ranktag.images.archives import archives_named
 from ranktag.images.decode import ImageError
 from ranktag.images.listing import list_images
 from ranktag.images.photo import Photo, is_one, name_of, pixels_of
@@ -135,7 +138,7 @@ class Tagger:
         They are decoded by processes of their own, so that a photo that crashes its decoder has an ``error``, too.
         """
         places = [Path(path) for path in paths]
-        batches, named = self._features.of_paths(places), iter(places)
+        batches, named = self._features.of_paths(paths), iter(places)
         while True:
             with self._computing:
                 features, errors = next(batches, (None, []))
@@ -144,7 +147,9 @@ class Tagger:
                 # A failed row is NaN; what is decoded for it is not looked at.
                 ranked = self._ranked(np.nan_to_num(features), given)
             for tags, error, place in zip(ranked, errors, named):
-                yield TaggedImage(name_of(place), [] if error else tags, error, place, _shown(place.name))
+                yield TaggedImage(
+                    shown(os.fsencode(name_of(place))), [] if error else tags, error, place, _shown(place.name)
+                )
 
     def _ranked(self, features: npt.NDArray[np.float32], given: Sequence[str] = ()) -> list[list[RankedTag]]:
         """The tags of (B, D) features, after the given ones."""
@@ -184,14 +189,14 @@ def tag_images(
     given: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Iterator[TaggedImage]:
-    """Tag photos and the photos in folders, in the order given, by a ``Tagger`` made for it; arguments as there.
+    """Tag photos and those in folders and tars, in the order given, by a ``Tagger`` made for it; arguments as there.
 
     given: the tags that the list of each photo begins with; named are those that come next (``config.keep_given``:
     the whole list). progress: is told what was left out of folders, and which given tags the model does not know.
 
     Raises RanktagError for a path that is not there, and as ``Tagger``.
     """
-    photos = list(_photos([Path(image) for image in images], progress or Progress()))
+    photos = list(_photos(images, progress or Progress()))
     tagger = Tagger(run, config, choice=choice, weights=weights, progress=progress)
     for sentence in tagger.encoder.notes([given]):
         (progress or Progress()).note(sentence)
@@ -205,9 +210,16 @@ def _shown(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _photos(images: Sequence[Path], progress: Progress) -> Iterator[tuple[Path, str]]:
-    """Each photo and what it is called: its path below the folder that was named, or its own name."""
+def _photos(images: Sequence[str | Path], progress: Progress) -> Iterator[tuple[str | Path, str]]:
+    """Each photo and what it is called: its path below the folder that was named, its id in a tar, or its own name."""
     for image in images:
+        if is_url(image) or archives_named(image):
+            listed = list_images(image, progress=progress)
+            for sentence in listed.left_out:
+                progress.note(sentence)
+            yield from ((os.fsdecode(listed.path(number)), image_id) for number, image_id in enumerate(listed.ids))
+            continue
+        image = Path(image)
         if image.is_dir():
             listed = list_images(image)
             for sentence in listed.left_out:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from making import make_cache
 from PIL import Image
+from tars import make_tar
 from tiny_backbone import tiny_network
 
 from ranktag.config import DecodingConfig, DemoConfig, ExtractionConfig, TrainingConfig
@@ -58,6 +59,27 @@ def test_tags_are_those_of_the_two_stages(ranktag: Callable, made: Path, tmp_pat
         tags = expected[Path(image["image"]).name]
         assert [tag["tag"] for tag in image["tags"]] == [tag for tag, _ in tags]
         assert [tag["probability"] for tag in image["tags"]] == pytest.approx([p for _, p in tags], abs=1e-4)
+
+
+def test_photos_in_a_tar_have_the_tags_of_the_files(
+    ranktag: Callable,
+    made: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache-folder")))
+    photos = sorted(path for path in (made / "photos").iterdir() if path.suffix == ".jpg")[:3]
+    tar = make_tar(tmp_path / "p.tar", [(path.name, path.read_bytes()) for path in photos])
+    options = ("--model", made / "run", "--num-tags", 2, "--precision", "fp32", "--format", "lines")
+    files, within = ranktag("tag", *photos, *options), ranktag("tag", tar, *options)
+    assert files.code == within.code == 0
+    assert within.out == files.out.replace(str(made / "photos"), str(tar))
+    # Nothing is written beside what is no file; below a folder it is.
+    sidecars = ranktag("tag", tar, *options[:-1], "txt")
+    assert sidecars.code == 1 and "in a tar" in sidecars.err and sorted(tmp_path.iterdir()) == [tar]
+    assert ranktag("tag", tar, *options[:-1], "txt", "-o", tmp_path / "out").code == 0
+    assert len(list((tmp_path / "out" / "p.tar").iterdir())) == 3
 
 
 def test_every_format_says_the_same_and_a_broken_photo_is_listed(ranktag: Callable, made: Path, tmp_path: Path) -> None:

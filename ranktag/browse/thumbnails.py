@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ranktag.config import BrowseConfig
+from ranktag.files.locations import within
 from ranktag.files.platform import processors
 from ranktag.images.batches import outages, read_patiently
 from ranktag.images.decode import ImageError
@@ -34,8 +35,9 @@ VERSION = 1
 
 def thumbnail_name(image_id: str, path: bytes, config: BrowseConfig) -> str:
     """Where below the folder the image of a photo lies: 'ab/cdef....webp'."""
+    photo = within(path)
     try:
-        found = os.stat(path)
+        found = os.stat(path if photo is None else photo.archive)
         state = (found.st_size, found.st_mtime_ns)
     except (OSError, ValueError):
         state = (0, 0)

@@ -58,8 +58,8 @@ class FeatureMaker:
         (features,) = (computed for _, computed in self._network.features_of([batch]))
         return features
 
-    def of_paths(self, paths: Sequence[Path]) -> Iterator[tuple[npt.NDArray[np.float32], list[str]]]:
-        """Features of the images at ``paths``: ((B, D), B reasons) a batch, in order.
+    def of_paths(self, paths: Sequence[str | Path]) -> Iterator[tuple[npt.NDArray[np.float32], list[str]]]:
+        """Features of the images at ``paths`` (see ``ranktag.files.locations``): ((B, D), B reasons) a batch, in order.
 
         A row with a reason, why the image could not be read, is NaN. They are decoded by processes of their
         own, ahead of the network, where there is more than a batch of them; a decoder that crashes is an

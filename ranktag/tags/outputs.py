@@ -15,6 +15,7 @@ from typing import TextIO
 from ranktag.config import Config
 from ranktag.errors import Outage, RanktagError
 from ranktag.files.atomic import atomic_path, atomic_text
+from ranktag.files.locations import is_file
 from ranktag.files.replacement import replaced_together
 from ranktag.tags.formats import Format
 from ranktag.tags.predictions import PredictedImage, RankedTag
@@ -157,6 +158,8 @@ class Output:
     def photo(self, image: PredictedImage) -> Path:
         """The image's photo, which is there. Raises RanktagError."""
         if isinstance(image, TaggedPhoto):
+            if not is_file(os.fsencode(image.photo)):
+                raise RanktagError("is in a tar, beside which nothing is written; name a folder with -o")
             return image.photo
         if self.photos is None:
             raise RanktagError("nobody knows where its photo is; name the folder of the photos with --photos")

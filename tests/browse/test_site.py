@@ -14,6 +14,7 @@ import pytest
 from drawing import photo
 from outcome import Outcome
 from PIL import Image
+from tars import make_tar
 
 from ranktag.browse import thumbnails
 from ranktag.browse.site import browse
@@ -68,6 +69,21 @@ def test_photos_are_made_small_and_those_that_cannot_be_read_are_reported(archiv
     names = sorted(path.name for path in (archive / "site").iterdir())
     assert names == [".lock", "browse.js", "data", "index.html", "look.css", "site.css", "site.json", "thumbnails"]
     assert str(archive) not in "".join(p.read_text() for p in (archive / "site").rglob("*.js*"))
+
+
+def test_photos_in_a_tar_are_shown(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive / "cache-folder"))
+    members = [(name, (archive / "photos" / name).read_bytes()) for name in NAMES[:2]]
+    make_tar(archive / "p.tar", members)
+    write_predictions(archive / "t.csv", {f"p.tar/{name}": PREDICTIONS[name] for name in NAMES[:2]})
+    report = browse(archive / "t.csv", archive / "p.tar", archive / "site", CONFIG)
+    assert (report.photos, report.failures) == (2, [])
+    (block, before) = made(archive / "site", "photos-0"), pictures(archive / "site")
+    assert isinstance(block, list) and Image.open(archive / "site" / block[0][1]).size == (512, 341)
+    # Of a tar that is made anew pictures are made anew.
+    os.utime(archive / "p.tar", ns=(1, 1))
+    browse(archive / "t.csv", archive / "p.tar", archive / "site", CONFIG)
+    assert not set(before) & set(pictures(archive / "site"))
 
 
 def test_what_was_made_is_kept_and_what_changed_is_made_anew(archive: Path) -> None:
