@@ -12,6 +12,7 @@ from ranktag.config import DecodingConfig, ExtractionConfig, TrainingBenchmarkCo
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options
+from ranktag.pipelines.shared.progress import progress
 from ranktag.wording import count as counted
 
 rounds_option = click.option(
@@ -170,11 +171,13 @@ def scale(sizes: tuple[int, ...], width: int, vocabulary: int, folder: Path | No
     Training is one epoch of one LSTM, on features that stay on disk; tags are written by greedy decoding. The memory is
     the most that a command held beside pages of files, which the system can drop.
     """
-    from ranktag.benchmarks.scale import benchmark_scale
+    from ranktag.benchmarks.scale import COMMANDS, benchmark_scale
 
     head = f"{'command':18} {'images':>10} {'seconds':>9} {'of processors':>14} {'images/s':>9} {'memory':>9}"
     lines = [head]
-    found = benchmark_scale(sizes, width, vocabulary, folder)
+    told = progress(quiet=False)
+    with told.working("Measuring", len(COMMANDS) * len(sizes), "commands"):
+        found = benchmark_scale(sizes, width, vocabulary, folder, lambda one: told.advance())
     lines += [
         f"{one.command:18} {one.images:10,} {one.seconds:9.1f} {one.processor_seconds:14.1f} {one.rate:9,.0f} "
         f"{one.gibibytes:5.2f} GiB"

@@ -15,6 +15,7 @@ from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
+    PlacePath,
     config_options,
     failures_as_dicts,
     output_options,
@@ -44,7 +45,7 @@ FOR_LISTS_OF_IMAGES = (
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
+@click.argument("caches", type=PlacePath, nargs=-1, required=True, metavar="CACHE...")
 @click.option(
     "--model",
     "runs",
@@ -114,7 +115,7 @@ FOR_LISTS_OF_IMAGES = (
 )
 @quiet_option
 def command(
-    caches: tuple[Path, ...],
+    caches: tuple[Path | str, ...],
     runs: tuple[Path, ...],
     config: DecodingConfig,
     choice: ChoiceConfig,
@@ -132,7 +133,8 @@ def command(
     """Write the ranked tags of the images in a feature CACHE.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
-    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards.
+    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards, and the URL of
+    either, of which a copy is kept on this machine.
 
     The probability beside a tag is P(tag in the list) with mbr and the baselines, and with
     greedy and beam that of the tag given the image and the tags before it.
@@ -215,7 +217,7 @@ def _told(report: DecodingReport, output: Output, quiet: bool) -> Report:
 
 
 def _complete(
-    caches: tuple[Path, ...],
+    caches: tuple[Path | str, ...],
     runs: tuple[Path, ...],
     tags: Path,
     first: int,

@@ -12,7 +12,7 @@ import click
 from ranktag.errors import Usage, one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
-from ranktag.pipelines.shared.options import FilePath
+from ranktag.pipelines.shared.options import FilePath, PlacePath
 from ranktag.pipelines.shared.progress import progress
 from ranktag.wording import count
 
@@ -23,7 +23,7 @@ SHOWN_FAILURES = 10
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("cache", type=FilePath)
+@click.argument("cache", type=PlacePath)
 @click.option(
     "--against",
     "images",
@@ -38,7 +38,7 @@ SHOWN_FAILURES = 10
     show_default="off",
     help="With --against, tell changed photos by their content instead of by size and time.",
 )
-def command(cache: Path, images: Path | None, verify_content: bool) -> Report:
+def command(cache: Path | str, images: Path | None, verify_content: bool) -> Report:
     """Say what a feature cache, or its folder of shards, holds and whether it is whole.
 
     Every number is read. The exit code is 1 if the file is damaged; images that
@@ -58,7 +58,7 @@ def command(cache: Path, images: Path | None, verify_content: bool) -> Report:
     return Report(found.to_dict(), list(_described(found)), code=1 if found.problems else 0)
 
 
-def _compare(cache: Path, images: Path, verify_content: bool) -> Report:
+def _compare(cache: Path | str, images: Path, verify_content: bool) -> Report:
     """Say what has become of the photos since the cache was made."""
     from ranktag.features.changes import KINDS, changes_since
 

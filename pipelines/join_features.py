@@ -10,17 +10,17 @@ from ranktag.errors import Usage
 from ranktag.files.remote import without_secrets
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
-from ranktag.pipelines.shared.options import FilePath, PlacePath, overwrite_option, quiet_option
+from ranktag.pipelines.shared.options import PlacePath, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
 from ranktag.wording import count
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", type=PlacePath)
-@click.argument("caches", type=FilePath, nargs=-1, metavar="[CACHE]...")
+@click.argument("caches", type=PlacePath, nargs=-1, metavar="[CACHE]...")
 @overwrite_option
 @quiet_option
-def command(output: Path | str, caches: tuple[Path, ...], overwrite: bool, quiet: bool) -> Report:
+def command(output: Path | str, caches: tuple[Path | str, ...], overwrite: bool, quiet: bool) -> Report:
     """Join the shards of an extraction by many workers, or whole caches.
 
     OUTPUT is the cache that was given to extract-features, a path or a URL. The shards are removed

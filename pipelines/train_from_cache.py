@@ -16,6 +16,7 @@ from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import (
     FilePath,
+    PlacePath,
     Seeds,
     config_options,
     overwrite_option,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("caches", type=FilePath, nargs=-1, required=True, metavar="CACHE...")
+@click.argument("caches", type=PlacePath, nargs=-1, required=True, metavar="CACHE...")
 @click.argument("tags", type=FilePath)
 @click.option(
     "-o",
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
 )
 @quiet_option
 def command(
-    caches: tuple[Path, ...],
+    caches: tuple[Path | str, ...],
     tags: Path,
     run: Path,
     config: TrainingConfig,
@@ -92,7 +93,8 @@ def command(
     """Train a model on a feature CACHE and the tag lists in the CSV file TAGS.
 
     Several caches of one network are used as one; PREFIX=CACHE puts a prefix before its image ids.
-    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards.
+    CACHE may be the folder of shards that extract-features leaves without joining, NAME.h5.shards, and the URL of
+    either, of which a copy is kept on this machine.
 
     Early stopping keeps the weights of the epoch with the best validation NDCG@5. With
     --seeds or --grid, the best training becomes the run folder, and sweep.csv in it lists
@@ -116,7 +118,7 @@ def command(
 
 
 def train_once(
-    caches: tuple[Path, ...],
+    caches: tuple[Path | str, ...],
     tags: Path,
     run: Path,
     config: TrainingConfig,
@@ -167,7 +169,7 @@ def _as_dict(report: TrainingReport) -> dict[str, object]:
 
 
 def train_many(
-    caches: tuple[Path, ...],
+    caches: tuple[Path | str, ...],
     tags: Path,
     run: Path,
     config: TrainingConfig,

@@ -29,11 +29,13 @@ FilePath = click.Path(path_type=Path)
 
 
 class _PlaceType(click.Path):
-    """A path, or a URL, which stays text."""
+    """A path, or a URL, which stays text, also behind a PREFIX=."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A path of ``pathlib`` would take one of the slashes of a URL for too many."""
-        return value if isinstance(value, str) and is_url(value) else super().convert(value, param, ctx)
+        if isinstance(value, str) and (is_url(value) or is_url(value.partition("=")[2])):
+            return value
+        return super().convert(value, param, ctx)
 
 
 PlacePath = _PlaceType(path_type=Path)

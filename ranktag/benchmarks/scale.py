@@ -32,6 +32,8 @@ BATCH = 1024
 VALIDATED, TESTED = 8, 9
 TAGS_A_LIST = 5
 
+COMMANDS = ("cache_features", "inspect", "train-from-cache", "export-tags", "evaluate", "join-features")
+
 _MAKE = "from ranktag.benchmarks.scale import make; make(*__import__('json').loads(__import__('sys').argv[1]))"
 _RUN = "from ranktag.pipelines.cli import main; main()"
 
@@ -78,14 +80,15 @@ def _calls(folder: Path, images: int, width: int, vocabulary: int) -> Mapping[st
     cache, tags, run, predictions = (str(folder / n) for n in ("features.h5", "tags.csv", "run", "predictions.csv"))
     of_ours = [sys.executable, "-c", _RUN]
     training = ["--epochs", "1", "--members", "1", "--head", "0", "--max-memory", "0", "--quiet"]
-    return {
-        "cache_features": [sys.executable, "-c", _MAKE, json.dumps([cache, tags, images, width, vocabulary])],
-        "inspect": [*of_ours, "inspect", cache],
-        "train-from-cache": [*of_ours, "train-from-cache", cache, tags, "-o", run, *training],
-        "export-tags": [*of_ours, "export-tags", cache, "--model", run, "-o", predictions, "--decode", "greedy"],
-        "evaluate": [*of_ours, "evaluate", predictions, tags, "-o", str(folder / "report"), "--split", "all"],
-        "join-features": [*of_ours, "join-features", str(folder / "joined.h5"), cache],
-    }
+    calls = (
+        [sys.executable, "-c", _MAKE, json.dumps([cache, tags, images, width, vocabulary])],
+        [*of_ours, "inspect", cache],
+        [*of_ours, "train-from-cache", cache, tags, "-o", run, *training],
+        [*of_ours, "export-tags", cache, "--model", run, "-o", predictions, "--decode", "greedy"],
+        [*of_ours, "evaluate", predictions, tags, "-o", str(folder / "report"), "--split", "all"],
+        [*of_ours, "join-features", str(folder / "joined.h5"), cache],
+    )
+    return dict(zip(COMMANDS, calls, strict=True))
 
 
 def _measure(command: str, images: int, call: Sequence[str]) -> Measured:

@@ -16,7 +16,7 @@ from ranktag.errors import Outage, RanktagError
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore
-from ranktag.feature_cache.together import open_cache
+from ranktag.feature_cache.together import local_place, open_cache
 from ranktag.progress import Progress
 
 BLOCK = 1024  # rows read at once
@@ -88,7 +88,7 @@ def inspect_cache(path: str | Path, progress: Progress | None = None) -> Inspect
     progress: is told how many rows are read. Raises RanktagError only if there is no file to read, or a shard is
     missing; what is wrong with a file is in the result's ``problems``.
     """
-    path, progress = Path(path), progress or Progress()
+    path, progress = local_place(path), progress or Progress()
     readable = path.is_file() and os.access(path, os.R_OK)
     try:
         store = open_cache(path)

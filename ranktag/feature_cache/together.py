@@ -20,9 +20,11 @@ from ranktag.feature_cache.shard_folder import open_shards
 from ranktag.feature_cache.shards import join_rows
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.files.atomic import refuse_existing
+from ranktag.files.mirror import local_copy
+from ranktag.files.remote import is_url
 from ranktag.progress import Progress
 
-# A cache or its folder of shards, or several; one written as PREFIX=CACHE has the prefix put before every image id.
+# A cache or its folder of shards, by path or URL, or several; written PREFIX=CACHE, its image ids begin with PREFIX.
 Caches: TypeAlias = Path | str | Sequence[Path | str]
 
 
@@ -79,15 +81,28 @@ def join_caches(
 def _opened(cache: Path | str) -> FeatureStore:
     """A cache; where it is written PREFIX=CACHE and is no file of that name, its ids begin with the prefix."""
     prefix, equals, path = os.fspath(cache).partition("=")
-    if not equals or os.path.lexists(cache):
-        return open_cache(Path(cache))
-    store = open_cache(Path(path))
+    if not equals or is_url(cache) or os.path.lexists(cache):
+        return open_cache(cache)
+    store = open_cache(path)
     return replace(store, image_id=[prefix + image_id for image_id in store.image_id])
 
 
-def open_cache(path: Path) -> FeatureStore:
-    """Open a cache or a folder of shards. Raises RanktagError for what is neither, or not whole."""
+def open_cache(cache: Path | str) -> FeatureStore:
+    """Open a cache or a folder of shards, or a copy of what is at a URL.
+
+    Raises RanktagError for what is neither, or not whole.
+    """
+    path = local_place(cache)
     return open_shards(path) if path.is_dir() else open_features(path)
+
+
+def local_place(cache: Path | str) -> Path:
+    """The path of a cache or a folder of shards; of one at a URL that of a copy, brought up to date. Raises Outage."""
+    if not is_url(cache):
+        return Path(cache)
+    path = local_copy(os.fspath(cache))
+    shards = path.with_name(path.name + ".shards")
+    return shards if shards.is_dir() and not path.exists() else path
 
 
 def _refuse_unlike(stores: Iterable[FeatureStore]) -> None:

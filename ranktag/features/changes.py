@@ -167,7 +167,7 @@ def changes_since(
 
     Raises RanktagError for a cache or images that cannot be read.
     """
-    store, listed = open_cache(Path(cache)), list_images(Path(images))
+    store, listed = open_cache(cache), list_images(Path(images))
     files = look_at(listed, content=content, progress=progress)
     return compare(listed.ids, files, [store], content=content).changes
 

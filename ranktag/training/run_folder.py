@@ -27,6 +27,7 @@ from ranktag.feature_cache.provenance import utc_now
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
+from ranktag.files.remote import without_secrets
 from ranktag.files.replacement import Replacement
 from ranktag.files.tables import write_table
 from ranktag.training.names import (
@@ -159,7 +160,9 @@ class RunFolder:
         content = {
             "ranktag_version": __version__,
             "torch_version": torch.__version__,
-            "cache": str(cache) if isinstance(cache, (str, Path)) else [str(one) for one in cache],
+            "cache": without_secrets(str(cache))
+            if isinstance(cache, (str, Path))
+            else [without_secrets(str(one)) for one in cache],
             "tags": data.joined.tags_name,
             "settings": config.to_dict(),
             "images": data.joined.counts(),

@@ -12,7 +12,7 @@ import torch
 from enumeration import ensemble, images
 
 from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
-from ranktag.benchmarks.scale import _calls, _measure
+from ranktag.benchmarks.scale import COMMANDS, _calls, _measure
 from ranktag.benchmarks.timing import ratio
 from ranktag.decoding.follow import Following
 from ranktag.decoding.stepper import Stepper
@@ -62,9 +62,7 @@ def test_every_command_is_measured_in_a_process_of_its_own(ranktag: Callable, tm
     outcome = ranktag("benchmark", "scale", *sizes, "--json")
     assert outcome.code == 0, outcome
     found = json.loads(outcome.out)["commands"]
-    assert [one["command"] for one in found] == [
-        *("cache_features", "inspect", "train-from-cache", "export-tags", "evaluate", "join-features")
-    ]
+    assert [one["command"] for one in found] == list(COMMANDS)
     for one in found:
         # Python alone takes some megabytes; and nothing here takes a gigabyte.
         assert one["images"] == 40 and one["seconds"] > 0 and one["processor_seconds"] > 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from objects import Objects
 
 from ranktag import decode, train
 from ranktag.config import DecodingConfig, TrainingConfig
@@ -182,3 +183,21 @@ def test_few_files_stay_open_and_one_that_was_replaced_is_noticed(tmp_path: Path
     paths[1].unlink()
     with pytest.raises(RanktagError, match="bring it back"):
         together[np.array([3])]
+
+
+def test_what_is_at_a_url_is_read_from_a_copy(
+    folder: Path, joined: Path, tags: Path, tmp_path: Path, objects: Objects, ranktag: Callable[..., Any]
+) -> None:
+    url = objects.put("one.h5", joined.read_bytes())
+    for shard in folder.glob("*.h5"):
+        objects.put(f"c.h5.shards/{shard.name}", shard.read_bytes())
+    beside = url.replace("one.h5", "c.h5")
+    for place in (url, beside, f"{beside}.shards"):
+        assert open_together(place).features[:].tobytes() == FEATURES.tobytes()
+    assert list(open_together([url, f"x/={beside}.shards"]).image_id) == [*IDS, *(f"x/{i}" for i in IDS)]
+    inspected = ranktag("inspect", f"{beside}.shards")
+    assert inspected.code == 0 and "60: 59 valid, 1 failed" in inspected.out
+    run, settings = tmp_path / "run", ("--model", "popularity", "--device", "cpu")
+    assert ranktag("train-from-cache", url, tags, "-o", run, *settings).code == 0
+    assert ranktag("export-tags", url, f"x/={beside}", "--model", run, "-o", tmp_path / "p.csv").code == 0
+    ranktag("inspect", url.replace("one", "none")).assert_refused("no such feature cache")
