@@ -235,6 +235,13 @@ class TrainingConfig(Config):
     dropout_features: float = setting(0.8, "share of the image features dropped; 0 is off", low=0.0, high=0.99)
     dropout_embedding: float = setting(0.3, "share of the tag embeddings dropped; 0 is off", low=0.0, high=0.99)
     dropout_output: float = setting(0.3, "share of the LSTM's outputs dropped; 0 is off", low=0.0, high=0.99)
+    person_embedding: bool = setting(
+        False,
+        "learn what each person of the tag file's column person does otherwise than the others; --person then tells "
+        "whose list is to be written",
+    )
+    person_min_lists: int = setting(5, "people with fewer training lists are not told apart", unit="lists", low=1)
+    dropout_person: float = setting(0.2, "share of the lists whose person is not told; 0 is off", low=0.0, high=0.99)
     label_smoothing: float = setting(0.05, "probability spread over all tags in the loss; 0 is off", low=0.0, high=0.99)
     head: float = setting(
         0.2,
@@ -311,6 +318,12 @@ class DecodingConfig(Config):
         when_none="as in the longest list the model was trained on",
     )
     allow_repeats: bool = setting(False, "let greedy and beam write the same tag more than once")
+    person: str | None = setting(
+        None,
+        "write the list as this person of the training lists would, by a model with --person-embedding; somebody whom "
+        "it does not know is taken as the mean of those it knows",
+        when_none="as the mean of all people",
+    )
     given_order: str = setting(
         "list",
         "what the order of given tags says: with list, their importance; with none nothing, and all orders count by "

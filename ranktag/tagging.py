@@ -15,8 +15,9 @@ import torch
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
 from ranktag.decoding.given import Encoder, padded
+from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import rank_tags
-from ranktag.decoding.suggest import Suggester
+from ranktag.decoding.suggest import SUGGESTING, Suggester
 from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.features.in_memory import FeatureMaker
 from ranktag.files.locations import shown
@@ -65,7 +66,8 @@ class Tagger:
         """run: a run folder, or several of one vocabulary, trained on features of one network, that decide together.
 
         choice: which of the tags are given. weights: where the network's weights are, if the model was
-        trained on features of a weights file. progress: is told of tags in ``choice`` that the model lacks.
+        trained on features of a weights file. progress: is told of tags in ``choice`` that the model lacks,
+        and of a ``config.person`` whom it does not know.
 
         Raises RanktagError for a run that cannot be read, runs that do not go together, or features that
         cannot be made again here.
@@ -79,7 +81,7 @@ class Tagger:
         self.vocabulary, self._longest = first.vocabulary.tags, first.longest
         self._choice, self._config = TagChoice(choice), config
         self.encoder = Encoder.of(first)
-        for sentence in self._choice.unknown(self.vocabulary):
+        for sentence in [*self._choice.unknown(self.vocabulary), *notes_on_person(config.person, checkpoints, runs)]:
             (progress or Progress()).note(sentence)
         self._checkpoints = checkpoints
         self._models = [checkpoint.model for checkpoint in checkpoints]
@@ -129,7 +131,7 @@ class Tagger:
             raise RanktagError(f"{name_of(photo) or 'the photo'}: {error}; take another photo") from None
         with self._computing:
             (feature,) = self._features.of_pixels(pixels[None])
-        return Suggester(self._checkpoints, feature, given=given)
+        return Suggester(self._checkpoints, feature, SUGGESTING.replace(person=self._config.person), given)
 
     def tag_files(self, paths: Sequence[str | Path], given: Sequence[str] = ()) -> Iterator[TaggedImage]:
         """The tags of photos' files, in order, a batch at a time: the fastest for many.

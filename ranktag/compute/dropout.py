@@ -22,6 +22,7 @@ class Dropout(NamedTuple):
     embedding: float
     output: float
     generator: torch.Generator
+    person: float = 0.0
 
     def __call__(self, x: Tensor, p: float) -> Tensor:
         """``x`` with a share ``p`` of its numbers set to 0 and the others scaled by 1 / (1 - p)."""
@@ -35,6 +36,11 @@ class Dropout(NamedTuple):
         kept = max(1, round(features * (1.0 - self.features)))
         order = torch.randperm(features, generator=self.generator, device=self.generator.device)
         return order[:kept].sort().values, features / kept
+
+    def forgotten(self, person: Tensor, unknown: int) -> Tensor:
+        """Numbers of people (B,), a share of them replaced by that of an unknown one."""
+        drawn = torch.rand(len(person), generator=self.generator, device=self.generator.device)
+        return person.masked_fill((drawn < self.person).to(person.device), unknown)
 
 
 def random_bits(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from ranktag.compute.allocator import kept_memory
 from ranktag.config import DecodingConfig
 from ranktag.decoding.decode import open_models, ranked_rows, rows_to_decode, seen
 from ranktag.decoding.given import Encoder, join_ids
+from ranktag.decoding.person import notes_on_person
 from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import refuse_existing
@@ -62,6 +63,7 @@ def complete(
     output = Path(output)
     refuse_existing(output, overwrite)
     runs, checkpoints, store = open_models(cache, run, force)
+    about_person = notes_on_person(config.person, checkpoints, runs)
     lists = tags if isinstance(tags, TagLists) else read_tag_lists(tags)
     name = "the tag lists" if isinstance(tags, TagLists) else str(tags)
     begun = {image_id: beginnings(people, first) for image_id, people in lists.lists.items()}
@@ -85,6 +87,7 @@ def complete(
         completed.setdefault(image_id, {})[given] = following
     completions = Completions(completed, seen(checkpoints, list(completed)))
     write_completions(output, completions)
+    notes += about_person
     notes += Encoder.of(checkpoints[0]).notes(given for *_, given in items)
     return CompletionReport(output, len(completed), len(items), completions, missing, notes)
 

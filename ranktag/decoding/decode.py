@@ -17,6 +17,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.decoding.given import Encoder, join_given, padded
 from ranktag.decoding.memory import Memory, feature_digests
+from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import ranked_batches
 from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
@@ -49,7 +50,7 @@ class DecodingReport:
     rank; empty where they were not to be kept in memory. kept: of how many images they were there
     already. failures: id and reason of images that the format could not be written for.
     given_missing: id -> why, of given lists whose image has no feature. notes: one sentence for
-    everything that a person should know of the given lists.
+    everything that should be known of the given lists and of ``config.person``.
     """
 
     output: Path
@@ -129,6 +130,7 @@ def decode(
     output.refuse_no_place()
     chosen = TagChoice(choice)
     runs, checkpoints, store = open_models(cache, run, force)
+    about_person = notes_on_person(config.person, checkpoints, runs)
     rows = _chosen(store, rows_to_decode(store, checkpoints[0], split, runs[0]), images, untagged)
     for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
         (progress or Progress()).note(sentence)
@@ -170,7 +172,7 @@ def decode(
         len(kept),
         tuple(output.failures),
         begun.missing,
-        begun.notes,
+        [*about_person, *begun.notes],
     )
 
 

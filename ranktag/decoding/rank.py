@@ -198,7 +198,7 @@ def _limits(config: DecodingConfig, longest: int, vocabulary: int, given: Tensor
 
 def _by_list(model: Tagger, write: WriteLists, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
     """One list an image, as one model writes it."""
-    stepper = Stepper(model, dtype)
+    stepper = Stepper(model, dtype, person=config.person)
 
     def rank(block: Tensor, given: Tensor | None) -> RankedTags:
         image = stepper.initial_state(block)
@@ -214,8 +214,8 @@ def _by_list(model: Tagger, write: WriteLists, limits: Limits, config: DecodingC
 def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: DecodingConfig, dtype: torch.dtype) -> Rank:
     """Tags ranked by what they are expected to gain, on average over the models."""
     rows = ROWS if config.samples is None else None
-    scorers = [Stepper(model, dtype, rows) if isinstance(model, Tagger) else model for model in models]
-    heads = [head_on(model) for model in models]
+    scorers = [Stepper(model, dtype, rows, config.person) if isinstance(model, Tagger) else model for model in models]
+    heads = [head_on(model, config.person) for model in models]
     draw = Draw.seeded(config.samples, config.seed) if config.samples else None
 
     def of_lists(scorer: Stepper | Predictor, block: Tensor, given: Tensor | None) -> ExpectedGains:
@@ -250,9 +250,12 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
     return rank
 
 
-def head_on(model: Model) -> Head | None:
-    """What has a say beside a model, where its weights are to be computed with."""
-    if isinstance(model, Predictor) or model.head is None:
+def head_on(model: Model, person: str | None) -> Head | None:
+    """What has a say beside a model, where its weights are to be computed with; of a person that it knows it has none.
+
+    A head says nothing of what one person does otherwise than others.
+    """
+    if isinstance(model, Predictor) or model.head is None or person in model.people:
         return None
     if isinstance(model.head.model, nn.Module):
         model.head.model.to(next(model.parameters()).device)

@@ -90,13 +90,16 @@ class _Member:
         # Below START a row for all tags that the model does not know: the mean of those that it knows.
         self.table = torch.cat([table, table[:-1].mean(dim=0, keepdim=True)])
 
-    def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D) standardised features -> image gates (B, 4H), h and c (B, H) after START."""
+    def initial_state(self, x: Tensor, person: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, D) standardised features, (B,) numbers of people -> image gates (B, 4H), h and c (B, H) after START."""
         if self.rows is not None and len(x) != self.rows:
-            parts = [self.initial_state(_padded(part, self.rows)) for part in x.split(self.rows)]
+            parts = [
+                self.initial_state(_padded(part, self.rows), F.pad(own, (0, self.rows - len(own))))
+                for part, own in zip(x.split(self.rows), person.split(self.rows))
+            ]
             gates, h, c = (torch.cat(several)[: len(x)] for several in zip(*parts))
             return gates, h, c
-        gates, start = self.image.state_of(x, self.image.project.weight)
+        gates, start = self.image.state_of(x, self.image.project.weight, person)
         sums = self.table[-2:-1] + gates
         if start is not None:
             return gates, *self._cell(sums.addmm_(start[0], self.recurrent), start[1])
@@ -156,9 +159,11 @@ class Stepper:
 
     rows: compute products for so many rows at a time, filled up with zeros. A library's product sums in an order that
     depends on the number of rows, so only then is what comes of a row the same, to the bit, whatever stands beside it.
+    person: the name of the one whose lists they are; None, or one whom the model does not know: the mean of people.
     """
 
-    def __init__(self, model: Tagger, dtype: torch.dtype, rows: int | None = None) -> None:
+    def __init__(self, model: Tagger, dtype: torch.dtype, rows: int | None = None, person: str | None = None) -> None:
+        self.person = model.people.index(person) if person in model.people else model.config.people
         # Torch declares the items of a ModuleList as modules of any kind.
         members = cast(Iterable[RankTagger], model.members)
         self.members = [_Member(member, dtype, rows) for member in members]
@@ -170,12 +175,18 @@ class Stepper:
         self.vocabulary = model.config.vocabulary
         self.device = self.members[0].table.device
 
-    def initial_state(self, features: Tensor) -> InitialState:
-        """(B, D) raw features -> the state of every member after START."""
+    def initial_state(self, features: Tensor, person: Tensor | None = None) -> InitialState:
+        """(B, D) raw features -> the state of every member after START.
+
+        person: (B,) the number of the one whose list each is; None: all are of the one whom the stepper is for.
+        """
         features = features.to(self.device)
+        if person is None:
+            person = torch.full((len(features),), self.person)
+        person = person.to(self.device)
         x = [member.standardise(features) for member in (self.members[:1] if self.alike else self.members)]
         x = x * (len(self.members) // len(x))
-        gates, h, c = map(_stack, zip(*(member.initial_state(own) for member, own in zip(self.members, x))))
+        gates, h, c = map(_stack, zip(*(member.initial_state(own, person) for member, own in zip(self.members, x))))
         return InitialState(gates, h, c, torch.zeros((len(h), 0), dtype=torch.int64, device=self.device))
 
     def after(self, image: InitialState, given: Tensor) -> InitialState:

@@ -11,6 +11,7 @@ one that is taken back none.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from ranktag.config import DecodingConfig
 from ranktag.decoding.decode import open_models
 from ranktag.decoding.given import Encoder, after_set, padded
 from ranktag.decoding.mbr import Draw
+from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import completed, expected, head_on
 from ranktag.decoding.stepper import InitialState, Stepper
-from ranktag.errors import NotFound, RanktagError, Usage
+from ranktag.errors import NotFound, RanktagError, RanktagWarning, Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.models.baselines._shared import Baseline
 from ranktag.models.checkpoint import Checkpoint
@@ -51,11 +53,14 @@ class Suggester:
     ) -> None:
         """checkpoints: models of one vocabulary that decide together. feature: (D,) the photo's, of their making.
 
-        given: the tags that the list begins with. Raises RanktagError for a feature of another width or one that is
-        not finite, and for a decoder that writes whole lists.
+        given: the tags that the list begins with. ``config.person``: whose list it is; one whom a model does not know
+        is taken as the mean of people, with a RanktagWarning. Raises RanktagError for a feature of another width or
+        one that is not finite, for a decoder that writes whole lists, and for a person where a model knows none.
         """
         if config.decode != "mbr":
             raise Usage(f"--decode {config.decode}: writes one whole list; suggestions need mbr")
+        for sentence in notes_on_person(config.person, checkpoints):
+            warnings.warn(sentence, RanktagWarning, stacklevel=2)
         first = checkpoints[0]
         if feature.shape != (first.model.config.features,) or not np.isfinite(feature).all():
             raise RanktagError(
@@ -71,9 +76,10 @@ class Suggester:
         dtype = choose_dtype(config.precision, device)
         for checkpoint in checkpoints:
             checkpoint.model.to(device)
-        self._heads = [head_on(c.model) for c in checkpoints]
+        self._heads = [head_on(c.model, config.person) for c in checkpoints]
         self._models: list[Stepper | Baseline] = [
-            Stepper(c.model, dtype) if isinstance(c.model, (RankTagger, Ensemble)) else c.model for c in checkpoints
+            Stepper(c.model, dtype, person=config.person) if isinstance(c.model, (RankTagger, Ensemble)) else c.model
+            for c in checkpoints
         ]
         self._list: list[str] = []
         # Of every model the states after 0, 1, 2, ... tags.

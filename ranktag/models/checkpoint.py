@@ -90,8 +90,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training_config": dict(checkpoint.training),
         "validation": dict(checkpoint.validation),
     }
-    if not isinstance(model, Baseline) and model.head is not None:
-        content["head"] = _head_content(model.head)
+    if not isinstance(model, Baseline):
+        content["people"] = list(model.people)
+        if model.head is not None:
+            content["head"] = _head_content(model.head)
     write_tensors(path, content)
 
 
@@ -132,8 +134,13 @@ def load_checkpoint(run: Path) -> Checkpoint:
         model.load_state_dict(content["weights"], assign=True)
         if model.config.vocabulary != len(vocabulary):
             raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")
-        if "head" in content and not isinstance(model, Baseline):
-            model.head = _read_head(content["head"], len(vocabulary))
+        if not isinstance(model, Baseline):
+            if "head" in content:
+                model.head = _read_head(content["head"], len(vocabulary))
+            # Of before there were any, no checkpoint names people.
+            model.people = tuple(_strings(content.get("people", [])))
+            if len(model.people) != model.config.people:
+                raise ValueError(f"{model.config.people} people, {len(model.people)} names")
         longest = int(content["longest"])
         if longest < 1:
             raise ValueError(f"{longest} tags in the longest list")

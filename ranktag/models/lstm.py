@@ -6,6 +6,9 @@ Yan, Wang and Liao, "LSTM for Image Annotation with Relative Visual Importance",
     h_t = LSTM(h_{t-1}, [e(tag_{t-1}); v])                e(START) at t = 1
     z_t = W_z h_t + b_z,  p_t = softmax(z_t)              over V tags and STOP
 
+Where people are told apart (``ModelConfig.people``), v has a share that is the person's: e_p in R^d, which is zero on
+average over the people and for one who is not known.
+
 The LSTM's gates are sums, so the image's share, ``W_v v + b``, is computed once a
 sequence instead of once a step, and a tag's share, ``W_e e(tag)``, can be a table of
 V + 1 rows. That is the textbook form to float error (tests hold it to ``torch.nn.LSTM``
@@ -40,7 +43,7 @@ MOST_MEMBERS = 64
 class ModelConfig:
     """Sizes of the model. form: 'every-step', or 'initial-state', where v only sets (h_0, c_0) as in captioning.
 
-    members: LSTMs of these sizes (see ``Ensemble``).
+    members: LSTMs of these sizes (see ``Ensemble``). people: that are told apart; 0 for none.
     """
 
     form: str
@@ -50,6 +53,7 @@ class ModelConfig:
     embedding: int
     vocabulary: int
     members: int = 1
+    people: int = 0
 
 
 class ImageState(NamedTuple):
@@ -72,13 +76,16 @@ class RankTagger(nn.Module):
     Parameters: ``project`` (D -> d), ``embedding`` (V + 1 rows, START last),
     ``embedding_gates`` (4H, E), ``image_gates`` (4H, d; every-step only), ``recurrent``
     (4H, H), ``bias`` (4H), ``start`` (d -> 2H; initial-state only), ``output`` (H -> V + 1,
-    STOP last). Buffers: ``mean``, ``scale`` (D): the features' standardisation.
+    STOP last), ``person`` (P, d; only where people are told apart). Buffers: ``mean``,
+    ``scale`` (D): the features' standardisation.
     """
 
     mean: Tensor
     scale: Tensor
     # What has a say beside it in mbr's ranking; not a part of the state dict.
     head: Head | None = None
+    # The names of those whom it tells apart, in the order of their numbers.
+    people: tuple[str, ...] = ()
 
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -96,6 +103,8 @@ class RankTagger(nn.Module):
         else:
             self.start = _Linear(d, 2 * hidden)
         self.output = _Linear(hidden, config.vocabulary + 1)
+        if config.people:
+            self.person = nn.Parameter(torch.empty(config.people, d))
         self._initialise(generator)
 
     @property
@@ -106,7 +115,7 @@ class RankTagger(nn.Module):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
         for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
+            if parameter.dim() == 1 or name == "person":
                 parameter.zero_()
             elif name == "embedding":
                 parameter.normal_(0.0, 1.0, generator=generator)
@@ -121,23 +130,36 @@ class RankTagger(nn.Module):
         # Converted first: arithmetic between two types is several times slower.
         return features.float().sub(self.mean).mul_(1.0 / self.scale)
 
-    def image_state(self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None) -> ImageState:
-        """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``."""
+    def image_state(
+        self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None, person: Tensor | None = None
+    ) -> ImageState:
+        """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``.
+
+        person: (B,) the number of the one whose list it is, P for one who is not known; None: of nobody.
+        """
         weight = self.project.weight
+        if dropout is not None and dropout.person and person is not None:
+            person = dropout.forgotten(person, self.config.people)
         if dropout is None or not dropout.features:
-            return self.state_of(self.standardise(features).to(dtype), weight)
+            return self.state_of(self.standardise(features).to(dtype), weight, person)
         kept, scale = dropout.kept_features(features.shape[1])
         x = features.index_select(1, kept).float().sub(self.mean[kept]).mul_(scale / self.scale[kept])
-        return self.state_of(x.to(dtype), weight.index_select(1, kept))
+        return self.state_of(x.to(dtype), weight.index_select(1, kept), person)
 
-    def state_of(self, x: Tensor, weight: Tensor) -> ImageState:
+    def state_of(self, x: Tensor, weight: Tensor, person: Tensor | None = None) -> ImageState:
         """``image_state`` of standardised features, in the type of ``x``; weight: the projection's."""
         dtype = x.dtype
         v = F.linear(x, weight.to(dtype), self.project.bias.to(dtype))
+        if person is not None and self.config.people:
+            v = v + F.embedding(person, self.person_shares().to(dtype))
         if self.config.form == "every-step":
             return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
         h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
         return ImageState(self.bias.to(dtype).expand(len(v), -1), (torch.tanh(h), c.float()))
+
+    def person_shares(self) -> Tensor:
+        """(P + 1, d) what each person adds to v: zero on average, and of one who is not known, the last."""
+        return F.pad(self.person - self.person.mean(0), (0, 0, 0, 1))
 
     def forward(
         self, features: Tensor, batch: PackedLists, dtype: torch.dtype = torch.float32, dropout: Dropout | None = None
@@ -146,7 +168,7 @@ class RankTagger(nn.Module):
 
         features: (B, D) raw, of the lists of ``batch``, the longest first.
         """
-        return self.logits(self.image_state(features, dtype, dropout), batch, dropout)
+        return self.logits(self.image_state(features, dtype, dropout, batch.person), batch, dropout)
 
     def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
         """``forward`` from what the LSTM knows of the images."""
@@ -166,6 +188,7 @@ class Ensemble(nn.Module):
     """Several models of the same sizes, trained from different random weights: p_t is the mean of theirs."""
 
     head: Head | None = None
+    people: tuple[str, ...] = ()
 
     def __init__(self, members: Sequence[RankTagger]) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from ranktag.evaluation.matches import Floats
 from ranktag.models.lstm import ModelConfig, RankTagger, join_members
 from ranktag.models.ranking import Limits, best_five
 from ranktag.training.schedule import learning_rate
-from ranktag.training.validation import ndcg5_of_images
+from ranktag.training.validation import ndcg5_of_asked
 from ranktag.training_data.load import TrainingData
 
 # Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the
@@ -65,7 +65,13 @@ class Member:
         # Mixed, so that no member of one run is a member of another; torch looks at 32 bits of a seed.
         self.seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
         sizes = ModelConfig(
-            config.model, data.mean.shape[0], config.projection, config.hidden, config.embedding, len(data.vocabulary)
+            config.model,
+            data.mean.shape[0],
+            config.projection,
+            config.hidden,
+            config.embedding,
+            len(data.vocabulary),
+            people=len(data.people),
         )
         self.model = RankTagger(sizes, torch.Generator().manual_seed(self.seed))
         self.model.mean, self.model.scale = data.mean.cpu(), data.scale.cpu()
@@ -87,6 +93,7 @@ class Member:
             config.dropout_embedding,
             config.dropout_output,
             torch.Generator(self.device).manual_seed(seed + 1),
+            config.dropout_person,
         )
         batches = order.split(config.batch_size)
         losses = [
@@ -135,6 +142,7 @@ class Trainer:
         self.data, self.config, self.device = data, config, device
         self.members = [Member(data, config, device, number) for number in range(config.members)]
         self.average = join_members([member.average for member in self.members])
+        self.average.people = data.people
         self.epoch = 0
         # NDCG@5 of each validation image, (N,), as it was validated last.
         self.values: Floats = np.empty(0)
@@ -183,17 +191,18 @@ class Trainer:
         stepper = Stepper(self.average, self.dtype)
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
-        for start, block in validation.blocks(VALIDATION_BLOCK):
-            gain = expected_gains(stepper, stepper.initial_state(block), limits, VALIDATION_DRAW, "log").gain
+        for image, block, person in validation.asked(VALIDATION_BLOCK):
+            state = stepper.initial_state(block, person)
+            gain = expected_gains(stepper, state, limits, VALIDATION_DRAW, "log").gain
             bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
             if len(bad):
                 # The last batch's update is in no loss yet.
                 raise self._not_finite(
                     f"what the model says after epoch {self.epoch} of validation images",
-                    validation.row.cpu()[start + bad.cpu()],
+                    validation.row.cpu()[image[bad.cpu()]],
                 )
             ranked += best_five(gain)
-        self.values = ndcg5_of_images(validation, ranked)
+        self.values = ndcg5_of_asked(validation, ranked)
         return self._validation_loss(), float(np.mean(self.values))
 
     def _validation_loss(self) -> float:

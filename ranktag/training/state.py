@@ -90,7 +90,9 @@ class StateFile:
     def _refuse_other(self, theirs: Mapping[str, Any]) -> None:
         run = self.folder.path
         # A run of before there was the setting: where it makes a difference, its weights do not fit.
-        theirs = {"keep_case": self.settings["keep_case"], "head": 0.0, **theirs}
+        before = {"keep_case": self.settings["keep_case"], "head": 0.0, "person_embedding": False}
+        before |= {name: self.settings[name] for name in ("person_min_lists", "dropout_person")}
+        theirs = before | dict(theirs)
         for name, ours in self.settings.items():
             if name not in theirs:
                 raise Mismatch(

@@ -136,11 +136,12 @@ class _Data:
 
     def __init__(self, cache: Caches, tags: Tags, started: Callable[[TrainingData], None]) -> None:
         self._cache, self._tags, self._started = cache, tags, started
-        self._loaded: dict[tuple[int, int, bool], TrainingData] = {}
+        self._loaded: dict[tuple[int, int, bool, int], TrainingData] = {}
 
     def load(self, config: TrainingConfig) -> TrainingData:
         # The vocabulary and the split follow from these settings; all else is shared.
-        key = (config.min_count, config.split_seed, config.keep_case)
+        least = config.person_min_lists if config.person_embedding else 0
+        key = (config.min_count, config.split_seed, config.keep_case, least)
         if key not in self._loaded:
             self._loaded[key] = load_training_data(self._cache, self._tags, config, choose_device(config.device))
             self._started(self._loaded[key])

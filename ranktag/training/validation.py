@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ranktag.evaluation.bootstrap import interval, resampled_means
-from ranktag.evaluation.matches import Floats
-from ranktag.evaluation.metrics.ndcg import ndcg
+from ranktag.evaluation.matches import Floats, match_each
+from ranktag.evaluation.metrics import ndcg
 from ranktag.training_data.examples import Examples
 
 # Fewer validation images than that hardly tell one model from another.
@@ -25,7 +26,16 @@ def ndcg5(validation: Examples, ranked: Iterable[Iterable[int]]) -> float:
 def ndcg5_of_images(validation: Examples, ranked: Iterable[Iterable[int]]) -> Floats:
     """NDCG@5 of each image's ranked tag numbers, (N,)."""
     predicted = [validation.known.decode(numbers) for numbers in ranked]
-    return ndcg(validation.people, predicted, 5)
+    return ndcg.ndcg(validation.people, predicted, 5)
+
+
+def ndcg5_of_asked(validation: Examples, ranked: Sequence[Sequence[int]]) -> Floats:
+    """NDCG@5 of each image, (N,), of the tag numbers that a model ranks for what it is ``asked``."""
+    if validation.writers is None:
+        return ndcg5_of_images(validation, ranked)
+    of_lists = iter([validation.known.decode(numbers) for numbers in ranked])
+    predicted = [list(itertools.islice(of_lists, len(several))) for several in validation.writers]
+    return ndcg.per_image(match_each(validation.people, predicted), 5)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

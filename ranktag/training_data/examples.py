@@ -12,6 +12,7 @@ from torch import Tensor
 from ranktag.tags.lists import TagList
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.join import Joined
+from ranktag.training_data.people import writers_of
 
 
 class StoredRows:
@@ -33,25 +34,33 @@ class Examples:
     features: (all rows of the cache, D) float16 or float32, in memory or on disk. row: (N,) each image's row.
     people: N images' lists of tags, also of tags that are not in the vocabulary. The L lists
     learned from are those that hold a known tag: ``image`` (L,) says whose and ``steps``
-    (L,) their length with STOP.
+    (L,) their length with STOP. writers: of each image the numbers of those who wrote its lists; None where nobody is
+    told apart.
     """
 
     def __init__(
-        self, features: Tensor | StoredRows, row: Tensor, people: Sequence[Sequence[TagList]], known: Vocabulary
+        self,
+        features: Tensor | StoredRows,
+        row: Tensor,
+        people: Sequence[Sequence[TagList]],
+        known: Vocabulary,
+        writers: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.features = features
         self.row = row.to(features.device)
         self.people = people
         self.known = known
+        self.writers = writers
         vocabulary = len(known)
-        encoded = ((n, known.encode(tags)) for n, lists in enumerate(people) for tags in lists)
-        lists = [(n, numbers) for n, numbers in encoded if numbers]
-        self.image = torch.tensor([n for n, _ in lists], dtype=torch.int64)
-        self.steps = torch.tensor([len(numbers) + 1 for _, numbers in lists], dtype=torch.int64)
+        encoded = ((n, m, known.encode(tags)) for n, lists in enumerate(people) for m, tags in enumerate(lists))
+        lists = [(n, m, numbers) for n, m, numbers in encoded if numbers]
+        self.image = torch.tensor([n for n, _, _ in lists], dtype=torch.int64)
+        self.person = None if writers is None else torch.tensor([writers[n][m] for n, m, _ in lists])
+        self.steps = torch.tensor([len(numbers) + 1 for _, _, numbers in lists], dtype=torch.int64)
         # START and STOP share the number V, each in its own role: previous tags are a list's run of
         # [START, tags, STOP] without its end, targets the same without its beginning.
         self._flat = torch.tensor(
-            [n for _, numbers in lists for n in (vocabulary, *numbers, vocabulary)], dtype=torch.int64
+            [n for _, _, numbers in lists for n in (vocabulary, *numbers, vocabulary)], dtype=torch.int64
         )
         self._offset = torch.cumsum(self.steps + 1, 0) - (self.steps + 1)
 
@@ -65,6 +74,18 @@ class Examples:
         for start in range(0, len(self.row), size):
             yield start, self.features[self.row[start : start + size]].float()
 
+    def asked(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """What a model is asked for, at most ``size`` at a time: numbers of images, their features (float32), and the
+        numbers of those whose lists are wanted. An image is asked for once, or once for every list whose writer is
+        told apart from others."""
+        image, person = torch.arange(len(self.row)), None
+        if self.writers is not None:
+            image = image.repeat_interleave(torch.tensor([len(several) for several in self.writers]))
+            person = torch.tensor([number for several in self.writers for number in several])
+        for part in torch.arange(len(image)).split(size):
+            features = self.features[self.row[image[part].to(self.row.device)]].float()
+            yield image[part], features, None if person is None else person[part]
+
     def pack(self, chosen: Tensor, device: torch.device | None = None) -> tuple[Tensor, PackedLists]:
         """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first.
 
@@ -77,13 +98,22 @@ class Examples:
         at = (self._offset[chosen[order]] + t)[reached]
         features = self.features[self.row[self.image[chosen[order]].to(self.row.device)]]
         device = device or features.device
-        lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist())
+        person = None if self.person is None else self.person[chosen[order]].to(device)
+        lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist(), person)
         return features.to(device), lists
 
 
-def examples(joined: Joined, chosen: Sequence[int], vocabulary: Vocabulary, features: Tensor | StoredRows) -> Examples:
-    """Examples of the joined images of the given numbers. features: all rows of the cache."""
-    return Examples(features, torch.from_numpy(joined.rows[chosen]), [joined.lists[n] for n in chosen], vocabulary)
+def examples(
+    joined: Joined,
+    chosen: Sequence[int],
+    vocabulary: Vocabulary,
+    features: Tensor | StoredRows,
+    people: Sequence[str] = (),
+) -> Examples:
+    """Examples of the joined images of the given numbers. features: all rows of the cache. people: told apart."""
+    lists = [joined.lists[n] for n in chosen]
+    writers = writers_of(joined, chosen, people)
+    return Examples(features, torch.from_numpy(joined.rows[chosen]), lists, vocabulary, writers)
 
 
 def standardisation(training: Examples) -> tuple[Tensor, Tensor]:
@@ -102,9 +132,11 @@ class PackedLists(NamedTuple):
     """B tag lists as next-tag predictions, packed step by step without padding (as in ``nn.utils.rnn.PackedSequence``).
 
     previous, target: (S,) input and expected output, int64: first of every list's step
-    1, the longest list first, then of every step 2, ... sizes: how many lists reach each step.
+    1, the longest list first, then of every step 2, ... sizes: how many lists reach each step. person: (B,) who wrote
+    each list, the longest first; None where nobody is told apart.
     """
 
     previous: Tensor
     target: Tensor
     sizes: list[int]
+    person: Tensor | None = None

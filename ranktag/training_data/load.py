@@ -18,6 +18,7 @@ from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.examples import Examples, StoredRows, examples, standardisation
 from ranktag.training_data.join import Joined, Tags, join
+from ranktag.training_data.people import people_of
 
 
 def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor | StoredRows:
@@ -54,7 +55,7 @@ def _read(store: FeatureStore) -> Tensor:
 class TrainingData:
     """A cache and tag lists ready to train on, loaded once for any number of runs.
 
-    mean, scale: (D,) of the training images' features.
+    mean, scale: (D,) of the training images' features. people: those who are told apart.
     """
 
     joined: Joined
@@ -63,6 +64,7 @@ class TrainingData:
     validation: Examples
     mean: Tensor
     scale: Tensor
+    people: tuple[str, ...] = ()
 
     @property
     def longest(self) -> int:
@@ -94,14 +96,15 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
             )
     lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
     vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
+    people = people_of(joined, config.person_min_lists) if config.person_embedding else ()
     features = load_features(joined.store, device, config.max_memory)
-    training = examples(joined, joined.parts["train"], vocabulary, features)
-    validation = examples(joined, _for_validation(joined), vocabulary, features)
+    training = examples(joined, joined.parts["train"], vocabulary, features, people)
+    validation = examples(joined, _for_validation(joined), vocabulary, features, people)
     mean, scale = standardisation(training)
     # A training feature that is not finite shows in the mean, and only then is looked for.
     for part in (validation,) if bool(mean.isfinite().all()) else (training, validation):
         _refuse_not_finite(joined.store, part)
-    return TrainingData(joined, vocabulary, training, validation, mean, scale)
+    return TrainingData(joined, vocabulary, training, validation, mean, scale, people)
 
 
 def _in_one_spelling(joined: Joined) -> Joined:
