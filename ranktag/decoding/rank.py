@@ -23,6 +23,7 @@ from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import Usage
 from ranktag.models.baselines._shared import Baseline
+from ranktag.models.calibration import calibrated
 from ranktag.models.lstm import Ensemble, RankTagger, Tagger
 from ranktag.models.ranking import (
     ExpectedGains,
@@ -244,10 +245,17 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
         return replace(known, gain=torch.where(begun, known.gain, blended.gain))
 
     def rank(block: Tensor, given: Tensor | None) -> RankedTags:
-        mean = mean_gains([gains(scorer, head, block, given) for scorer, head in zip(scorers, heads)])
-        return rank_by_gain(mean if given is None else without(mean, given), limits)
+        parts = [gains(scorer, head, block, given) for scorer, head in zip(scorers, heads)]
+        mean = mean_gains(parts)
+        return rank_by_gain(mean if given is None else without(mean, given), limits, shown_presence(models, parts))
 
     return rank
+
+
+def shown_presence(models: Sequence[Model], parts: Sequence[ExpectedGains]) -> Tensor:
+    """P(tag in the list) (N, V) as it is shown: the mean of what each model expects, as it is calibrated."""
+    temperatures = [m.temperature if isinstance(m, (RankTagger, Ensemble, Baseline)) else None for m in models]
+    return torch.stack([calibrated(part.presence, t) for part, t in zip(parts, temperatures)]).mean(0)
 
 
 def head_on(model: Model, person: str | None) -> Head | None:

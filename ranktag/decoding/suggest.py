@@ -26,7 +26,7 @@ from ranktag.decoding.decode import open_models
 from ranktag.decoding.given import Encoder, after_set, padded
 from ranktag.decoding.mbr import Draw
 from ranktag.decoding.person import notes_on_person
-from ranktag.decoding.rank import completed, expected, head_on
+from ranktag.decoding.rank import completed, expected, head_on, shown_presence
 from ranktag.decoding.stepper import InitialState, Stepper
 from ranktag.errors import NotFound, RanktagError, RanktagWarning, Usage
 from ranktag.feature_cache.together import Caches
@@ -76,6 +76,7 @@ class Suggester:
         dtype = choose_dtype(config.precision, device)
         for checkpoint in checkpoints:
             checkpoint.model.to(device)
+        self._calibrated = [checkpoint.model for checkpoint in checkpoints]
         self._heads = [head_on(c.model, config.person) for c in checkpoints]
         self._models: list[Stepper | Baseline] = [
             Stepper(c.model, dtype, person=config.person) if isinstance(c.model, (RankTagger, Ensemble)) else c.model
@@ -146,7 +147,8 @@ class Suggester:
                 head.blended(part, self._x, self._config.gain) if head else part
                 for head, part in zip(self._heads, parts)
             ]
-        ranked = rank_by_gain(without(mean_gains(parts), given), Limits(min(k, left), exact=True))
+        shown = shown_presence(self._calibrated, parts)
+        ranked = rank_by_gain(without(mean_gains(parts), given), Limits(min(k, left), exact=True), shown)
         return [(self._tags[tag], float(p)) for tag, p in zip(ranked.tags[0], ranked.scores[0]) if tag >= 0]
 
     def _expected(self, model: Stepper | Baseline, states: Sequence[InitialState], given: Tensor) -> ExpectedGains:

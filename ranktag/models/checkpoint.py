@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training_config": dict(checkpoint.training),
         "validation": dict(checkpoint.validation),
     }
+    if model.temperature is not None:
+        content["temperature"] = model.temperature
     if not isinstance(model, Baseline):
         content["people"] = list(model.people)
         if model.head is not None:
@@ -134,6 +137,8 @@ def load_checkpoint(run: Path) -> Checkpoint:
         model.load_state_dict(content["weights"], assign=True)
         if model.config.vocabulary != len(vocabulary):
             raise ValueError(f"{model.config.vocabulary} outputs for {len(vocabulary)} tags")
+        if "temperature" in content:
+            model.temperature = _read_temperature(content["temperature"])
         if not isinstance(model, Baseline):
             if "head" in content:
                 model.head = _read_head(content["head"], len(vocabulary))
@@ -167,6 +172,13 @@ def _read_head(content: Mapping[str, Any], vocabulary: int) -> Head:
     if model.config.vocabulary != vocabulary or not 0.0 <= weight <= 1.0:
         raise ValueError(f"a head of {model.config.vocabulary} tags and weight {weight}")
     return Head(model.eval().requires_grad_(False), weight)
+
+
+def _read_temperature(value: Any) -> float:
+    temperature = float(value)
+    if not 0.0 < temperature < math.inf:
+        raise ValueError(f"a temperature of {temperature}")
+    return temperature
 
 
 def _build(kind: str, config: Mapping[str, Any]) -> Model:

@@ -86,6 +86,8 @@ class RankTagger(nn.Module):
     head: Head | None = None
     # The names of those whom it tells apart, in the order of their numbers.
     people: tuple[str, ...] = ()
+    # Of the probabilities that it shows (see ``ranktag.models.calibration``); None before it is fitted.
+    temperature: float | None = None
 
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -189,6 +191,7 @@ class Ensemble(nn.Module):
 
     head: Head | None = None
     people: tuple[str, ...] = ()
+    temperature: float | None = None
 
     def __init__(self, members: Sequence[RankTagger]) -> None:
         super().__init__()

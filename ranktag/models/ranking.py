@@ -74,8 +74,11 @@ class Predictor(Protocol):
         """(B, D) raw features -> what is expected of the B images' lists."""
 
 
-def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
-    """Tags by expected gain, as many as a list is expected to have, or as the limits say; score: P(tag in the list)."""
+def rank_by_gain(gains: ExpectedGains, limits: Limits, shown: Tensor | None = None) -> RankedTags:
+    """Tags by expected gain, as many as a list is expected to have, or as the limits say; score: P(tag in the list).
+
+    shown: (N, V) the scores, where they are others than ``gains.presence``, as calibrated ones are.
+    """
     v = gains.gain.shape[1]
     longest = min(limits.longest, v)
     order = torch.argsort(gains.gain, dim=1, descending=True, stable=True)[:, :longest]
@@ -83,7 +86,7 @@ def rank_by_gain(gains: ExpectedGains, limits: Limits) -> RankedTags:
     beyond = torch.arange(longest, device=order.device) >= length[:, None]
     beyond |= gains.gain.gather(1, order) == float("-inf")
     tags = order.masked_fill(beyond, -1)
-    scores = gains.presence.gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
+    scores = (gains.presence if shown is None else shown).gather(1, order).clamp(max=1.0).masked_fill(beyond, 0.0)
     return RankedTags(tags.cpu().numpy(), scores.cpu().numpy())
 
 

@@ -21,6 +21,7 @@ from ranktag.models.baselines._shared import Baseline
 from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, load_checkpoint, save_checkpoint
 from ranktag.models.ranking import Head, best_five
 from ranktag.tags.splits import SPLITS
+from ranktag.training.calibrate import temperature_for
 from ranktag.training.events import EventWriter
 from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
@@ -54,6 +55,7 @@ class Run:
         with nullcontext() if events is None else events.begun(self.folder, self.progress.history):
             self._run_epochs(events, report)
         self._fit_head()
+        self._calibrate()
         plot_history(self.folder.file(CURVES_FILE), self.progress.history, self.progress.epoch)
 
     def _run_epochs(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
@@ -96,6 +98,16 @@ class Run:
             model = mlp.fit_head(data.training, data.validation, lambda gain: _score(data, gain), config.epochs)
         saved.head = Head(model, config.head)
         _save_checkpoint(self.folder, saved, config, data, self.progress)
+        self.folder.commit()
+
+    def _calibrate(self) -> None:
+        """Make the kept model's probabilities honest, if that was not done before."""
+        data = self.trainer.data
+        saved = load_checkpoint(self.folder.file(MODEL_FILE)).model
+        if saved.temperature is not None:
+            return
+        saved.temperature = temperature_for(saved, data, self.config, self.trainer.device)
+        _save_checkpoint(self.folder, saved, self.config, data, self.progress)
         self.folder.commit()
 
     def _take(self, row: Epoch) -> None:
@@ -143,6 +155,7 @@ def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) 
     gains = [model.predict(block.cpu()).gain for _, block in data.validation.blocks()]
     values = ndcg5_of_images(data.validation, best_five(torch.cat(gains)))
     progress = TrainingState(ndcg5=float(np.mean(values)), values=values.tolist())
+    model.temperature = temperature_for(model, data, config, torch.device("cpu"))
     rows = [(attempt.setting, f"{attempt.score:.6g}") for attempt in attempts]
     write_table(folder.file(HISTORY_FILE), ("setting", "ndcg5"), rows)
     _save_checkpoint(folder, model, config, data, progress)

@@ -58,6 +58,8 @@ class Baseline(nn.Module):
     """A model without an LSTM. All that it learned stands in its state dict, which a checkpoint holds."""
 
     Config: ClassVar[type[BaselineConfig]] = BaselineConfig
+    # Of the probabilities that it shows (see ``ranktag.models.calibration``); None before it is fitted.
+    temperature: float | None = None
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
