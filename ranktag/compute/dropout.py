@@ -29,7 +29,8 @@ class Dropout(NamedTuple):
         if p == 0.0:
             return x
         kept = random_bits(x, self.generator) >= round(p * 65536) - 32768
-        return x * kept * (1.0 / (1.0 - p))
+        # In the type of x at once: a product of two types would copy the one, here and in the gradient.
+        return x * kept.to(x.dtype).mul_(1.0 / (1.0 - p))
 
     def kept_features(self, features: int) -> tuple[Tensor, float]:
         """The numbers of the features that a batch keeps, in order, and what they are scaled by."""
