@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import statistics
+import threading
 import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ranktag.compute.adamw import AdamW
+from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout
 from ranktag.config import TrainingConfig
@@ -30,10 +33,6 @@ from ranktag.training_data.load import TrainingData
 # noise between epochs comes from the images, not from the lists.
 VALIDATION_DRAW = Draw(lists=4, offset=0.5)
 VALIDATION_BLOCK = 1024
-
-# After its first steps the moving average is updated once in several: it moves slowly, and each pass costs time.
-AVERAGE_EVERY = 4
-AVERAGE_AT_EACH_OF_THE_FIRST = 64
 
 
 class Epoch(NamedTuple):
@@ -80,8 +79,8 @@ class Member:
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
         self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
 
-    def train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Train for one epoch, the ``epoch``-th from 0.
+    def train_epoch(self, epoch: int, stop: threading.Event) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Train for one epoch, the ``epoch``-th from 0, or until ``stop`` is set.
 
         Returns each batch's mean loss a tag, its number of tags (both (batches,)), and its lists' numbers.
         """
@@ -97,7 +96,9 @@ class Member:
         )
         batches = order.split(config.batch_size)
         losses = [
-            self._step(chosen, epoch * len(batches) + b, len(batches), dropout) for b, chosen in enumerate(batches)
+            self._step(chosen, epoch * len(batches) + b, len(batches), dropout)
+            for b, chosen in enumerate(batches)
+            if not stop.is_set()
         ]
         values = torch.stack([loss for loss, _ in losses])
         return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
@@ -108,12 +109,8 @@ class Member:
         loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
         loss.backward()
         self.optimiser.step(rate(self.config, step, steps_an_epoch), self.config.clip)
-        every = AVERAGE_EVERY if step >= AVERAGE_AT_EACH_OF_THE_FIRST else 1
-        if self.average is not self.model and (step + 1) % every == 0:
-            # It follows fast at first, or it would remember the untrained weights.
-            decay = min(self.config.average, (1 + step) / (10 + step)) ** every
-            with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        if self.average is not self.model:
+            follow(self.average, self.model, self.config.average, step)
         return loss.detach(), len(lists.target)
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,7 +133,7 @@ def rate(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
 
 
 class Trainer:
-    """A model in training: its members one after another, epoch by epoch, validated together."""
+    """A model in training: its members epoch by epoch, on a processor side by side, validated together."""
 
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
@@ -165,13 +162,36 @@ class Trainer:
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
         losses = []
-        for member in self.members:
+        for values, tags, batches in self._train_members():
             # Looked at once an epoch: on a GPU every look waits for the device.
-            values, tags, batches = member.train_epoch(self.epoch)
             self._refuse_not_finite(values, batches)
             losses.append(float((values * tags).sum() / tags.sum()))
         last = (self.epoch + 1) * len(batches) - 1
         return statistics.fmean(losses), rate(self.config, last, len(batches))
+
+    def _train_members(self) -> list[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+        """Train every member for an epoch: on a processor side by side, with a share of torch's threads each.
+
+        Threads that share one member's small products wait for each other: measured on VOC, two together took 0.24 s
+        for an epoch of each member, and side by side 0.39 s for one of two members.
+        """
+        threads = torch.get_num_threads()
+        at_once = min(len(self.members), threads) if self.device.type == "cpu" else 1
+        stop = threading.Event()
+        if at_once == 1:
+            return [member.train_epoch(self.epoch, stop) for member in self.members]
+        # Torch's number of threads is each thread's own, but new ones begin with the one set last.
+        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads // at_once,)) as pool:
+            try:
+                trained = [pool.submit(member.train_epoch, self.epoch, stop) for member in self.members]
+                finished, _ = wait(trained, return_when=FIRST_EXCEPTION)
+            finally:
+                # Where one fails or somebody interrupts, the others do not go on to the end of a long epoch.
+                stop.set()
+                torch.set_num_threads(threads)
+        for one in finished:
+            one.result()
+        return [one.result() for one in trained]
 
     def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
         bad = (~losses.isfinite()).nonzero()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
+import pytest
 import torch
 from making import make_data, tiny
 from trainings import NO_DROPOUT
 
 from ranktag.compute.device import choose_device
 from ranktag.models.checkpoint import load_checkpoint
-from ranktag.training.loop import Trainer
+from ranktag.training.loop import Member, Trainer
 from ranktag.training.train import train
 from ranktag.training_data.load import load_training_data
 
@@ -68,6 +71,57 @@ def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
     assert not any(
         torch.equal(a, b) for a, b in ((starts[0], starts[1]), (starts[0], starts[2]), (starts[1], starts[2]))
     )
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_members_side_by_side_learn_what_they_learn_one_after_another(tmp_path: Path, threads: int) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(members=3, epochs=2)
+    data = load_training_data(cache, tags, config, choose_device("cpu"))
+    before = torch.get_num_threads()
+    learned, losses, left = [], [], []
+    try:
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            trainer = Trainer(data, config, choose_device("cpu"))
+            losses.append([trainer.train_epoch()[0] for _ in range(2)])
+            learned.append([p for member in trainer.members for p in member.model.state_dict().values()])
+            left.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    assert losses[0] == losses[1] and left == [1, threads]
+    assert all(torch.equal(a, b) for a, b in zip(*learned, strict=True))
+
+
+def test_a_member_that_fails_ends_the_others_at_their_next_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(members=2, batch_size=1)
+    trainer = Trainer(load_training_data(cache, tags, config, choose_device("cpu")), config, choose_device("cpu"))
+    first, second = trainer.members
+    begun, steps = threading.Event(), 0
+
+    def step(self: Member, *_: object) -> tuple[torch.Tensor, int]:
+        nonlocal steps
+        if self is second:
+            assert begun.wait(timeout=30)
+            raise MemoryError
+        steps += 1
+        begun.set()
+        # Long enough for the failure to come in between.
+        time.sleep(0.1)
+        return torch.zeros(()), 1
+
+    monkeypatch.setattr(Member, "_step", step)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(MemoryError):
+            trainer.train_epoch()
+    finally:
+        torch.set_num_threads(before)
+    assert 1 <= steps < len(trainer.data.training.image)
 
 
 def test_members_of_one_run_are_not_those_of_another(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ranktag.compute.adamw import AdamW
+from ranktag.compute.average import follow
+from ranktag.compute.dropout import Dropout
 from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score
 from ranktag.training_data.examples import Examples, standardisation
 
@@ -88,17 +90,17 @@ def descend(
     moving = copy.deepcopy(model.layers).requires_grad_()
     optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
     x = torch.cat([model.standardise(block.cpu()) for _, block in examples.blocks()])
+    dropout = Dropout(model.config.dropout, 0.0, 0.0, torch.default_generator)
     scores: list[float] = []
     best, kept = -1.0, copy.deepcopy(model.layers.state_dict())
     step = 0
     for _ in range(epochs):
         for chosen in torch.randperm(len(x)).split(BATCH_SIZE):
-            logits = moving(F.dropout(x[chosen], model.config.dropout))
+            logits = _of_kept_features(moving, x[chosen], dropout)
             loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], reduction="none").sum(1).mean()
             loss.backward()
             optimiser.step(LR)
-            # A young average follows fast, or it would remember the untrained weights.
-            _follow(model.layers, moving, min(AVERAGE, (1 + step) / (10 + step)))
+            follow(model.layers, moving, AVERAGE, step)
             step += 1
         scores.append(score())
         if (mean := statistics.fmean(scores[-WINDOW:])) > best:
@@ -107,7 +109,11 @@ def descend(
     return best
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, moving: nn.Module, decay: float) -> None:
-    """average = decay average + (1 - decay) moving."""
-    torch._foreach_lerp_(list(average.parameters()), list(moving.parameters()), 1.0 - decay)
+def _of_kept_features(layers: nn.Module, x: Tensor, dropout: Dropout) -> Tensor:
+    """What the layers make of (B, D) features, of which the batch keeps the same in all of its rows."""
+    first, *others = layers if isinstance(layers, nn.Sequential) else [layers]
+    kept, scale = dropout.kept_features(x.shape[1])
+    logits = F.linear(x.index_select(1, kept) * scale, first.weight.index_select(1, kept), first.bias)
+    for layer in others:
+        logits = layer(logits)
+    return logits
