@@ -103,6 +103,9 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
         ("textbook_h5py", "textbook, h5py rows"),
     ):
         lines.append(f"{text:23} {found.rate(name):8,.0f} images/s   ours is {ours / found.rate(name):.2f} times it")
+    default, several = found.rate("default"), found.rate("textbook_default")
+    lines.append(f"default training        {default:8,.0f} images/s   three LSTMs of d = H = 256")
+    lines.append(f"three of the textbook's {several:8,.0f} images/s   ours is {default / several:.2f} times it")
     validation = statistics.median(found.seconds["validation"]) / statistics.median(found.seconds["ours"])
     lines.append(f"validation on a tenth as many images takes {validation:.2f} of an epoch")
     return Report(asdict(found), lines)
