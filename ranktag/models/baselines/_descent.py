@@ -6,7 +6,7 @@ import copy
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +113,8 @@ def _of_kept_features(layers: nn.Module, x: Tensor, dropout: Dropout) -> Tensor:
     """What the layers make of (B, D) features, of which the batch keeps the same in all of its rows."""
     first, *others = layers if isinstance(layers, nn.Sequential) else [layers]
     kept, scale = dropout.kept_features(x.shape[1])
-    logits = F.linear(x.index_select(1, kept) * scale, first.weight.index_select(1, kept), first.bias)
+    weight, bias = cast(nn.Linear, first).weight, cast(nn.Linear, first).bias
+    logits = F.linear(x.index_select(1, kept) * scale, weight.index_select(1, kept), bias)
     for layer in others:
         logits = layer(logits)
     return logits
