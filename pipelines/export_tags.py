@@ -174,10 +174,17 @@ def command(
         )
         return _told(report, output, quiet)
 
-    if not every_seed:
-        return export(runs, make_output(update=update))
+    if every_seed:
+        return _every_seed(export, runs, lambda below: make_output(update=update, below=below))
+    return export(runs, make_output(update=update))
+
+
+def _every_seed(
+    export: Callable[[Sequence[Path], Output], Report], runs: Sequence[Path], make_output: Callable[[str], Output]
+) -> Report:
+    """A file a seed. make_output: is given the file's name."""
     seeds = _runs_of_seeds(runs)
-    outputs = [make_output(update=update, below=f"seed-{seed}.csv") for seed in seeds]
+    outputs = [make_output(f"seed-{seed}.csv") for seed in seeds]
     if outputs[0].format.name not in READ:
         raise Usage(f"--every-seed: writes what 'ranktag evaluate' reads, --format {' or '.join(READ)}; choose one")
     reports = [export([run], output) for run, output in zip(seeds.values(), outputs)]

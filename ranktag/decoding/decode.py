@@ -15,7 +15,7 @@ from torch import Tensor
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
-from ranktag.decoding.given import Encoder, join_given, padded
+from ranktag.decoding.given import Encoder, Given, join_given, padded
 from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import ranked_batches
@@ -139,41 +139,57 @@ def decode(
         memory = Memory(output, runs, config, chosen) if output.update else None
         features = feature_digests(store, rows.tolist(), begun.lists) if memory else {}
         kept = memory.kept(features) if memory and not output.overwrite else {}
-        todo = np.array([row for row in rows.tolist() if store.image_id[row] not in kept], np.int64)
-        lists = [begun.lists.get(store.image_id[row], ()) for row in todo.tolist()] if begun.lists else []
-        # Of files beside photos, which take much longer than their tags, the writing is what is told of.
-        told = Progress() if output.beside_photos else progress
-        ranked = ranked_rows(store, todo, checkpoints, config, told, lists) if len(todo) or not kept else iter(())
+        work = _Work(store, checkpoints, rows, begun, chosen, config, kept)
         written = _Written(known_splits(checkpoints), keep)
-
-        def tagged() -> Iterator[PredictedImage]:
-            for row in rows.tolist():
-                image_id = store.image_id[row]
-                if image_id in kept:
-                    yield written.image(image_id, kept[image_id])
-                else:
-                    tags = [*begun.kept(image_id, config.keep_given), *chosen.of(next(ranked))]
-                    yield written.image(image_id, tags)
-            # To the end of what it tells of its progress.
-            next(ranked, None)
-
         with kept_memory():
-            _write(output, tagged(), len(rows), progress or Progress())
+            # Of files beside photos, which take much longer than their tags, the writing is what is told of.
+            tags = work.tags(None if output.beside_photos else progress)
+            _write(output, (written.image(*image) for image in tags), len(rows), progress or Progress())
         if memory:
             memory.write(features)
-    left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
-    without_feature = int(left_out.sum()) if split is None and untagged is None else 0
     return DecodingReport(
         output.place,
         len(rows),
         written.tags,
-        without_feature,
+        0 if split is not None or untagged is not None else _without_feature(store, images),
         written.predictions,
         len(kept),
         tuple(output.failures),
         begun.missing,
         [*about_person, *begun.notes],
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Rows whose images are written, and what their tags follow from. kept: image id -> tags that are there already."""
+
+    store: FeatureStore
+    checkpoints: Sequence[Checkpoint]
+    rows: npt.NDArray[np.int64]
+    begun: Given
+    chosen: TagChoice
+    config: DecodingConfig
+    kept: Mapping[str, list[RankedTag]]
+
+    def tags(self, progress: Progress | None) -> Iterator[tuple[str, list[RankedTag]]]:
+        """Each image's id and tags, in the cache's order, decoded as they are asked for."""
+        ids, begun = self.store.image_id, self.begun.lists
+        todo = np.array([row for row in self.rows.tolist() if ids[row] not in self.kept], np.int64)
+        lists = [begun.get(ids[row], ()) for row in todo.tolist()] if begun else []
+        if not len(todo) and self.kept:
+            return self._each(iter(()))
+        return self._each(ranked_rows(self.store, todo, self.checkpoints, self.config, progress, lists))
+
+    def _each(self, ranked: Iterator[list[RankedTag]]) -> Iterator[tuple[str, list[RankedTag]]]:
+        for row in self.rows.tolist():
+            image_id = self.store.image_id[row]
+            if image_id in self.kept:
+                yield image_id, self.kept[image_id]
+            else:
+                yield image_id, [*self.begun.kept(image_id, self.config.keep_given), *self.chosen.of(next(ranked))]
+        # To the end of what it tells of its progress.
+        next(ranked, None)
 
 
 class _Written:
@@ -199,6 +215,12 @@ def _write(output: Output, images: Iterator[PredictedImage], count: int, progres
         # A hundred thousand files take many minutes.
         images = progress.over(images, "Writing", count, "files")
     output.write(images)
+
+
+def _without_feature(store: FeatureStore, images: Collection[str] | None) -> int:
+    """How many of the images that are wanted, None being all, have no feature."""
+    left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
+    return int(left_out.sum())
 
 
 def open_models(
