@@ -15,6 +15,7 @@ from torch import Tensor
 import ranktag.decoding.stepper as stepper_module
 from ranktag.decoding.follow import LEAST, SHARE, Following, followed_gains
 from ranktag.decoding.mbr import Draw, expected_gains
+from ranktag.decoding.rank import ROWS
 from ranktag.decoding.stepper import Stepper
 from ranktag.models.lstm import FORMS, RankTagger
 from ranktag.models.ranking import Limits
@@ -109,7 +110,8 @@ def test_nothing_is_lost_where_no_list_can_stop() -> None:
 def test_what_an_image_gains_is_the_same_to_the_bit_whatever_stands_beside_it(
     seed: int, kind: str, dtype: torch.dtype
 ) -> None:
-    stepper = Stepper(ensemble("every-step", 6, seed, seed + 1), dtype, rows=8)
+    # As in use: over six columns a product of 8 or 16 rows does not always sum as larger ones do.
+    stepper = Stepper(ensemble("every-step", 6, seed, seed + 1), dtype, rows=ROWS)
     x = images(21, seed)
     together = followed_gains(stepper, stepper.initial_state(x), Limits(6), kind)
     backwards = followed_gains(stepper, stepper.initial_state(x.flip(0)), Limits(6), kind)
