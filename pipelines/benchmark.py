@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from ranktag.config import DecodingConfig, ExtractionConfig, TrainingBenchmarkConfig
+from ranktag.config import (
+    RAY_SETTINGS,
+    ClusterBenchmarkConfig,
+    DecodingConfig,
+    ExtractionConfig,
+    TrainingBenchmarkConfig,
+)
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options
@@ -39,7 +45,10 @@ def command() -> None:
     help="How many images are extracted in each round.",
 )
 @rounds_option
-@config_options(ExtractionConfig, without=("weights", "crops", "worker_index", "worker_count", "executor", "overwrite"))
+@config_options(
+    ExtractionConfig,
+    without=(*RAY_SETTINGS, "weights", "crops", "worker_index", "worker_count", "executor", "overwrite"),
+)
 def extract(images: Path | None, count: int, rounds: int, config: ExtractionConfig) -> Report:
     """Time stage one, with random weights, on IMAGES: a folder or a CSV file, or else images drawn for it.
 
@@ -65,6 +74,49 @@ def extract(images: Path | None, count: int, rounds: int, config: ExtractionConf
         f"decoding alone    {found.rate('decoding'):8.1f} images/s",
     ]
     return Report(found.to_dict(), lines)
+
+
+@command.command("cluster", cls=Command)
+@click.option(
+    "--gpus",
+    default="1,8,64",
+    show_default="1,8,64",
+    callback=lambda context, parameter, text: _numbers(text),
+    metavar="NUMBERS",
+    help="On how many GPUs, several numbers in a row.",
+)
+@config_options(ClusterBenchmarkConfig)
+def cluster(gpus: list[int], config: ClusterBenchmarkConfig) -> Report:
+    """Simulate stage one of many images on machines that are taken away now and then.
+
+    Nothing is computed: rates, times and losses are assumptions, and are said with the table.
+    What is handed out to whom, and again after a loss, is what --executor ray would do.
+    """
+    from ranktag.benchmarks.cluster import benchmark_cluster
+
+    found = [benchmark_cluster(number, config) for number in gpus]
+    lines = [
+        f"Simulated: {counted(config.images, 'image')} at {config.rate:g} images/s a GPU, {config.start:g} s to start "
+        f"a task, a machine lost {config.losses:g} times an hour,",
+        f"noticed after {config.silence:g} s, replaced after {config.replacement:g} s, "
+        f"{counted(config.shard_size, 'image')} a shard.",
+        "",
+        f"{'GPUs':>6}{'hours':>10}{'GPU-hours':>12}{'over the bare computing':>26}{'machines lost':>16}"
+        f"{'done twice':>13}{'given up':>11}",
+    ]
+    for row in found:
+        over = row.gpu_hours / (row.ideal_hours * row.gpus) - 1
+        lines.append(
+            f"{row.gpus:6}{row.hours:10.2f}{row.gpu_hours:12.2f}{over:26.1%}{row.lost:16}{row.wasted:13.3%}"
+            f"{row.given_up:11}"
+        )
+    return Report({"assumptions": config.to_dict(), "simulated": [asdict(row) for row in found]}, lines)
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise click.BadParameter(f"{text}: write whole numbers from 1 on, 1,8,64", param_hint="--gpus")
+    return [int(part) for part in text.split(",")]
 
 
 images_option = click.option(

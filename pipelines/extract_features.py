@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranktag.config import ExtractionConfig
+from ranktag.config import RAY_SETTINGS, ExtractionConfig
 from ranktag.errors import NotFound, one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report, current
@@ -113,6 +113,8 @@ def command(
     cannot be read become failed rows; the exit code is then 1.
     """
     _refuse_half_a_call(images, output, manifest, shards)
+    if config.executor != "ray":
+        refuse_unused(RAY_SETTINGS, "is of --executor ray")
     share_processors()
     from ranktag.features.progress import ExtractionProgress
     from ranktag.files.tables import write_table
@@ -219,6 +221,12 @@ def _announcement(plan: Plan) -> str:
     """What is about to be done, in a line."""
     index, workers = plan.worker
     share = f" for worker {index} of {workers}, of {plan.total:,} in all" if workers > 1 else ""
+    if plan.nodes:
+        where = f"{count(plan.nodes, 'node')} of {plan.device}"
+        return (
+            f"{count(plan.images, 'image')}{share}, {plan.done:,} done already. "
+            f"Computing on {where} in {plan.compute_dtype}, {count(plan.batch_size, 'image')} a batch."
+        )
     processes = f"{count(plan.workers, 'process', 'processes')} decoding"
     return (
         f"{count(plan.images, 'image')}{share}, {plan.done:,} done already. "
@@ -240,14 +248,19 @@ def progress_printer() -> ExtractionProgress:
             self.left, self.failed = plan.images - plan.done, plan.failed
             self.bar = Bar("", plan.images, "images", done=plan.done, delay=0.0)
             self.first: float | None = None
-            self.expecting = True
+            # Of many machines, two batches say nothing; the bar will.
+            self.expecting, self.nodes = not plan.nodes, plan.nodes
 
         def batch(self, images: int, failures: int) -> None:
             self.left -= images
             self.failed += failures
             self._expect(images)
-            self.bar.set_postfix_str(f"{self.failed:,} failed", refresh=False)
+            nodes = f"{count(self.nodes, 'node')}, " if self.nodes else ""
+            self.bar.set_postfix_str(f"{nodes}{self.failed:,} failed", refresh=False)
             self.bar.update(images)
+
+        def at_work(self, nodes: int) -> None:
+            self.nodes = nodes
 
         def _expect(self, images: int) -> None:
             """Say how long it will take: the first batch waits for images and memory, the second is a fair sample."""

@@ -183,12 +183,42 @@ class ExtractionConfig(Config):
         when_none="from torchrun's or srun's variables, else 1",
     )
     executor: str = setting("local", "what computes the shards", choices=registry.names("ranktag.features.executors"))
+    ray_address: str | None = setting(
+        None, "the Ray cluster, HOST:PORT", when_none="RAY_ADDRESS, or the one that runs on this machine"
+    )
+    cpus_per_task: int = setting(1, "processors of a node that a task on Ray takes", unit="processors", low=1)
+    gpus_per_task: float = setting(
+        0.0, "GPUs of a node that a task on Ray takes, or a share of one", unit="GPUs", low=0.0
+    )
+    memory_per_task: float | None = setting(
+        None, "memory of a node that is set aside for a task on Ray", unit="GB", low=0.001, when_none="not counted"
+    )
+    retries: int = setting(3, "how often Ray tries a shard again, elsewhere if it can", unit="times", low=0)
     overwrite: bool = setting(False, "replace an existing cache or another run's shards, and compute everything again")
     retry_failed: bool = setting(False, "try images that failed again, also those whose file has not changed")
     verify_content: bool = setting(
         False, "tell changed images by their content (SHA-256: every file is read) instead of by size and time"
     )
     allow_removals: bool = setting(False, "go on when more than a tenth of the cache's images is gone from the folder")
+
+
+# The settings that only the engine of that name looks at.
+RAY_SETTINGS = ("ray_address", "cpus_per_task", "gpus_per_task", "memory_per_task", "retries")
+
+
+@dataclass(frozen=True)
+class ClusterBenchmarkConfig(Config):
+    """Assumptions of the simulation of a cluster."""
+
+    images: int = setting(100_000_000, "how many images there are", unit="images", low=1)
+    rate: float = setting(2000.0, "what a GPU computes, decoding included", unit="images/s", low=0.001)
+    start: float = setting(10.0, "from a task's start to its first image: libraries, weights", unit="seconds", low=0.0)
+    losses: float = setting(0.2, "how often a machine is taken away", unit="times an hour", low=0.0, high=60.0)
+    silence: float = setting(30.0, "until it is noticed that a machine was taken away", unit="seconds", low=0.0)
+    replacement: float = setting(300.0, "until there is another in its place", unit="seconds", low=0.0)
+    shard_size: int = setting(1024, "images a shard", unit="images", low=1)
+    retries: int = setting(3, "how often a shard is tried again", unit="times", low=0)
+    seed: int = setting(0, "seed of the losses", low=0)
 
 
 def first_line(folder: str, name: str) -> str:

@@ -122,6 +122,14 @@ def kind_of(error: OSError) -> type[RanktagError]:
     return _KINDS.get(error.errno, Outage) if error.errno else RanktagError
 
 
+def kind_called(code: str) -> type[RanktagError]:
+    """The error of that word in ``--json``, as another process told it."""
+    kinds: tuple[type[RanktagError], ...] = (
+        Usage, NotFound, Exists, Denied, Damaged, Mismatch, Removals, NotInstalled, Locked, Outage, DiskFull, NoMemory
+    )  # fmt: skip
+    return next((kind for kind in kinds if kind.code == code), RanktagError)
+
+
 def unreadable(where: object, error: OSError, remedy: str, fault: str = "cannot be read") -> RanktagError:
     """The error for a file that the operating system does not give; one of the disk's is no fault of the file's."""
     return kind_of(error)(f"{where}: {fault} ({error.strerror or one_line(str(error))}); {remedy}")

@@ -17,8 +17,12 @@ from ranktag.files.remote import NotAnswered
 CANARIES = 5
 
 
+class Blind(Outage):
+    """This machine does not see the photos; others may."""
+
+
 def refuse_blind_machine(job: Job, shards: Sequence[Shard]) -> None:
-    """Raise Outage if this machine can read none of the photos that were there when they were listed."""
+    """Raise Blind if this machine can read none of the photos that were there when they were listed."""
     reasons = []
     for row in _canaries(job, shards):
         location = job.listed.path(row)
@@ -29,7 +33,7 @@ def refuse_blind_machine(job: Job, shards: Sequence[Shard]) -> None:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             reasons.append(f"{shown(location)} ({reason})")
     if reasons:
-        raise Outage(
+        raise Blind(
             f"{socket.gethostname()}: this machine does not see the photos: {reasons[0]}, which was there when they "
             "were listed; see that their disk is mounted here, then run the same command again"
         )

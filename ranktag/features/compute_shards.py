@@ -110,14 +110,18 @@ def _compute(
             progress.batch(batch.stop - batch.start, len(failures))
             writer.add(batch, features, failures)
             if received and not writer.complete:
-                raise Stopped(
-                    received[0],
-                    f"stopped by {signal.Signals(received[0]).name}: {job.kept.images + writer.images:,} of "
-                    f"{job.images:,} images are done and kept in {folder_of(job.output)}; "
-                    "the same command goes on from there",
-                )
+                raise stopped(received[0], job, writer.images)
             if number % BATCHES_KEPT == 0:
                 give_back_memory()
+
+
+def stopped(number: int, job: Job, images: int) -> Stopped:
+    """The error for a signal that came when so many images had been computed."""
+    return Stopped(
+        number,
+        f"stopped by {signal.Signals(number).name}: {job.kept.images + images:,} of {job.images:,} images are done and "
+        f"kept in {folder_of(job.output)}; the same command goes on from there",
+    )
 
 
 class ShardWriter:

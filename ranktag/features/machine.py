@@ -72,11 +72,15 @@ def choose_batch_size(config: ExtractionConfig, device: torch.device) -> int:
 
 def choose_workers(config: ExtractionConfig, device: torch.device) -> int:
     """How many processes decode: as set, else a share of the task's processors."""
+    return workers_of(config, device, processors() // max(1, integer(os.environ, "LOCAL_WORLD_SIZE", 1)))
+
+
+def workers_of(config: ExtractionConfig, device: torch.device, cpus: int) -> int:
+    """How many of a task's ``cpus`` processes decode: as set, else all, on a GPU but for one."""
     if config.workers is not None:
         return config.workers
     # Forking a process that uses Apple's libraries is not safe.
     if sys.platform == "darwin":
         return 0
-    cpus = processors() // max(1, integer(os.environ, "LOCAL_WORLD_SIZE", 1))
     # A network on the processors waits while they decode.
     return max(1, min(MOST_WORKERS, cpus if device.type == "cpu" else cpus - 1))

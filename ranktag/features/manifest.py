@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.config import ExtractionConfig
+from ranktag.config import RAY_SETTINGS, ExtractionConfig
 from ranktag.errors import Damaged, Mismatch, NotFound, RanktagError
 from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.hdf5 import created_hdf5, open_hdf5, outage_in, reason_of
@@ -46,6 +46,9 @@ from ranktag.images.listing import ImageList
 
 # Beside the shards. Not .h5, which shards are.
 MANIFEST = "manifest.hdf5"
+# What is for whoever has others work, and changes no feature.
+DRIVERS_SETTINGS = ("workers", "worker_index", "worker_count", "executor", "retry_failed", *RAY_SETTINGS)
+
 FORMAT, FORMAT_VERSION = "ranktag-manifest", 1
 REMEDY = "write it again with 'extract-features ... --executor manifest'"
 
@@ -149,12 +152,10 @@ def write_manifest(job: Job, workers: int | None = None) -> Path:
     wanted = replace(job.wanted, weights_sha256=job.wanted.weights_sha256 or _weights_sha256(job))
     listed = _located(job.listed)
     weights = job.config.weights
+    usual = ExtractionConfig()
     config = job.config.replace(
         weights=os.path.abspath(weights) if os.path.isfile(weights) else weights,
-        workers=None,
-        worker_index=None,
-        worker_count=None,
-        executor="local",
+        **{name: getattr(usual, name) for name in DRIVERS_SETTINGS},
     )
     header = json.dumps(
         {

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do. Counts are of this worker's images; ``total`` is the whole list."""
+    """What a run is about to do. Counts are of this worker's images; ``total`` is the whole list.
+
+    nodes: how many machines do it, if an engine has others work.
+    """
 
     output: Path
     total: int
@@ -30,6 +33,7 @@ class Plan:
     batch_size: int
     workers: int
     worker: tuple[int, int]
+    nodes: int = 0
 
 
 class ExtractionProgress(Progress):
@@ -40,6 +44,9 @@ class ExtractionProgress(Progress):
 
     def batch(self, images: int, failures: int) -> None:
         """So many more images are computed, so many of which failed."""
+
+    def at_work(self, nodes: int) -> None:
+        """So many machines are at work."""
 
     def finish(self) -> None:
         """Computing has ended, one way or the other."""

@@ -39,4 +39,4 @@ def test_a_module_adds_an_engine(photos: Path, tmp_path: Path) -> None:
     assert not folder_of(there).exists()
     assert "All 30 images were done already." in again.out
     wrong.assert_refused("sideways", "backwards", "local")
-    assert "--executor [backwards|local|manifest]" in help_page.out
+    assert "--executor [backwards|local|manifest|ray]" in help_page.out

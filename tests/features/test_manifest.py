@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from added import TINY
 from extracting import SETTINGS, assert_same, finished_shards
+from tars import make_tar
 
 from ranktag.errors import Damaged, Locked, Mismatch, NotFound, Outage, RanktagError, Usage
 from ranktag.feature_cache.shards import folder_of, join_shards, lock_alone, lock_of, read_shard
@@ -308,3 +309,16 @@ def test_an_engine_that_others_work_for_needs_no_place(
     with pytest.raises(RanktagError, match="--worker-count"):
         extract_features(photos, tmp_path / "d.h5", LISTING.replace(executor="local"))
     assert not np.any([path.exists() for path in (tmp_path / "d.h5", folder_of(tmp_path / "d.h5"))])
+
+
+def test_places_are_absolute_wherever_photos_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    make_tar(tmp_path / "some.tar", [(f"{k:02}.png", (photos / f"{k:02}.png").read_bytes()) for k in range(12)])
+    monkeypatch.chdir(tmp_path)
+    report = extract_features("some.tar", "c.h5", LISTING)
+    assert report.manifest is not None
+    monkeypatch.chdir("/")
+    manifest = tmp_path / "c.h5.shards/manifest.hdf5"
+    opened = open_manifest(manifest)
+    assert f":{tmp_path}/some.tar!/03.png".encode() in opened.listed.path(3) and opened.listed.folder == tmp_path
+    assert extract_from_manifest(manifest, "0-1").computed == 12
+    assert list(join_shards(tmp_path / "c.h5").image_id) == [f"some.tar/{k:02}.png" for k in range(12)]
