@@ -33,6 +33,7 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Or a token would be written into the home folder.
     "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",
     # Seconds until a client takes the head for dead; 60 without this.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
