@@ -107,7 +107,9 @@ class RankTagger(nn.Module):
         self.output = _Linear(hidden, config.vocabulary + 1)
         if config.people:
             self.person = nn.Parameter(torch.empty(config.people, d))
-        self._initialise(generator)
+        # To draw on the meta device, where weights are loaded into, would import torch._dynamo: over a second.
+        if not self.recurrent.is_meta:
+            self._initialise(generator)
 
     @property
     def members(self) -> Sequence[RankTagger]:
