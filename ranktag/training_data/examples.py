@@ -69,6 +69,13 @@ class Examples:
         """Tags in the longest list."""
         return int(self.steps.max()) - 1
 
+    def ranked_tags(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every known tag in every list, list by list: the image's number, its rank from 1 and its number, int64."""
+        lengths = self.steps - 1
+        lists = torch.arange(len(lengths)).repeat_interleave(lengths)
+        rank = torch.arange(len(lists)) - (torch.cumsum(lengths, 0) - lengths)[lists] + 1
+        return self.image[lists], rank, self._flat[self._offset[lists] + rank]
+
     def blocks(self, size: int = 512) -> Iterator[tuple[int, Tensor]]:
         """The images' features, (<= size, D) float32 at a time, with the number of the first."""
         for start in range(0, len(self.row), size):

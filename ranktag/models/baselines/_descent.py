@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.dropout import Dropout
-from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score
+from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, SparseRows
 from ranktag.training_data.examples import Examples, standardisation
 
 # Shares of the features dropped in training; tried on the validation images, the best is kept.
@@ -55,7 +55,7 @@ N = TypeVar("N", bound=Network)
 
 
 def fit_network(
-    kind: type[N], training: Examples, validation: Examples, targets: Tensor, score: Score
+    kind: type[N], training: Examples, validation: Examples, targets: SparseRows, score: Score
 ) -> tuple[N, Sequence[Attempt]]:
     """Train a network of that kind on targets (N, M) once for each dropout; keep the best by ``score``.
 
@@ -78,7 +78,7 @@ def fit_network(
 
 
 def descend(
-    model: Network, examples: Examples, targets: Tensor, score: Callable[[], float], epochs: int = EPOCHS
+    model: Network, examples: Examples, targets: SparseRows, score: Callable[[], float], epochs: int = EPOCHS
 ) -> float:
     """Train the model on targets (N, M) in 0..1, leave it with the weights of its best epoch, and return its score.
 
@@ -89,14 +89,15 @@ def descend(
     model.requires_grad_(False)
     moving = copy.deepcopy(model.layers).requires_grad_()
     optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
-    x = torch.cat([model.standardise(block.cpu()) for _, block in examples.blocks()])
     dropout = Dropout(model.config.dropout, 0.0, 0.0, torch.default_generator)
     scores: list[float] = []
     best, kept = -1.0, copy.deepcopy(model.layers.state_dict())
     step = 0
     for _ in range(epochs):
-        for chosen in torch.randperm(len(x)).split(BATCH_SIZE):
-            logits = _of_kept_features(moving, x[chosen], dropout)
+        for chosen in torch.randperm(len(examples.row)).split(BATCH_SIZE):
+            # Standardised batch by batch: of a million images the whole is several times the memory of most machines.
+            x = model.standardise(examples.features[examples.row[chosen.to(examples.row.device)]].cpu())
+            logits = _of_kept_features(moving, x, dropout)
             loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], reduction="none").sum(1).mean()
             loss.backward()
             optimiser.step(LR)

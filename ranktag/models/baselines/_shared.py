@@ -18,6 +18,8 @@ from ranktag.training_data.examples import Examples
 BLOCK = 1024
 # Of several tables of rows by tags.
 MOST_GAINS = 2**24
+# Summed at once: a multiple of what processors add at once, so that the last columns are added as in the whole.
+COLUMNS = 64
 
 # Checkpoints of ranktag before 2026-12 hold these of every baseline, whichever it is.
 FORMERLY_SHARED = ("images", "neighbours", "sharpness", "penalty")
@@ -124,18 +126,79 @@ def lifted(expected: ExpectedGains, log_lift: Tensor) -> ExpectedGains:
     return ExpectedGains(gain, presence, expected.length + (presence - expected.presence).sum(dim=1))
 
 
+class SparseRows:
+    """A matrix (N, M) float32 of which only what is not 0 is kept: a million images' tags are a thousandth of it.
+
+    start: (N + 1,) where each row's entries begin. column, value: of the entries, no column twice in a row.
+    """
+
+    def __init__(self, start: Tensor, column: Tensor, value: Tensor, columns: int) -> None:
+        self._start, self._column, self._value = start, column, value
+        self.shape = (len(start) - 1, columns)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: Tensor | slice) -> Tensor:
+        """Rows, (B, M), as a tensor. chosen: their numbers."""
+        if isinstance(chosen, slice):
+            chosen = torch.arange(*chosen.indices(len(self)))
+        row, at = self._entries(chosen)
+        dense = torch.zeros(len(chosen), self.shape[1])
+        dense[row, self._column[at]] = self._value[at]
+        return dense
+
+    def _entries(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the entries of the chosen rows: which of those rows each is in, and its number."""
+        counts = self._start[chosen + 1] - self._start[chosen]
+        row = torch.arange(len(chosen)).repeat_interleave(counts)
+        before = torch.cumsum(counts, 0) - counts
+        return row, torch.arange(len(row)) - before[row] + self._start[chosen][row]
+
+    def mean(self) -> Tensor:
+        """The mean of every column, (M,), to the bit that of the matrix: sums are taken in its order."""
+        row, parts = self._entries(torch.arange(len(self)))[0], []
+        # The last are taken with those before them: a few columns would be added in another order.
+        firsts = range(0, max(1, self.shape[1] // COLUMNS * COLUMNS), COLUMNS)
+        for first, last in zip(firsts, [*firsts[1:], self.shape[1]]):
+            mine = (first <= self._column) & (self._column < last)
+            dense = torch.zeros(len(self), last - first)
+            dense[row[mine], self._column[mine] - first] = self._value[mine]
+            parts.append(dense.mean(0))
+        return torch.cat(parts)
+
+
+def sparse_targets(examples: Examples, *, gain: bool = True, presence: bool = True) -> SparseRows:
+    """Mean over an image's people who gave tags of a tag's gain, and of its presence, side by side: (N, 2V), or one."""
+    image, rank, tag = examples.ranked_tags()
+    people = torch.tensor([sum(map(bool, lists)) for lists in examples.people], dtype=torch.int64)[image]
+    # A tag that several people name has the sum of what each of them adds, one after the other.
+    v = len(examples.known)
+    keys, entry = np.unique((image * v + tag).numpy(), return_inverse=True)
+    values = []
+    if gain:
+        values.append(1.0 / torch.log2(1.0 + rank) / people)
+    if presence:
+        values.append((1.0 / people.double()).float())
+    sums = np.zeros((len(values), len(keys)), np.float32)
+    for of_kind, value in zip(sums, values):
+        np.add.at(of_kind, entry.reshape(-1), value.numpy())
+    row, column = np.divmod(keys, v)
+    both = np.concatenate([row] * len(values)), np.concatenate([column + n * v for n in range(len(values))])
+    order = np.argsort(both[0], kind="stable")
+    start = np.searchsorted(both[0][order], np.arange(len(examples.people) + 1))
+    return SparseRows(
+        torch.from_numpy(start.astype(np.int64)),
+        torch.from_numpy(both[1][order].astype(np.int64)),
+        torch.from_numpy(sums.reshape(-1)[order]),
+        v * len(values),
+    )
+
+
 def targets(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean over an image's people who gave tags of a tag's gain, and of its presence: both (N, V) float32."""
-    gain = torch.zeros(len(examples.people), len(examples.known))
-    presence = torch.zeros_like(gain)
-    for n, lists in enumerate(examples.people):
-        people = [tags for tags in lists if tags]
-        for tags in people:
-            numbers = examples.known.encode(tags)
-            ranks = torch.arange(1, len(numbers) + 1)
-            gain[n, numbers] += 1.0 / torch.log2(1.0 + ranks) / len(people)
-            presence[n, numbers] += 1.0 / len(people)
-    return gain, presence
+    """``sparse_targets`` as two tensors: gain and presence, both (N, V) float32."""
+    gain, presence = sparse_targets(examples)[:].chunk(2, dim=1)
+    return gain.contiguous(), presence.contiguous()
 
 
 def blocks(rows: Tensor) -> Iterator[Tensor]:

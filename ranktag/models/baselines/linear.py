@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, targets
+from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, SparseRows, sparse_targets
 from ranktag.models.ranking import ExpectedGains
 from ranktag.training_data.examples import Examples, standardisation
 
@@ -53,20 +53,19 @@ class Model(Baseline):
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
     """Solve W = (X'X + penalty I)^-1 X'Y for every penalty and keep the best by ``score`` of the validation images."""
-    gain, presence = targets(training)
-    y = torch.cat([gain, presence], dim=1)
-    bias = y.mean(0)
+    y = sparse_targets(training)
+    bias = y.mean()
     mean, scale = (part.cpu() for part in standardisation(training))
 
     def rows(examples: Examples) -> Iterator[Tensor]:
         for _, block in examples.blocks():
             yield (block.cpu() - mean) / scale
 
-    value, left, right = _decompose(rows(training), (y - bias).double(), mean.shape[0])
+    value, left, right = _decompose(rows(training), y, bias, mean.shape[0])
     # Validation predictions for any penalty are one small product away.
     seen = torch.cat([block @ left for block in rows(validation)])
     unit = float(value.clamp(min=0).mean()) or 1.0
-    v = gain.shape[1]
+    v = len(training.known)
 
     def solve(penalty: float) -> Tensor:
         return (right / (value + penalty * unit)[:, None]).float()
@@ -78,24 +77,24 @@ def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, 
     return model, list(attempts.values())
 
 
-def _decompose(rows: Iterator[Tensor], y: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+def _decompose(rows: Iterator[Tensor], y: SparseRows, bias: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """L (K), A (D, K) float32 and B (K, 2V) float64, by which W = A (L + penalty)^-1 B for every penalty at once.
 
     One eigendecomposition serves all penalties: of X'X (D, D) or, where there are
     fewer images than features, of XX' (N, N), whose W = X'(XX' + penalty I)^-1 Y is the same.
-    rows: X (N, D) a block at a time. y: (N, 2V).
+    rows: X (N, D) a block at a time. y: (N, 2V), of which Y is the difference from its mean, ``bias``.
     """
     if len(y) <= dim:
         x = torch.cat(list(rows))
         value, basis = torch.linalg.eigh((x @ x.t()).double())
         # W = X' Q (L + penalty)^-1 Q'Y
-        return value, x.t() @ basis.float(), basis.t() @ y
+        return value, x.t() @ basis.float(), basis.t() @ (y[:] - bias).double()
     gram = torch.zeros(dim, dim, dtype=torch.float64)
     product = torch.zeros(dim, y.shape[1], dtype=torch.float64)
     start = 0
     for block in rows:
         gram += block.t() @ block
-        product += block.t().double() @ y[start : start + len(block)]
+        product += block.t().double() @ (y[start : start + len(block)] - bias).double()
         start += len(block)
     value, basis = torch.linalg.eigh(gram)
     return value, basis.float(), basis.t() @ product

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ranktag.models.baselines._descent import DescentConfig, Network, fit_network
-from ranktag.models.baselines._shared import Attempt, Score, targets
+from ranktag.models.baselines._shared import Attempt, Score, sparse_targets
 from ranktag.models.ranking import ExpectedGains
 from ranktag.training_data.examples import Examples
 
@@ -27,5 +27,4 @@ class Model(Network):
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
     """Train on the share of an image's people that name a tag (see ``fit_network``)."""
-    _, presence = targets(training)
-    return fit_network(Model, training, validation, presence, score)
+    return fit_network(Model, training, validation, sparse_targets(training, gain=False), score)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ranktag.models.baselines._descent import BATCH_SIZE, EPOCHS, DescentConfig, Network, descend, fit_network
-from ranktag.models.baselines._shared import Attempt, Score, targets
+from ranktag.models.baselines._shared import Attempt, Score, sparse_targets
 from ranktag.models.ranking import ExpectedGains
 from ranktag.training_data.examples import Examples, standardisation
 
@@ -33,9 +33,10 @@ class Model(Network):
 
 def head_gibibytes(training: Examples, validation: Examples) -> float:
     """How much memory ``fit_head`` takes, in GiB."""
-    n, d, v = len(training.row), training.features.shape[1], len(training.known)
-    # The targets, joined and in parts; the weights, their average, the best, gradients and moments, and one in between.
-    numbers = n * (d + 4 * v) + len(validation.row) * v + 7 * HIDDEN * (d + 2 * v)
+    d, v = training.features.shape[1], len(training.known)
+    # Twelve for every tag of every list, while the targets are made of them; the weights, their average, the best,
+    # gradients and moments, and one in between.
+    numbers = 12 * int(training.steps.sum()) + 2 * len(validation.row) * v + 7 * HIDDEN * (d + 2 * v)
     return 4 * numbers / 2**30
 
 
@@ -49,10 +50,10 @@ def fit_head(training: Examples, validation: Examples, score: Score, epochs: int
         return score(torch.cat([model.predict(block.cpu()).gain for _, block in validation.blocks()]))
 
     epochs = min(epochs, EPOCHS, max(1, HEAD_STEPS // -(-len(training.row) // BATCH_SIZE)))
-    descend(model, training, torch.cat(targets(training), dim=1), validate, epochs)
+    descend(model, training, sparse_targets(training), validate, epochs)
     return model
 
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
     """Train on every tag's mean gain and presence over an image's people (see ``fit_network``)."""
-    return fit_network(Model, training, validation, torch.cat(targets(training), dim=1), score)
+    return fit_network(Model, training, validation, sparse_targets(training), score)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, targets
+from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, sparse_targets
 from ranktag.models.ranking import ExpectedGains
 from ranktag.training_data.examples import Examples
 
@@ -31,7 +31,7 @@ class Model(Baseline):
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
     """Mean gain and presence over the training lists; there is no setting to choose."""
-    gain, presence = targets(training)
     model = Model(BaselineConfig(training.features.shape[1], len(training.known)))
-    model.gain, model.presence = gain.mean(0), presence.mean(0)
+    model.gain = sparse_targets(training, presence=False).mean()
+    model.presence = sparse_targets(training, gain=False).mean()
     return model, []
