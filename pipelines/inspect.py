@@ -27,7 +27,7 @@ SHOWN_FAILURES = 10
 @click.option(
     "--against",
     "images",
-    type=FilePath,
+    type=PlacePath,
     metavar="PHOTOS",
     show_default="none",
     help="Say instead what extract-features would find in these photos: which are new, changed and gone.",
@@ -38,7 +38,7 @@ SHOWN_FAILURES = 10
     show_default="off",
     help="With --against, tell changed photos by their content instead of by size and time.",
 )
-def command(cache: Path | str, images: Path | None, verify_content: bool) -> Report:
+def command(cache: Path | str, images: Path | str | None, verify_content: bool) -> Report:
     """Say what a feature cache, or its folder of shards, holds and whether it is whole.
 
     Every number is read. The exit code is 1 if the file is damaged; images that
@@ -58,7 +58,7 @@ def command(cache: Path | str, images: Path | None, verify_content: bool) -> Rep
     return Report(found.to_dict(), list(_described(found)), code=1 if found.problems else 0)
 
 
-def _compare(cache: Path | str, images: Path, verify_content: bool) -> Report:
+def _compare(cache: Path | str, images: Path | str, verify_content: bool) -> Report:
     """Say what has become of the photos since the cache was made."""
     from ranktag.features.changes import KINDS, changes_since
 

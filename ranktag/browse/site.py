@@ -28,7 +28,7 @@ from ranktag.evaluation.evaluate import unique_labels
 from ranktag.files.atomic import atomic_text
 from ranktag.files.lock import FileLock
 from ranktag.files.replacement import replaced_together
-from ranktag.images.listing import ImageList, list_images
+from ranktag.images.listing import ImageList, list_images_as
 from ranktag.pages import LOOK
 from ranktag.progress import Progress
 from ranktag.tags.lists import TagList, read_tag_lists
@@ -88,7 +88,7 @@ def browse(
     if not first:
         raise RanktagError(f"{files[0]}: holds no image; export tags of some photos first")
     people = {} if tags is None else _people(Path(tags), first, progress)
-    listed = list_images(photos)
+    listed = list_images_as(photos, first, progress)
     paths, not_predicted = _join(list(first), listed, files[0], photos, progress)
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / LOCK) as lock:

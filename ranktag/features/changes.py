@@ -17,7 +17,7 @@ from ranktag.feature_cache.shards import PENDING
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import open_cache
 from ranktag.images.files import file_sha256, stat_files
-from ranktag.images.listing import ImageList, list_images
+from ranktag.images.listing import ImageList, list_images_as
 from ranktag.progress import Progress
 
 # A larger share of the images gone is more likely a disk that is not mounted.
@@ -167,7 +167,8 @@ def changes_since(
 
     Raises RanktagError for a cache or images that cannot be read.
     """
-    store, listed = open_cache(cache), list_images(Path(images))
+    store = open_cache(cache)
+    listed = list_images_as(images, store.image_id, progress)
     files = look_at(listed, content=content, progress=progress)
     return compare(listed.ids, files, [store], content=content).changes
 

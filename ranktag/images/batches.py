@@ -221,9 +221,12 @@ def outages() -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
+        remedy, unless = (
+            error.remedy or "bring the disk or the network back",
+            " (if it is this file alone, move it away)",
+        )
         raise Outage(
-            f"{error}, tried {len(WAITS) + 1} times; what is done is kept: bring the disk or the network back and run "
-            "the same command again (if it is this file alone, move it away)"
+            f"{error}; what is done is kept: {remedy} and run the same command again{'' if error.remedy else unless}"
         ) from None
 
 
@@ -268,12 +271,14 @@ def read_patiently(path: bytes, read: Callable[[], T]) -> T:
 
     Raises Unreachable, with the path, at last.
     """
-    for wait in WAITS:
+    tries = 0
+    while True:
         try:
             return read()
-        except Unreachable:
-            time.sleep(wait)
-    try:
-        return read()
-    except Unreachable as error:
-        raise Unreachable(f"{shown(path)}: {error}") from None
+        except Unreachable as error:
+            tries += 1
+            if error.remedy:
+                raise Unreachable(f"{shown(path)}: {error}", error.remedy) from None
+            if tries > len(WAITS):
+                raise Unreachable(f"{shown(path)}: {error}, tried {tries} times") from None
+            time.sleep(WAITS[tries - 1])

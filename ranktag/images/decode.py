@@ -63,7 +63,17 @@ class ImageError(Exception):
 
 
 class Unreachable(Exception):
-    """The disk or the network did not give a file; one line. It says nothing about the image."""
+    """The disk or the network did not give a file; one line. It says nothing about the image.
+
+    remedy: what to do where it is no use to try again; else ''.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason, remedy)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def decoded(path: bytes, read: Callable[[BinaryIO], T]) -> T:
@@ -78,7 +88,7 @@ def decoded(path: bytes, read: Callable[[BinaryIO], T]) -> T:
         except NoContent as error:
             raise ImageError(str(error)) from None
         except NotAnswered as error:
-            raise Unreachable(f"{error}; {error.remedy}" if error.remedy else str(error)) from None
+            raise Unreachable(str(error), error.remedy) from None
         return decoded_here(lambda: read(io.BytesIO(content)), content[:64])
     with warnings.catch_warnings():
         # Pillow warns of odd but readable files; a run over 100,000 photos cannot stop for each.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def list_images(source: Path | str, *, id_from: str = "path", progress: Progress
             f"{source}: is a single image; give the folder it is in, or a CSV with the columns image_id and path"
         )
     return _list_table(source)
+
+
+def list_images_as(source: Path | str, ids: Iterable[str], progress: Progress | None = None) -> ImageList:
+    """``list_images``, with photos in tars called as they are in ``ids``: by their path, or by their key."""
+    listed = list_images(source, progress=progress)
+    known = set(ids)
+    if known.isdisjoint(listed.ids) and archives_named(source):
+        with suppress(RanktagError):
+            by_key = list_images(source, id_from="key")
+            return listed if known.isdisjoint(by_key.ids) else by_key
+    return listed
 
 
 def _list_folder(folder: Path) -> ImageList:

@@ -16,6 +16,7 @@ from tars import make_parquet, make_tar
 from ranktag.errors import Outage
 from ranktag.feature_cache.shards import join_shards
 from ranktag.feature_cache.store import open_features
+from ranktag.features.changes import changes_since
 from ranktag.features.extract import extract_features
 from ranktag.features.from_manifest import extract_from_manifest
 from ranktag.files import remote
@@ -58,6 +59,8 @@ def test_photos_in_tars_give_the_rows_of_the_files(tars: Path, whole: Path, tmp_
         assert [image_id for image_id, _ in report.failures] == [ids[5], ids[13]]
         assert list(open_features(output).image_id) == ids
         assert_rows_of(output, whole)
+    # Its photos are called as in the cache.
+    assert changes_since(output, tars / "p-{0..1}.tar").none
     # Nothing is read again as long as the tars are as they were.
     assert extract_features(tars / "p-{0..1}.tar", output, SETTINGS.replace(id_from="key")).computed == 0
 
