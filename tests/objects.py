@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +31,10 @@ class Objects:
         served: Any = self._server._server
         self._app, served.app = served.app, self._answer
         served.RequestHandlerClass.log_request = lambda *arguments: None
+        # Processes that the tests fork must not hold the server's ends of connections: they would never be closed.
+        accept, self._accepted = served.get_request, weakref.WeakSet[socket.socket]()
+        served.get_request = lambda: self._remembered(accept())
+        os.register_at_fork(after_in_child=lambda: self._let_go(served.socket))
         host, port = self._server.get_host_and_port()
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -36,6 +43,15 @@ class Objects:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_MAX_ATTEMPTS": "1",
         }
+
+    def _remembered(self, accepted: Any) -> Any:
+        self._accepted.add(accepted[0])
+        return accepted
+
+    def _let_go(self, listening: socket.socket) -> None:
+        for one in (listening, *self._accepted):
+            if one.fileno() >= 0:
+                os.close(one.detach())
 
     def _answer(self, environ: Any, start_response: Any) -> Any:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
