@@ -12,7 +12,7 @@ import click
 from ranktag.errors import Usage, one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
-from ranktag.pipelines.shared.options import FilePath, PlacePath
+from ranktag.pipelines.shared.options import PlacePath
 from ranktag.pipelines.shared.progress import progress
 from ranktag.wording import count
 
