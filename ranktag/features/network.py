@@ -153,5 +153,8 @@ def load_network(
         )
     whole.load_state_dict(state, assign=True)
     dtype = choose_dtype(precision, device)
+    if device.type == "cuda" and dtype == torch.float32:
+        # What is called float32 is: cuDNN's convolutions would round to ten bits.
+        torch.backends.cudnn.allow_tf32 = False
     layers = arrange(backbone.cut(whole, layer), device, dtype)
     return Network(layers, backbone.preprocessing, sha256, device, dtype)
