@@ -211,7 +211,9 @@ def decode(images: int, vocabulary: int, rounds: int, config: DecodingConfig) ->
     show_default="2000 and 8000 images",
     help="How many images there are; again for another size.",
 )
-@click.option("--width", type=click.IntRange(1), default=4096, show_default=True, help="The numbers of a feature (D).")
+@click.option(
+    "--width", type=click.IntRange(1), default=4096, show_default="4096 numbers", help="How wide a feature is (D)."
+)
 @vocabulary_option
 @click.option(
     "--folder",

@@ -83,8 +83,7 @@ def benchmark_training(config: TrainingConfig, images: int, vocabulary: int, rou
     """Time an epoch of ours, of ours in float32, of the textbook's, and of what is trained by default, in turn, after
     one epoch of each to warm up.
 
-    Freed memory is kept, as ``train`` does, for all of them: to leave off between them would cost ours as much as
-    half of an epoch.
+    Freed memory is kept, as ``train`` does, for all of them.
     """
     device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:
