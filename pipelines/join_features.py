@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from ranktag.errors import Usage
-from ranktag.files.remote import without_secrets
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import PlacePath, overwrite_option, quiet_option
 from ranktag.pipelines.shared.progress import progress
+from ranktag.urls import without_secrets
 from ranktag.wording import count
 
 

@@ -21,7 +21,6 @@ from ranktag.decoding.suggest import SUGGESTING, Suggester
 from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.features.in_memory import FeatureMaker
 from ranktag.files.locations import shown
-from ranktag.files.remote import is_url
 from ranktag.images.archives import archives_named
 from ranktag.images.decode import ImageError
 from ranktag.images.listing import list_images
@@ -30,6 +29,7 @@ from ranktag.models.checkpoint import Checkpoint, load_checkpoint
 from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
 from ranktag.tags.predictions import RankedTag
+from ranktag.urls import is_url
 
 
 class TaggedImage(NamedTuple):

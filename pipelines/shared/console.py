@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import click
 
 from ranktag.errors import one_line
-from ranktag.files.remote import without_secrets
+from ranktag.urls import without_secrets
 
 
 @dataclass(frozen=True)

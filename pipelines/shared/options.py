@@ -16,10 +16,10 @@ from click.core import ParameterSource
 from ranktag import registry
 from ranktag.config import BASELINES, ChoiceConfig, Config, DecodingConfig, parse_seeds
 from ranktag.errors import one_line
-from ranktag.files.remote import is_url
 from ranktag.tags.formats import Format
 from ranktag.tags.outputs import Output
 from ranktag.tags.predictions import WRITERS
+from ranktag.urls import is_url
 from ranktag.wording import count
 
 # What adds options to a command.

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import Mismatch, NotFound
+from ranktag.errors import Mismatch, NotFound, RanktagError
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.feature_cache.gather import gathered_files
 from ranktag.feature_cache.rows import ChainedRows, ChosenRows, OpenFiles
@@ -42,6 +42,7 @@ def open_shards(folder: Path) -> FeatureStore:
             "an extract-features that is done"
         )
     _refuse_crashes(paths)
+    _refuse_no_shards(folder, paths)
     kept = open_own(folder / KEPT, files) if (folder / KEPT).exists() else None
     shards = (
         whole_set(folder, Progress(), lambda path: as_shard(open_own(path, files)), then="run this again")
@@ -68,6 +69,17 @@ def open_shards(folder: Path) -> FeatureStore:
         stores,
         None if in_sequence else order,
     )
+
+
+def _refuse_no_shards(folder: Path, paths: Sequence[Path]) -> None:
+    """Raise RanktagError for a folder of other files: caches, say. Nobody should be told to remove one of those."""
+    if folder.name.endswith(".shards"):
+        return
+    for path in paths:
+        with contextlib.suppress(RanktagError):
+            as_shard(open_own(path, OpenFiles()))
+            return
+    raise NotFound(f"{folder}: is a folder, and none of its .h5 files is a shard; name the file, {paths[0].name} say")
 
 
 def _refuse_crashes(paths: Sequence[Path]) -> None:

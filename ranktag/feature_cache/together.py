@@ -21,8 +21,8 @@ from ranktag.feature_cache.shards import join_rows
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own
 from ranktag.files.atomic import refuse_existing
 from ranktag.files.mirror import local_copy
-from ranktag.files.remote import is_url
 from ranktag.progress import Progress
+from ranktag.urls import is_url
 
 # A cache or its folder of shards, by path or URL, or several; written PREFIX=CACHE, its image ids begin with PREFIX.
 Caches: TypeAlias = Path | str | Sequence[Path | str]

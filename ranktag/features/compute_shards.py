@@ -22,8 +22,8 @@ from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
 from ranktag.features.progress import ExtractionProgress, Plan, Stopped
 from ranktag.features.put import put_shard
-from ranktag.files.remote import is_url
 from ranktag.images.batches import Batch, read_batches
+from ranktag.urls import is_url
 
 if TYPE_CHECKING:
     import torch

@@ -32,8 +32,8 @@ from ranktag.features.put import extract_to_url, put_kept
 from ranktag.features.resume import COMPUTE_DTYPES, finished_report, split_work, wanted_provenance
 from ranktag.features.update import SETTLING, settle, settling
 from ranktag.files.mirror import Mirror
-from ranktag.files.remote import is_url
 from ranktag.images.listing import list_images
+from ranktag.urls import is_url
 
 if TYPE_CHECKING:
     from ranktag.features.network import Network

@@ -41,8 +41,8 @@ from ranktag.features.job import Done, Job
 from ranktag.features.weights import choose_weights
 from ranktag.files.atomic import atomic_path, sync
 from ranktag.files.locations import is_file, within
-from ranktag.files.remote import is_url
 from ranktag.images.listing import ImageList
+from ranktag.urls import is_url
 
 # Beside the shards. Not .h5, which shards are.
 MANIFEST = "manifest.hdf5"

@@ -13,8 +13,9 @@ from ranktag.feature_cache.store import FeatureStore
 from ranktag.features.job import Job
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.files.mirror import Mirror
-from ranktag.files.remote import name_in, without_secrets
+from ranktag.files.remote import name_in
 from ranktag.progress import Progress
+from ranktag.urls import without_secrets
 
 
 def extract_to_url(

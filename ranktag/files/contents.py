@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from ranktag.files.locations import Within, is_file, within
 from ranktag.files.parquet_rows import NoBytes, bytes_of_row
-from ranktag.files.remote import NotAnswered, Range, is_url, read, read_all
+from ranktag.files.remote import NotAnswered, Range, read, read_all
+from ranktag.urls import is_url
 
 BLOCK = tarfile.BLOCKSIZE
 

@@ -17,7 +17,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from ranktag.files.remote import is_url, without_secrets
+from ranktag.urls import is_url, without_secrets
 
 _WITHIN = re.compile(rb"(tar|parquet):(\d+)(?:\+(\d+))?:(.+?)!/(.*)", re.DOTALL)
 

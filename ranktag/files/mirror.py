@@ -15,18 +15,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ranktag.files.remote import (
-    ObjectState,
-    cache_folder,
-    fetch,
-    name_in,
-    objects_in,
-    put,
-    remove,
-    state_of,
-    without_secrets,
-)
+from ranktag.files.remote import ObjectState, cache_folder, fetch, name_in, objects_in, put, remove, state_of
 from ranktag.progress import Progress
+from ranktag.urls import without_secrets
 
 LEDGER = "objects.jsonl"
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ranktag.errors import NotInstalled, RanktagError
-from ranktag.files.remote import NotAnswered, answers, is_url, open_remote, patiently, without_secrets
+from ranktag.files.remote import NotAnswered, answers, open_remote, patiently
+from ranktag.urls import is_url, without_secrets
 
 # Of several columns that could be the photos, the one of the first of these names.
 NAMES = ("image", "img", "jpg", "photo", "bytes")

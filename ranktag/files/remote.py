@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ranktag.errors import NotInstalled, Outage, RanktagError, Usage, one_line
 from ranktag.files.atomic import atomic_path
+from ranktag.urls import without_secrets
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -61,18 +62,6 @@ class ObjectState:
 
     size: int
     number: int
-
-
-def is_url(place: str | bytes | Path) -> bool:
-    """Whether it is a URL, and no path."""
-    text = os.fsdecode(place)
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
-
-
-def without_secrets(text: str) -> str:
-    """``text``, a URL or a sentence, without what stands before an @ or behind a ? in the URLs in it."""
-    text = re.sub(r"(://)[^/\s'\"]*@", r"\1", text)
-    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\")]*", r"\1", text)
 
 
 def name_in(url: str) -> str:

@@ -23,13 +23,12 @@ from ranktag.files.remote import (
     ObjectState,
     answers,
     cache_folder,
-    is_url,
     open_remote,
     outage,
     patiently,
     state_of,
-    without_secrets,
 )
+from ranktag.urls import is_url, without_secrets
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4")
 COMPRESSED_HEADS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")

@@ -14,9 +14,10 @@ from ranktag.errors import NotFound, RanktagError, Usage
 from ranktag.files.locations import Within, shown
 from ranktag.files.parquet_rows import listed_rows
 from ranktag.files.photos import LeftOut, id_of, photos_among
-from ranktag.files.remote import is_url, name_in, without_secrets
+from ranktag.files.remote import name_in
 from ranktag.files.tars import members_of, refuse_compressed
 from ranktag.progress import Progress
+from ranktag.urls import is_url, without_secrets
 
 # (image_id, key or '' where there is none, location) of every photo.
 Found = tuple[str, str, bytes]

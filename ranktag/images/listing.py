@@ -15,10 +15,10 @@ from ranktag.errors import NotFound, RanktagError, Usage
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.files.locations import shown
 from ranktag.files.photos import EXTENSIONS, RAW_EXTENSIONS, photos_below
-from ranktag.files.remote import is_url, without_secrets
 from ranktag.files.tables import read_table
 from ranktag.images.archives import archives_named, list_archives
 from ranktag.progress import Progress
+from ranktag.urls import is_url, without_secrets
 
 
 @dataclass(frozen=True)

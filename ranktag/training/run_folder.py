@@ -27,7 +27,6 @@ from ranktag.feature_cache.provenance import utc_now
 from ranktag.feature_cache.together import Caches
 from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
-from ranktag.files.remote import without_secrets
 from ranktag.files.replacement import Replacement
 from ranktag.files.tables import write_table
 from ranktag.training.names import (
@@ -43,6 +42,7 @@ from ranktag.training.names import (
     TRAININGS_FILE,
 )
 from ranktag.training_data.load import TrainingData
+from ranktag.urls import without_secrets
 from ranktag.version import __version__
 
 

@@ -18,26 +18,6 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAITS", (0.0, 0.0, 0.0))
 
 
-@pytest.mark.parametrize(
-    ("place", "expected"),
-    [
-        ("s3://bucket/a.tar", True),
-        (b"https://host/a.jpg", True),
-        ("photos/a.jpg", False),
-        ("/photos/s3://a", False),
-        (Path("photos"), False),
-        ("C:/photos", False),
-    ],
-)
-def test_a_url_is_told_from_a_path(place: str | bytes | Path, expected: bool) -> None:
-    assert remote.is_url(place) is expected
-
-
-def test_secrets_are_not_shown() -> None:
-    said = remote.without_secrets("sftp://me:pass@host/a.jpg and 'https://host/b.jpg?X-Amz-Signature=12&x=3' are gone")
-    assert said == "sftp://host/a.jpg and 'https://host/b.jpg' are gone"
-
-
 def test_an_object_is_put_read_and_fetched(objects: Objects, tmp_path: Path) -> None:
     content = bytes(range(256)) * 100
     (tmp_path / "a").write_bytes(content)
