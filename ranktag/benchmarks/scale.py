@@ -68,9 +68,9 @@ def benchmark_scale(
     """
     measured = []
     for images in sizes:
-        with tempfile.TemporaryDirectory(prefix="ranktag-scale-", dir=folder) as place:
+        with tempfile.TemporaryDirectory(prefix="ranktag-scale-", dir=folder and folder.resolve()) as place:
             for command, call in _calls(Path(place), images, width, vocabulary).items():
-                measured.append(_measure(command, images, call))
+                measured.append(_measure(command, images, call, place))
                 report(measured[-1])
     return measured
 
@@ -91,12 +91,13 @@ def _calls(folder: Path, images: int, width: int, vocabulary: int) -> Mapping[st
     return dict(zip(COMMANDS, calls, strict=True))
 
 
-def _measure(command: str, images: int, call: Sequence[str]) -> Measured:
-    """Run a process and look at its memory until it ends."""
+def _measure(command: str, images: int, call: Sequence[str], folder: str) -> Measured:
+    """Run a process in a folder and look at its memory until it ends."""
     begin, most = time.monotonic(), math.nan
     with (
         tempfile.TemporaryFile() as said,
-        subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said) as process,
+        # A folder called ranktag in this one would be taken for the package.
+        subprocess.Popen(call, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said) as process,
     ):
         while True:
             pid, status, used = os.wait4(process.pid, os.WNOHANG)

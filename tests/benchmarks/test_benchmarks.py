@@ -57,8 +57,14 @@ def test_a_round_is_compared_with_itself() -> None:
     assert ratio([1.0, 2.0, 9.0], [2.0, 4.0, 2.0]) == 0.5
 
 
-def test_every_command_is_measured_in_a_process_of_its_own(ranktag: Callable, tmp_path: Path) -> None:
-    sizes = ("--images", 40, "--width", 8, "--vocabulary", 12, "--folder", tmp_path)
+def test_every_command_is_measured_in_a_process_of_its_own(
+    ranktag: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A checkout's folder of that name is not the package.
+    (tmp_path / "here" / "ranktag").mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sizes = ("--images", 40, "--width", 8, "--vocabulary", 12, "--folder", tmp_path / "there")
     outcome = ranktag("benchmark", "scale", *sizes, "--json")
     assert outcome.code == 0, outcome
     found = json.loads(outcome.out)["commands"]
@@ -67,6 +73,6 @@ def test_every_command_is_measured_in_a_process_of_its_own(ranktag: Callable, tm
         # Python alone takes some megabytes; and nothing here takes a gigabyte.
         assert one["images"] == 40 and one["seconds"] > 0 and one["processor_seconds"] > 0
         assert math.isnan(one["gibibytes"] or math.nan) or 0.003 < one["gibibytes"] < 1, one
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "there").iterdir())
     with pytest.raises(RanktagError, match="inspect on 5 images failed .*no such feature cache"):
-        _measure("inspect", 5, [*_calls(tmp_path, 5, 8, 12)["inspect"]])
+        _measure("inspect", 5, [*_calls(tmp_path, 5, 8, 12)["inspect"]], str(tmp_path))

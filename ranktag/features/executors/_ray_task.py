@@ -27,7 +27,14 @@ def compute(manifest: str, shards: str, processors: int, gpus: float) -> dict[st
         environment["CUDA_VISIBLE_DEVICES"] = ""
     with tempfile.TemporaryFile("w+") as words:
         child = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True
+            command,
+            env=environment,
+            # Not the engine's folder, where one called ranktag would be taken for the package.
+            cwd=os.sep,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
         )
         assert child.stdout is not None
         line = child.stdout.readline()

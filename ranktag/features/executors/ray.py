@@ -67,9 +67,15 @@ def _connection(config: ExtractionConfig) -> Iterator[subprocess.Popen[bytes]]:
         "memory": config.memory_per_task and int(config.memory_per_task * GIGABYTE),
     }
     command = [sys.executable, "-m", "ranktag.features.executors._ray_driver", json.dumps(settings)]
-    # Not of our group: Ctrl-C is for us, and we tell it.
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        # Not this folder, where one called ranktag would be taken for the package.
+        cwd=os.sep,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # Not of our group: Ctrl-C is for us, and we tell it.
+        start_new_session=True,
     )
     try:
         yield process
