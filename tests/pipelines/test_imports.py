@@ -28,8 +28,13 @@ def imported(*arguments: object) -> set[str]:
     """The modules that are imported when a command has ended."""
     script = "import sys\nfrom ranktag.pipelines.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n"
     script += "    assert not end.code, end.code\nprint(*sys.modules, file=sys.stderr)"
+    # Not the repository, whose folder ranktag/ python -c would take for the installed package.
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stderr.splitlines()[-1].split())
