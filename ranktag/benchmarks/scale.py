@@ -103,7 +103,8 @@ def _measure(command: str, images: int, call: Sequence[str], folder: str) -> Mea
             pid, status, used = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            most = max(_anonymous(process.pid), most) if not math.isnan(most) else _anonymous(process.pid)
+            # Of a process that is ending, it is not known.
+            most = max((size for size in (most, _anonymous(process.pid)) if not math.isnan(size)), default=math.nan)
             time.sleep(SECONDS_BETWEEN_LOOKS)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - begin
