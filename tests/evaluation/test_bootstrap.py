@@ -37,6 +37,22 @@ def test_spread_is_the_standard_error_of_the_mean() -> None:
     assert resampled_means(values, 4000, seed=0).std() == pytest.approx(values.std() / math.sqrt(400), rel=0.05)
 
 
+def test_more_images_are_drawn_from_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_PART", 64)
+    monkeypatch.setattr(bootstrap, "_ROWS", 64)
+    # 400 images are six parts and a smaller one, and their values rise from part to part.
+    values = np.random.default_rng(2).normal(size=400) + np.arange(400) / 100
+    means = resampled_means(np.stack([values, np.ones(400)], axis=1), 4000, seed=0)
+    # As many are drawn as there are, every time.
+    np.testing.assert_allclose(means[:, 1], 1.0, rtol=1e-12)
+    error = values.std() / math.sqrt(400)
+    assert means[:, 0].std() == pytest.approx(error, rel=0.05)
+    assert means[:, 0].mean() == pytest.approx(values.mean(), abs=5 * error / math.sqrt(4000))
+    np.testing.assert_array_equal(
+        resampled_means(values[:, None], 20, seed=3), resampled_means(values[:, None], 20, seed=3)
+    )
+
+
 def test_a_95_percent_interval_covers_the_true_mean_about_95_times_in_100() -> None:
     random = np.random.default_rng(11)
     covered = 0
