@@ -125,6 +125,8 @@ class FakeGpu(TorchDispatchMode):
         self.memory = (70 * 2**30, 80 * 2**30)
         self.fail_at: int | None = None
         self.failure: Exception = torch.AcceleratorError("CUDA error: unspecified launch failure")
+        # What is recorded at the moment.
+        self.recording: CUDAGraph | None = None
         self._under_way: list[list[_Copy]] = [[] for _ in range(DEVICES)]
         # Held, so that no other tensor comes to lie where one has been.
         self._pinned: dict[int, Tensor] = {}
@@ -154,10 +156,15 @@ class FakeGpu(TorchDispatchMode):
         if func in COPIES and kwargs.get("non_blocking", len(args) > 2 and args[2]):
             return self._copy_aside(func, args, kwargs, source, target)
         if source is not None and (target is None or _leaves_the_device(func, args)):
+            self.refuse_while_recording(func)
             self.synchronise(source)
+        elif func in COPIES and not all(isinstance(x, GpuTensor) for x in tensors):
+            self.refuse_while_recording(func)
         named = {name: value for name, value in kwargs.items() if name != "pin_memory"}
         if target is not None and asked is not None:
             named["device"] = torch.device("cpu")
+        if self.recording is not None:
+            return self.recording.computed(func, args, named, target)
         return _computed(func, args, named, target)
 
     def _on_processor(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -180,6 +187,10 @@ class FakeGpu(TorchDispatchMode):
         self.computed[place.index] += 1
         if self.fail_at is not None and sum(self.computed) >= self.fail_at:
             raise self.failure
+
+    def refuse_while_recording(self, func: Any) -> None:
+        if self.recording is not None:
+            raise torch.AcceleratorError(f"CUDA error: operation not permitted when stream is capturing [{func}]")
 
     def _copy_aside(
         self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], source: Any, target: torch.device | None
@@ -242,6 +253,107 @@ class _Leaving(_Copy):
     def end(self) -> None:
         same = torch.equal(self.of.view(torch.uint8), self.numbers.view(torch.uint8))
         assert same, "pinned memory was overwritten before its copy to the GPU had ended"
+
+
+class CUDAGraph:
+    """In place of ``torch.cuda.CUDAGraph``: operations whose results nobody sees before they are done again.
+
+    As on a GPU, what is recorded is not computed: what tensors held before, and the generators, are as they were.
+    """
+
+    def __init__(self) -> None:
+        self._operations: list[tuple[Any, Any, Any, Any]] = []
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._made: set[int] = set()
+        self._generators: list[torch.Generator] = []
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self._generators.append(generator)
+
+    def pool(self) -> CUDAGraph:
+        return self
+
+    def computed(self, func: Any, args: Sequence[Any], named: Mapping[str, Any], target: torch.device | None) -> Any:
+        """An operation that is being recorded."""
+        drawn = named.get("generator")
+        # Another object for the same generator.
+        if drawn is not None and not any(torch.equal(drawn.get_state(), x.get_state()) for x in self._generators):
+            raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
+        arguments = tree_map(_held, (tuple(args), dict(named)))
+        for x in tree_leaves(arguments):
+            if not isinstance(x, Tensor):
+                continue
+            storage = x.untyped_storage()
+            if storage.data_ptr() not in self._made and storage.data_ptr() not in self._before:
+                self._before[storage.data_ptr()] = storage, storage.clone()
+        made = _computed(func, args, named, target)
+        results = [_held(x) for x in tree_leaves(made) if isinstance(x, Tensor)]
+        for x in results:
+            if x.untyped_storage().data_ptr() not in self._before:
+                self._made.add(x.untyped_storage().data_ptr())
+        self._operations.append((func, *arguments, results))
+        return made
+
+    def ended(self, drawn: Sequence[Tensor]) -> None:
+        for generator, state in zip(self._generators, drawn):
+            generator.set_state(state)
+        for storage, before in self._before.values():
+            storage.copy_(before)
+        for *_, results in self._operations:
+            for x in results:
+                if x.untyped_storage().data_ptr() in self._made and x.is_floating_point():
+                    x.fill_(float("nan"))
+
+    def replay(self) -> None:
+        with torch.no_grad():
+            for func, args, named, results in self._operations:
+                again = [x for x in tree_leaves(func(*args, **named)) if isinstance(x, Tensor)]
+                for was, now in zip(results, again, strict=True):
+                    if now.data_ptr() != was.data_ptr():
+                        was.copy_(now)
+
+    def recorded(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self._generators]
+
+
+def _held(x: Any) -> Any:
+    return x.held if isinstance(x, GpuTensor) else x
+
+
+@contextmanager
+def recorded(graph: CUDAGraph, pool: Any = None, stream: Any = None, mode: str = "global") -> Iterator[None]:
+    """In place of ``torch.cuda.graph``."""
+    assert stream is not Stream.usual, "the device's usual stream cannot be recorded"
+    drawn = graph.recorded()
+    FakeGpu.here.recording = graph
+    try:
+        yield
+    finally:
+        FakeGpu.here.recording = None
+    graph.ended(drawn)
+
+
+class Stream:
+    """In place of ``torch.cuda.Stream``: all is done when it is asked for, so one is behind the other anyway."""
+
+    usual: Stream
+    current: Stream
+
+    def __init__(self, device: Any = None) -> None:
+        resolved("cuda" if device is None else device)
+
+    def wait_stream(self, other: Stream) -> None:
+        assert isinstance(other, Stream)
+
+
+@contextmanager
+def current_stream(stream: Stream) -> Iterator[None]:
+    """In place of ``torch.cuda.stream``."""
+    before, Stream.current = Stream.current, stream
+    try:
+        yield
+    finally:
+        Stream.current = before
 
 
 class Event:
@@ -364,6 +476,7 @@ def current_device(device: Any) -> Iterator[None]:
 def fake_gpu() -> Iterator[FakeGpu]:
     """Within, torch has two GPUs, in this thread."""
     gpu = FakeGpu.here = FakeGpu()
+    Stream.usual = Stream.current = Stream()
     # On a machine without a driver, torch would look for one where a tensor says that it is on 'cuda'.
     torch._C._ensureCUDADeviceGuardSet()
     with pytest.MonkeyPatch.context() as patch, gpu, _Calls():
@@ -399,4 +512,9 @@ def _cuda(gpu: FakeGpu) -> dict[str, Any]:
         "mem_get_info": of(lambda: gpu.memory),
         "synchronize": synchronize,
         "Event": Event,
+        "Stream": Stream,
+        "stream": current_stream,
+        "current_stream": of(lambda: Stream.current),
+        "CUDAGraph": CUDAGraph,
+        "graph": recorded,
     }

@@ -28,10 +28,11 @@ class AdamW:
         self.steps = [[torch.zeros((), device=p.device) for p in group] for group, _ in self.groups]
 
     @torch.no_grad()
-    def step(self, lr: float, clip: float = 0.0) -> None:
+    def step(self, lr: float | Tensor, clip: float = 0.0) -> None:
         """Move the parameters by their gradients at learning rate ``lr``, and forget the gradients.
 
-        clip: the norm that gradients together are scaled down to if theirs is larger; 0 is off.
+        lr: a number, or a tensor () on the parameters' device. clip: the norm that gradients together are scaled down
+        to if theirs is larger; 0 is off.
         """
         scale = None
         if clip:
@@ -61,6 +62,10 @@ class AdamW:
             )
             for parameter in group:
                 parameter.grad = None
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes beside the parameters."""
+        return [x for groups in (self.mean, self.square, self.steps) for group in groups for x in group]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""

@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,10 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.matches import Floats
 from ranktag.models.lstm import ModelConfig, RankTagger, join_members
 from ranktag.models.ranking import Limits, best_five
+from ranktag.training.recorded_steps import RecordedSteps
 from ranktag.training.schedule import learning_rate
 from ranktag.training.validation import ndcg5_of_asked
+from ranktag.training_data.examples import NO_TARGET, PackedLists
 from ranktag.training_data.load import TrainingData
 
 # Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the
@@ -78,40 +81,59 @@ class Member:
         # What is validated and kept: the moving average, or the model itself where that is off.
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
         self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
+        self.dropout = Dropout(
+            config.dropout_features,
+            config.dropout_embedding,
+            config.dropout_output,
+            torch.Generator(device),
+            config.dropout_person,
+        )
+        self.recorded = self._recorded_steps() if device.type == "cuda" else None
 
     def train_epoch(self, epoch: int, stop: threading.Event) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Train for one epoch, the ``epoch``-th from 0, or until ``stop`` is set.
 
-        Returns each batch's mean loss a tag, its number of tags (both (batches,)), and its lists' numbers.
+        Returns each batch's mean loss a tag, on the device, and its number of tags, both (batches,), and the numbers
+        of its lists.
         """
         config, training = self.config, self.data.training
         seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
         order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
-        dropout = Dropout(
-            config.dropout_features,
-            config.dropout_embedding,
-            config.dropout_output,
-            torch.Generator(self.device).manual_seed(seed + 1),
-            config.dropout_person,
-        )
+        self.dropout.generator.manual_seed(seed + 1)
         batches = order.split(config.batch_size)
-        losses = [
-            self._step(chosen, epoch * len(batches) + b, len(batches), dropout)
-            for b, chosen in enumerate(batches)
-            if not stop.is_set()
-        ]
-        values = torch.stack([loss for loss, _ in losses])
-        return values, torch.tensor([n for _, n in losses], dtype=values.dtype, device=values.device), batches
+        with nullcontext() if self.recorded is None else self.recorded.on_stream():
+            losses = [
+                self._step(chosen, epoch * len(batches) + b, len(batches))
+                for b, chosen in enumerate(batches)
+                if not stop.is_set()
+            ]
+            values = torch.stack(losses)
+        tags = [float(training.steps[chosen].sum()) for chosen in batches[: len(losses)]]
+        return values, torch.tensor(tags), batches
 
-    def _step(self, chosen: Tensor, step: int, steps_an_epoch: int, dropout: Dropout) -> tuple[Tensor, int]:
-        features, lists = self.data.training.pack(chosen, self.device)
-        logits = self.model(features, lists, self.dtype, dropout)
-        loss = F.cross_entropy(logits, lists.target, label_smoothing=self.config.label_smoothing)
-        loss.backward()
-        self.optimiser.step(rate(self.config, step, steps_an_epoch), self.config.clip)
+    def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
+        lr = rate(self.config, step, steps_an_epoch)
+        if self.recorded is not None:
+            loss = self.recorded(chosen, lr)
+        else:
+            loss = self._learn(*self.data.training.pack(chosen, self.device), lr)
         if self.average is not self.model:
             follow(self.average, self.model, self.config.average, step)
-        return loss.detach(), len(lists.target)
+        return loss
+
+    def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
+        """The batch's mean loss a tag, (), before its step."""
+        logits = self.model(features, lists, self.dtype, self.dropout)
+        loss = F.cross_entropy(
+            logits, lists.target, ignore_index=NO_TARGET, label_smoothing=self.config.label_smoothing
+        )
+        loss.backward()
+        self.optimiser.step(lr, self.config.clip)
+        return loss.detach()
+
+    def _recorded_steps(self) -> RecordedSteps:
+        state = [*self.model.parameters(), *self.optimiser.tensors()]
+        return RecordedSteps(self._learn, state, self.dropout.generator, self.data.training, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""
@@ -162,8 +184,9 @@ class Trainer:
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
         losses = []
-        for values, tags, batches in self._train_members():
-            # Looked at once an epoch: on a GPU every look waits for the device.
+        for on_device, tags, batches in self._train_members():
+            # Looked at once an epoch, of all members: on a GPU every look waits for the device.
+            values = on_device.cpu()
             self._refuse_not_finite(values, batches)
             losses.append(float((values * tags).sum() / tags.sum()))
         last = (self.epoch + 1) * len(batches) - 1

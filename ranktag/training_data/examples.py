@@ -14,6 +14,9 @@ from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.join import Joined
 from ranktag.training_data.people import writers_of
 
+# In the place of a tag that is to be predicted: none is. Cross-entropy leaves it out.
+NO_TARGET = -100
+
 
 class StoredRows:
     """Features (N, D) that stay on disk: (B,) numbers of rows are a tensor (B, D) as stored."""
@@ -93,6 +96,19 @@ class Examples:
             features = self.features[self.row[image[part].to(self.row.device)]].float()
             yield image[part], features, None if person is None else person[part]
 
+    def features_of(self, chosen: Tensor) -> Tensor:
+        """The features (B, D), as stored and where they are, of the images of the given list numbers (B,)."""
+        return self.features[self.row[self.image[chosen].to(self.row.device)]]
+
+    def steps_of(self, chosen: Tensor) -> int:
+        """How many steps the longest of the lists of the given numbers (B,) has, with STOP."""
+        return int(self.steps[chosen].max())
+
+    def table(self, device: torch.device) -> ListTable:
+        """All lists, on a device."""
+        person = None if self.person is None else self.person.to(device)
+        return ListTable(self.steps.to(device), self._offset.to(device), self._flat.to(device), person, len(self.known))
+
     def pack(self, chosen: Tensor, device: torch.device | None = None) -> tuple[Tensor, PackedLists]:
         """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first.
 
@@ -100,10 +116,10 @@ class Examples:
         """
         steps = self.steps[chosen]
         order = torch.argsort(steps, descending=True, stable=True)
-        t = torch.arange(int(steps.max()))[:, None]
+        t = torch.arange(self.steps_of(chosen))[:, None]
         reached = t < steps[order]
         at = (self._offset[chosen[order]] + t)[reached]
-        features = self.features[self.row[self.image[chosen[order]].to(self.row.device)]]
+        features = self.features_of(chosen[order])
         device = device or features.device
         person = None if self.person is None else self.person[chosen[order]].to(device)
         lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist(), person)
@@ -147,3 +163,30 @@ class PackedLists(NamedTuple):
     target: Tensor
     sizes: list[int]
     person: Tensor | None = None
+
+
+class ListTable(NamedTuple):
+    """All L lists on a device, from which batches of fixed shapes are taken there.
+
+    steps, offset: (L,) each list's length with STOP, and where it begins in ``flat``, a run of [START, tags, STOP] a
+    list. person: (L,) who wrote it, or None. stop: the number of STOP.
+    """
+
+    steps: Tensor
+    offset: Tensor
+    flat: Tensor
+    person: Tensor | None
+    stop: int
+
+    def pad(self, chosen: Tensor, steps: int) -> PackedLists:
+        """The lists of the given numbers (B,), each of so many steps: of those behind its end the target is
+        NO_TARGET."""
+        t = torch.arange(steps, device=chosen.device)[:, None]
+        reached = (t < self.steps[chosen]).flatten()
+        at = (self.offset[chosen] + t).clamp(max=len(self.flat) - 2).flatten()
+        return PackedLists(
+            torch.where(reached, self.flat[at], self.stop),
+            torch.where(reached, self.flat[at + 1], NO_TARGET),
+            [len(chosen)] * steps,
+            None if self.person is None else self.person[chosen],
+        )

@@ -48,15 +48,16 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def extracted(ranktag: Callable, place: Path) -> Path:
-    call = ("extract-features", place / "photos", "-o", place / "f.h5", "--workers", 1, *NETWORK, *GPU)
-    assert ranktag(*call).code == 0
+def extracted(ranktag: Callable, place: Path, device: str = GPU[1]) -> Path:
+    to = ("-o", place / "f.h5", "--workers", 1, "--device", device)
+    assert ranktag("extract-features", place / "photos", *to, *NETWORK).code == 0
     return place / "f.h5"
 
 
-def trained(ranktag: Callable, place: Path) -> Path:
-    extracted(ranktag, place)
-    outcome = ranktag("train-from-cache", place / "f.h5", place / "tags.csv", "-o", place / "run", *SMALL, *GPU)
+def trained(ranktag: Callable, place: Path, device: str = GPU[1]) -> Path:
+    extracted(ranktag, place, device)
+    to = ("-o", place / "run", "--device", device)
+    outcome = ranktag("train-from-cache", place / "f.h5", place / "tags.csv", *to, *SMALL)
     assert outcome.code == 0, outcome
     return place / "run"
 
@@ -84,7 +85,7 @@ def test_from_photos_to_tags(ranktag: Callable, place: Path, fake: FakeGpu) -> N
 
 
 def test_a_tagger_tags_and_suggests(ranktag: Callable, place: Path, device: str) -> None:
-    model = trained(ranktag, place)
+    model = trained(ranktag, place, device)
     photo = next(iter(sorted((place / "photos").iterdir())))
     found = {}
     for where in ("cpu", device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -94,6 +95,49 @@ def test_pinned_memory_is_not_overwritten_while_it_is_copied() -> None:
     pinned.zero_()
     with pytest.raises(AssertionError, match="overwritten before its copy"):
         there.cpu()
+
+
+def test_what_is_recorded_is_done_when_it_is_replayed(fake: FakeGpu) -> None:
+    place, generator = torch.device("cuda", 1), torch.Generator("cuda:1").manual_seed(3)
+    held, added = torch.ones(4, device=place), torch.zeros(4, device=place)
+
+    def work() -> torch.Tensor:
+        held[:2].add_(added[:2])
+        return held.sum() + torch.rand(3, generator=generator, device=place)
+
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+        result = work()
+    assert held.tolist() == [1, 1, 1, 1] and result.isnan().all()
+    drawn = torch.rand(6, generator=torch.Generator().manual_seed(3))
+    for step in range(2):
+        added.fill_(10.0**step)
+        graph.replay()
+        assert held.tolist() == [[2, 2, 1, 1], [12, 12, 1, 1]][step]
+        torch.testing.assert_close(result.cpu(), [6, 26][step] + drawn[3 * step : 3 * step + 3])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x, _: x.cpu(),
+        lambda x, _: x.sum().item(),
+        lambda x, _: torch.ones(2).to(x.device),
+        lambda x, generator: torch.rand(2, generator=generator, device=x.device),
+    ],
+    ids=["fetch", "look", "send", "draw"],
+)
+@pytest.mark.usefixtures("fake")
+def test_what_cannot_be_recorded_is_refused(work: Callable[..., object]) -> None:
+    x, generator = torch.ones(2, device="cuda:0"), torch.Generator("cuda:0")
+    with (
+        pytest.raises(RuntimeError, match="captur"),
+        torch.cuda.graph(torch.cuda.CUDAGraph(), stream=torch.cuda.Stream()),
+    ):
+        work(x, generator)
+    with pytest.raises(AssertionError), torch.cuda.graph(torch.cuda.CUDAGraph(), stream=torch.cuda.current_stream()):
+        pass
 
 
 def test_gradients_are_the_processor_s(fake: FakeGpu) -> None:

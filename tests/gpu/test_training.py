@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from fake_gpu import FakeGpu
 from making import make_data, tiny
 from trainings import NO_DROPOUT, Killed, history, killed_after, weights
 
+from ranktag.compute.average import follow
+from ranktag.compute.device import choose_device
 from ranktag.errors import RanktagError
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.training import run
+from ranktag.training.loop import Member, rate
 from ranktag.training.train import train
+from ranktag.training_data.load import load_training_data
 
 GPU = "cuda:1"
 BASELINES = ("popularity", "linear", "knn", "logistic", "mlp")
@@ -51,11 +56,38 @@ def test_an_lstm_learns_what_it_learns_on_the_processor(
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_dropout_average_and_clipping_are_the_processor_s(tmp_path: Path, fake: FakeGpu, precision: str) -> None:
     cache, tags = make_data(tmp_path)
-    config = tiny(precision=precision, clip=0.1, average=0.9, label_smoothing=0.1, head=0.5)
+    # Of what else is dropped, a GPU draws numbers for the padding too.
+    others = {"dropout_embedding": 0.0, "dropout_output": 0.0}
+    config = tiny(precision=precision, clip=0.1, average=0.9, label_smoothing=0.1, head=0.5, **others)
     train(cache, tags, tmp_path / "processor", config)
     train(cache, tags, tmp_path / "gpu", config.replace(device=GPU))
     assert_alike(tmp_path / "processor", tmp_path / "gpu")
     assert fake.computed[0] == 0 < fake.computed[1]
+
+
+def test_recorded_steps_are_steps_on_padded_lists(tmp_path: Path, device: str) -> None:
+    # With all that is dropped: two epochs, each of a whole batch and a smaller one, whose longest lists differ.
+    cache, tags = make_data(tmp_path)
+    config = tiny(precision="fp32", batch_size=16, clip=0.1, device=device)
+    place = choose_device(device)
+    data = load_training_data(cache, tags, config, place)
+    ours, theirs = (Member(data, config, place, 0) for _ in range(2))
+    table, steps = data.training.table(place), 0
+    for epoch in range(2):
+        losses, _, batches = ours.train_epoch(epoch, threading.Event())
+        theirs.dropout.generator.manual_seed(theirs.seed * 1_000_003 + epoch + 1)
+        expected = []
+        for chosen in batches:
+            padded = table.pad(chosen.to(place), data.training.steps_of(chosen))
+            lr = rate(config, steps, len(batches))
+            expected.append(theirs._learn(data.training.features_of(chosen).to(place), padded, lr))
+            follow(theirs.average, theirs.model, config.average, steps)
+            steps += 1
+        torch.testing.assert_close(losses, torch.stack(expected), rtol=1e-5, atol=1e-6)
+    assert len(ours.recorded._recordings) > 1 and not torch.equal(*losses)
+    for one, other in ((ours.model, theirs.model), (ours.average, theirs.average)):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("fake")

@@ -102,7 +102,7 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
     first, second = trainer.members
     begun, steps = threading.Event(), 0
 
-    def step(self: Member, *_: object) -> tuple[torch.Tensor, int]:
+    def step(self: Member, *_: object) -> torch.Tensor:
         nonlocal steps
         if self is second:
             assert begun.wait(timeout=30)
@@ -111,7 +111,7 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
         begun.set()
         # Long enough for the failure to come in between.
         time.sleep(0.1)
-        return torch.zeros(()), 1
+        return torch.zeros(())
 
     monkeypatch.setattr(Member, "_step", step)
     before = torch.get_num_threads()

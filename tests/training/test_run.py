@@ -85,15 +85,15 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_last_good
     step = Member._step
     poisoned: list[str] = []
 
-    def broken(self: Member, chosen: torch.Tensor, number: int, *rest: Any) -> tuple[torch.Tensor, int]:
-        loss, n = step(self, chosen, number, *rest)
+    def broken(self: Member, chosen: torch.Tensor, number: int, *rest: Any) -> torch.Tensor:
+        loss = step(self, chosen, number, *rest)
         # The second batch (of three) of the third epoch.
         if number == 7:
             training_set = self.data.training
             rows = training_set.row[training_set.image[chosen]]
             poisoned.extend(self.data.joined.store.image_id[row] for row in rows)
-            return loss * float("nan"), n
-        return loss, n
+            return loss * float("nan")
+        return loss
 
     monkeypatch.setattr(Member, "_step", broken)
     with pytest.raises(RanktagError, match="loss of epoch 3, batch 2 is not finite") as error:
