@@ -13,13 +13,32 @@ from ranktag.decoding.mbr import GAIN_OF_RANK
 from ranktag.decoding.stepper import Bags, InitialState, States, Stepper
 from ranktag.models.ranking import ExpectedGains, Limits
 
-# A beginning of lists is followed by itself from this probability on, and so are several of the same tags that come to
-# as much. What all others come to together is no longer followed below ``LEAST``.
-SHARE, LEAST = 1 / 64, 1 / 256
-# Beginnings below this part of ``SHARE`` are not looked through for others of the same tags.
+
+
+class Effort(NamedTuple):
+    """How far lists are followed, in probabilities.
+
+    fine: a beginning is followed by itself from this probability on, and so are several of the same tags that come to
+    as much, where what is too small to be looked at then comes to less than ``left``. coarse: from this one on where
+    it comes to more, as following a few more of very many would not tell more. least: what all others come to
+    together is no longer followed below it.
+    """
+
+    fine: float
+    coarse: float
+    left: float
+    least: float
+
+
+EFFORT = Effort(fine=1 / 256, coarse=1 / 64, left=1 / 4, least=1 / 256)
+# Beginnings below this part of the probability to be followed from are not looked through for others of the same tags.
 FEWEST = 1 / 8
-# Of one length and image.
-MOST_NODES = 65
+# Of one length and image, on average over so many images at least; a batch that comes to more is parted.
+MOST_NODES, FEWEST_IMAGES = 65, 64
+
+
+class TooManyNodes(Exception):
+    """There are more nodes than may be held at once."""
 
 
 class _Rest(NamedTuple):
@@ -37,7 +56,7 @@ class _Rest(NamedTuple):
 class _Followed(NamedTuple):
     """G nodes of the next length: E beginnings go on there, (E,) each, from which node and with which tag.
 
-    group: which of the G, ascending. size: G.
+    group: which of the G, ascending. size: G, of which the first ``alone`` are one beginning's each.
     """
 
     parent: Tensor
@@ -45,6 +64,7 @@ class _Followed(NamedTuple):
     probability: Tensor
     group: Tensor
     size: int
+    alone: int
 
     def whole(self) -> Tensor:
         """The probability of each of the G."""
@@ -67,14 +87,14 @@ class _Level(NamedTuple):
 class Following:
     """Expected gains of N images from the lists' beginnings, level by level.
 
-    A beginning s (an image's first t - 1 tags, in order) of P(s) >= share is a node of its own: its LSTMs' state is
-    exact, and every tag gains P(s) p_t(tag | s) gain(t). Less likely ones of the same tags in other orders are one
-    node if they come to as much together, and all others of an image and length are one, its rest: LSTMs' states,
-    last tags' embeddings and (in the rest) what has been said are averaged, weighted by probability. So an image has
-    at most 1 / share + 1 nodes of each length.
+    A beginning s (an image's first t - 1 tags, in order) that is likely (``Effort``) is a node of its own: its LSTMs'
+    state is exact, and every tag gains P(s) p_t(tag | s) gain(t). Less likely ones of the same tags in other orders
+    are one node if they come to as much together, and all others of an image and length are one, its rest: LSTMs'
+    states, last tags' embeddings and (in the rest) what has been said are averaged, weighted by probability. So an
+    image has at most 1 / fine + 1 nodes of each length.
 
     bound (N,): the sum over ranks t of gain(t) x P(lists that are not known exactly at t). No tag's gain is further
-    from the sum over all lists than that; with share = 0 it is zero. Measured, errors are a hundredth of it.
+    from the sum over all lists than that; where everything is followed it is zero. Measured, errors are a hundredth.
     """
 
     def __init__(
@@ -83,15 +103,14 @@ class Following:
         image: InitialState,
         limits: Limits,
         kind: str,
-        share: float,
-        least: float,
+        effort: Effort,
     ) -> None:
         """image: where the lists go on from; ranks count from 1 there."""
         n, v, device = len(image.h), stepper.vocabulary, stepper.device
-        self.stepper, self.limits, self.share = stepper, limits, share
+        self.stepper, self.limits, self.effort = stepper, limits, effort
         self.gain_of_rank = GAIN_OF_RANK.get(kind)
         # What a list of unknown length is left out with would be lacking from the gains of its first tags, too.
-        self.least = least if self.gain_of_rank else 0.0
+        self.least = effort.least if self.gain_of_rank else 0.0
         self.gain, self.presence = torch.zeros((n, v), device=device), torch.zeros((n, v), device=device)
         self.bound, self._ended = torch.zeros(n, device=device), torch.zeros(n, device=device)
         # Of each node: its image, its probability, whether it is one beginning alone, its tags, and their sum of codes.
@@ -106,9 +125,11 @@ class Following:
         self.states = States(image.h.unbind(dim=1), image.c.unbind(dim=1))
         self._levels: list[_Level] = []
 
-    def run(self) -> ExpectedGains:
-        """Follow the lists to their ends."""
+    def run(self, most: int | None = None) -> ExpectedGains:
+        """Follow the lists to their ends. Raises TooManyNodes if there are more than ``most`` of one length."""
         for t in range(1, self.limits.longest + 1):
+            if most is not None and len(self.owner) > most:
+                raise TooManyNodes
             level = self._look(t)
             if self.gain_of_rank is None:
                 self._levels.append(level)
@@ -134,7 +155,7 @@ class Following:
             self.gain.add_(at_rank, alpha=gain)
         stopped = weight * p[:, v]
         self._add_bound(gain, stopped[:m])
-        followed = self._followed(p[:m, :v])
+        followed = self._followed(p[:m, :v], (weight - stopped)[m:])
         # What nodes and rests have left for the next rest, and by which tags.
         left = weight - stopped
         left[:m].index_add_(0, followed.parent, followed.probability, alpha=-1)
@@ -155,24 +176,35 @@ class Following:
         gain = sum(1.0 if self.gain_of_rank is None else self.gain_of_rank(rank) for rank in later)
         self.bound.add_((1.0 - self._ended).clamp_(min=0), alpha=gain)
 
-    def _followed(self, p: Tensor) -> _Followed:
-        """How the nodes go on. p (M, V): of every tag, after each node."""
-        least = max(self.share * FEWEST, torch.finfo(p.dtype).tiny)
+    def _share(self, q: Tensor, rest: Tensor) -> Tensor:
+        """From which probability on an image's beginnings are followed, (N,); q and rest as in ``_followed``."""
+        fine, coarse, left, _ = self.effort
+        small = torch.where(q < coarse * FEWEST, q, 0.0).sum(dim=1)
+        lost = torch.zeros_like(self.bound).index_add_(0, self.owner, small).index_add_(0, self.rest.image, rest)
+        return torch.where(lost < left, fine, coarse)
+
+    def _followed(self, p: Tensor, rest: Tensor) -> _Followed:
+        """How the nodes go on. p (M, V): of every tag, after each node. rest (R,): what goes on from the rests."""
+        q = p * self.weight[:, None]
+        share = self._share(q, rest)[self.owner]
+        least = (share * FEWEST).clamp_(min=torch.finfo(q.dtype).tiny)
         # A probability that is not a number is followed nowhere.
-        parent, tag = (p >= (least / self.weight)[:, None]).nonzero(as_tuple=True)
-        q = p[parent, tag] * self.weight[parent]
-        alone = q >= self.share
+        parent, tag = (q >= least[:, None]).nonzero(as_tuple=True)
+        q, share = q[parent, tag], share[parent]
+        alone = q >= share
         few = (~alone).nonzero().squeeze(1)
         sets = (self._set[parent[few]] + self._code[tag[few]]) % (1 << 40) + (self.owner[parent[few]] << 40)
         different, group = sets.unique(return_inverse=True)
         mass = q.new_zeros(len(different)).index_add_(0, group, q[few])
-        together = mass >= self.share
+        together = mass >= mass.index_copy(0, group, share[few])
         kept = together[group]
         singles = alone.nonzero().squeeze(1)
         group, order = (torch.cumsum(together, 0) - 1 + len(singles))[group[kept]].sort(stable=True)
         chosen = torch.cat([singles, few[kept][order]])
         group = torch.cat([torch.arange(len(singles), device=q.device), group])
-        return _Followed(parent[chosen], tag[chosen], q[chosen], group, len(singles) + int(together.sum()))
+        return _Followed(
+            parent[chosen], tag[chosen], q[chosen], group, len(singles) + int(together.sum()), len(singles)
+        )
 
     def _rest(self, owner: Tensor, left: Tensor, by_tag: Tensor) -> _Rest:
         """The rests of the images where they are not too little. left: (M + R,), by_tag: (N, V), probabilities."""
@@ -200,7 +232,7 @@ class Following:
         states = States(*([bags.sums(x) for x in several] for several in self.states))
         gates = [own.index_select(0, image) for own in self._gates]
         self.states = self.stepper.step_by_shares(gates, states, tags, rest.last)
-        self.exact = self.exact[node] & (followed.probability[first] >= self.share)
+        self.exact = self.exact[node] & (torch.arange(size, device=device) < followed.alone)
         self._set = self._set[node] + self._code[tag]
         self.owner, self.weight, self.rest = level.owner[node], whole, rest
         self.prefix = torch.cat([self.prefix[node], tag[:, None]], dim=1)
@@ -224,7 +256,14 @@ class Following:
 
 def followed_gains(stepper: Stepper, image: InitialState, limits: Limits, kind: str) -> ExpectedGains:
     """Expected gain of every tag (see ``Following``). kind: 'log', 'linear' or 'binary'."""
-    return Following(stepper, image, limits, kind, SHARE, LEAST).run()
+    images = len(image.h)
+    try:
+        most = MOST_NODES * max(images, FEWEST_IMAGES) if images > 1 else None
+        return Following(stepper, image, limits, kind, EFFORT).run(most)
+    except TooManyNodes:
+        halves = (InitialState(*half) for half in zip(*(x.tensor_split(2) for x in image)))
+        parts = [followed_gains(stepper, half, limits, kind) for half in halves]
+    return ExpectedGains(*(torch.cat(several) for several in zip(*((p.gain, p.presence, p.length) for p in parts))))
 
 
 def _codes(vocabulary: int, device: torch.device) -> Tensor:

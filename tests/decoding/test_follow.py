@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import ranktag.decoding.follow as follow_module
 import ranktag.decoding.stepper as stepper_module
-from ranktag.decoding.follow import LEAST, SHARE, Following, followed_gains
+from ranktag.decoding.follow import EFFORT, Effort, Following, TooManyNodes, followed_gains
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.rank import ROWS
 from ranktag.decoding.stepper import Stepper
 from ranktag.models.lstm import FORMS, RankTagger
 from ranktag.models.ranking import Limits
 
+ALL = Effort(0.0, 0.0, 0.0, 0.0)
 GAINS = {
     "log": lambda r, n: 1 / math.log2(1 + r),
     "binary": lambda r, n: 1.0,
@@ -46,7 +48,7 @@ def test_where_every_beginning_is_followed_the_expectations_are_exact(
 ) -> None:
     model, x = make_model(form, vocabulary, seed=7), images(3, seed=vocabulary)
     stepper = Stepper(model, torch.float32)
-    following = Following(stepper, stepper.initial_state(x), Limits(longest), kind, share=0.0, least=0.0)
+    following = Following(stepper, stepper.initial_state(x), Limits(longest), kind, ALL)
     found = following.run()
     for n, row in enumerate(x):
         gain, presence, length = exact(model, row, Limits(longest), kind)
@@ -65,13 +67,14 @@ def test_where_every_beginning_is_followed_the_expectations_are_exact(
     st.sampled_from([0.3, 1.0, 3.0]),
     st.sampled_from([0.02, 1 / 16, 0.25, 2.0]),
     st.sampled_from([0.0, 1 / 256, 0.2]),
+    st.sampled_from([0.0, 0.25, 2.0]),
 )
 def test_the_error_stays_within_the_bound(
-    seed: int, vocabulary: int, kind: str, form: str, sharpness: float, share: float, least: float
+    seed: int, vocabulary: int, kind: str, form: str, sharpness: float, share: float, least: float, left: float
 ) -> None:
     model, x = make_model(form, vocabulary, seed, sharpness), images(2, seed)
     stepper = Stepper(model, torch.float32)
-    following = Following(stepper, stepper.initial_state(x), Limits(vocabulary), kind, share, least)
+    following = Following(stepper, stepper.initial_state(x), Limits(vocabulary), kind, Effort(share, 4 * share, left, least))
     found = following.run()
     for n, row in enumerate(x):
         gain, _, _ = exact(model, row, Limits(vocabulary), kind)
@@ -86,9 +89,9 @@ def test_what_goes_on_as_one_is_nearer_than_eight_drawn_lists(kind: str, monkeyp
     model, x = make_model("every-step", 5, seed=8, sharpness=0.5), images(20, seed=8)
     stepper = Stepper(model, torch.float32)
     image, limits = stepper.initial_state(x), Limits(5)
-    truth = Following(stepper, image, limits, kind, 0.0, 0.0).run().gain
+    truth = Following(stepper, image, limits, kind, ALL).run().gain
     error = {
-        share: float((Following(stepper, image, limits, kind, share, 0.0).run().gain - truth).abs().mean())
+        share: float((Following(stepper, image, limits, kind, Effort(share, share, 0.0, 0.0)).run().gain - truth).abs().mean())
         for share in (0.03, 0.1, 0.3)
     }
     drawn = float((expected_gains(stepper, image, limits, Draw(8, 0.5), kind).gain - truth).abs().mean())
@@ -101,7 +104,7 @@ def test_nothing_is_lost_where_no_list_can_stop() -> None:
     model = make_model("every-step", 3, seed=1)
     model.output.bias[-1] = -1e4
     stepper = Stepper(model, torch.float32)
-    found = Following(stepper, stepper.initial_state(images(4)), Limits(3), "log", 0.5, 0.0).run()
+    found = Following(stepper, stepper.initial_state(images(4)), Limits(3), "log", Effort(0.5, 0.5, 0.0, 0.0)).run()
     torch.testing.assert_close(found.length, torch.full((4,), 3.0), rtol=0, atol=1e-5)
 
 
@@ -136,7 +139,7 @@ def test_lists_go_on_from_any_state() -> None:
     model, x = make_model("every-step", 4, seed=5, sharpness=0.7), images(1, seed=5)
     stepper = Stepper(model, torch.float32)
     image = stepper.after(stepper.initial_state(x), torch.tensor([[2]]))
-    found = Following(stepper, image, Limits(3), "binary", 0.0, 0.0).run()
+    found = Following(stepper, image, Limits(3), "binary", ALL).run()
     begun = {tags: a.probability for tags, a in every_list(model, x[0], Limits(4)).items() if tags[:1] == (2,)}
     for tag in (0, 1, 3):
         rest = sum(p for tags, p in begun.items() if tag in tags) / sum(begun.values())
@@ -156,10 +159,46 @@ def test_a_probability_that_is_not_a_number_is_followed_nowhere(kind: str) -> No
 
 
 def test_what_is_in_the_making_is_bounded() -> None:
-    # However many tags there are, 1 / SHARE beginnings of one length can be that likely.
+    # However many tags there are, 1 / share beginnings of one length can be that likely.
     model, x = make_model("every-step", 300, seed=2, sharpness=0.1), images(3)
     stepper = Stepper(model, torch.float32)
-    following = Following(stepper, stepper.initial_state(x), Limits(4), "log", SHARE, LEAST)
+    following = Following(stepper, stepper.initial_state(x), Limits(4), "log", EFFORT)
     following.run()
-    assert len(following.owner) <= 3 / SHARE
+    assert len(following.owner) <= 3 / EFFORT.fine
     assert len(following.rest.image) == 3
+
+
+def nodes(vocabulary: int, effort: Effort) -> int:
+    """How many beginnings of two tags are followed, of an image whose tags are all as likely, and no list stops."""
+    model = make_model("every-step", vocabulary, seed=3, sharpness=0.0)
+    model.output.bias[-1] = -1e4
+    stepper = Stepper(model, torch.float32)
+    following = Following(stepper, stepper.initial_state(images(1)), Limits(3), "log", effort)
+    following.run()
+    return len(following.owner)
+
+
+def test_more_is_followed_where_that_leaves_little() -> None:
+    # Of 8 equally likely tags there are 56 beginnings of two, 1 / 56 each; of 12 there are 132.
+    assert nodes(8, Effort(1 / 100, 1 / 20, 0.25, 0.0)) == 56
+    assert nodes(12, Effort(1 / 200, 1 / 100, 0.25, 0.0)) == 132
+    # Of 132 those of the same two tags are one where only they together are likely enough.
+    assert nodes(12, Effort(1 / 100, 1 / 20, 0.25, 0.0)) == 66
+    # Of 40 none comes to a twentieth, alone or with its reverse, and what is too small to look at is nearly all there is.
+    assert nodes(40, Effort(1 / 1600, 1 / 20, 0.25, 0.0)) == 0
+
+
+@pytest.mark.parametrize("kind", GAINS)
+def test_a_batch_with_too_many_nodes_is_parted_and_comes_to_the_same(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stepper = Stepper(ensemble("every-step", 6, 1, 2), torch.float32, rows=ROWS)
+    image = stepper.initial_state(images(9))
+    whole = followed_gains(stepper, image, Limits(6), kind)
+    monkeypatch.setattr(follow_module, "MOST_NODES", 10)
+    monkeypatch.setattr(follow_module, "FEWEST_IMAGES", 1)
+    with pytest.raises(TooManyNodes):
+        Following(stepper, image, Limits(6), kind, EFFORT).run(most=90)
+    parted = followed_gains(stepper, image, Limits(6), kind)
+    for name in ("gain", "presence", "length"):
+        assert torch.equal(getattr(whole, name), getattr(parted, name))
