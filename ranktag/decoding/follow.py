@@ -14,7 +14,6 @@ from ranktag.decoding.stepper import Bags, InitialState, States, Stepper
 from ranktag.models.ranking import ExpectedGains, Limits
 
 
-
 class Effort(NamedTuple):
     """How far lists are followed, in probabilities.
 

@@ -74,7 +74,9 @@ def test_the_error_stays_within_the_bound(
 ) -> None:
     model, x = make_model(form, vocabulary, seed, sharpness), images(2, seed)
     stepper = Stepper(model, torch.float32)
-    following = Following(stepper, stepper.initial_state(x), Limits(vocabulary), kind, Effort(share, 4 * share, left, least))
+    following = Following(
+        stepper, stepper.initial_state(x), Limits(vocabulary), kind, Effort(share, 4 * share, left, least)
+    )
     found = following.run()
     for n, row in enumerate(x):
         gain, _, _ = exact(model, row, Limits(vocabulary), kind)
@@ -91,7 +93,9 @@ def test_what_goes_on_as_one_is_nearer_than_eight_drawn_lists(kind: str, monkeyp
     image, limits = stepper.initial_state(x), Limits(5)
     truth = Following(stepper, image, limits, kind, ALL).run().gain
     error = {
-        share: float((Following(stepper, image, limits, kind, Effort(share, share, 0.0, 0.0)).run().gain - truth).abs().mean())
+        share: float(
+            (Following(stepper, image, limits, kind, Effort(share, share, 0.0, 0.0)).run().gain - truth).abs().mean()
+        )
         for share in (0.03, 0.1, 0.3)
     }
     drawn = float((expected_gains(stepper, image, limits, Draw(8, 0.5), kind).gain - truth).abs().mean())
@@ -184,7 +188,7 @@ def test_more_is_followed_where_that_leaves_little() -> None:
     assert nodes(12, Effort(1 / 200, 1 / 100, 0.25, 0.0)) == 132
     # Of 132 those of the same two tags are one where only they together are likely enough.
     assert nodes(12, Effort(1 / 100, 1 / 20, 0.25, 0.0)) == 66
-    # Of 40 none comes to a twentieth, alone or with its reverse, and what is too small to look at is nearly all there is.
+    # Of 40 none comes to a twentieth, alone or with its reverse; what is too small to look at is nearly all there is.
     assert nodes(40, Effort(1 / 1600, 1 / 20, 0.25, 0.0)) == 0
 
 
