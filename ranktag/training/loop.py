@@ -37,6 +37,11 @@ from ranktag.training_data.load import TrainingData
 VALIDATION_DRAW = Draw(lists=4, offset=0.5)
 VALIDATION_BLOCK = 1024
 
+# Of which number those that reach a step are made a multiple. oneDNN, which multiplies bfloat16 on processors, compiles
+# a kernel for every new shape, and 5 ms for that stand against 0.5 ms for the product: measured, an epoch takes 30%
+# less at H = 512. In float32 nothing is compiled.
+LISTS_TOGETHER = 16
+
 
 class Epoch(NamedTuple):
     """A row of the history.
@@ -64,6 +69,7 @@ class Member:
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int) -> None:
         self.data, self.config, self.device = data, config, device
         self.dtype = choose_dtype(config.precision, device)
+        self.multiple = LISTS_TOGETHER if device.type == "cpu" and self.dtype == torch.bfloat16 else 1
         # Mixed, so that no member of one run is a member of another; torch looks at 32 bits of a seed.
         self.seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
         sizes = ModelConfig(
@@ -116,7 +122,7 @@ class Member:
         if self.recorded is not None:
             loss = self.recorded(chosen, lr)
         else:
-            loss = self._learn(*self.data.training.pack(chosen, self.device), lr)
+            loss = self._learn(*self.data.training.pack(chosen, self.device, self.multiple), lr)
         if self.average is not self.model:
             follow(self.average, self.model, self.config.average, step)
         return loss

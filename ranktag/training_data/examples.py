@@ -109,20 +109,25 @@ class Examples:
         person = None if self.person is None else self.person.to(device)
         return ListTable(self.steps.to(device), self._offset.to(device), self._flat.to(device), person, len(self.known))
 
-    def pack(self, chosen: Tensor, device: torch.device | None = None) -> tuple[Tensor, PackedLists]:
+    def pack(self, chosen: Tensor, device: torch.device | None = None, multiple: int = 1) -> tuple[Tensor, PackedLists]:
         """Features (B, D) and lists of the given list numbers (B,), packed step by step, the longest list first.
 
-        device: where to; None is where the features are.
+        device: where to; None is where the features are. multiple: so many lists, or a multiple of it, go through each
+        step, some of them beyond their end: of those the target is NO_TARGET.
         """
         steps = self.steps[chosen]
         order = torch.argsort(steps, descending=True, stable=True)
         t = torch.arange(self.steps_of(chosen))[:, None]
         reached = t < steps[order]
-        at = (self._offset[chosen[order]] + t)[reached]
+        sizes = (-(-reached.sum(1) // multiple) * multiple).clamp(max=len(chosen))
+        packed = torch.arange(len(chosen)) < sizes[:, None]
+        counted = reached[packed]
+        at = (self._offset[chosen[order]] + t)[packed].where(counted, 0)
         features = self.features_of(chosen[order])
         device = device or features.device
         person = None if self.person is None else self.person[chosen[order]].to(device)
-        lists = PackedLists(self._flat[at].to(device), self._flat[at + 1].to(device), reached.sum(1).tolist(), person)
+        target = self._flat[at + 1].where(counted, NO_TARGET)
+        lists = PackedLists(self._flat[at].to(device), target.to(device), sizes.tolist(), person)
         return features.to(device), lists
 
 
@@ -155,8 +160,8 @@ class PackedLists(NamedTuple):
     """B tag lists as next-tag predictions, packed step by step without padding (as in ``nn.utils.rnn.PackedSequence``).
 
     previous, target: (S,) input and expected output, int64: first of every list's step
-    1, the longest list first, then of every step 2, ... sizes: how many lists reach each step. person: (B,) who wrote
-    each list, the longest first; None where nobody is told apart.
+    1, the longest list first, then of every step 2, ... sizes: how many lists go through each step. person: (B,) who
+    wrote each list, the longest first; None where nobody is told apart.
     """
 
     previous: Tensor

@@ -205,6 +205,25 @@ def test_the_order_of_a_batch_makes_no_difference(lists: list[list[int]], random
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_beyond_a_lists_end_count_for_nothing(form: str) -> None:
+    model = make_model(form, seed=6)
+    lists = [[0], [1, 2, 3], [2], [3, 0], [1, 0]]
+    features = torch.randn(len(lists), D, generator=torch.Generator().manual_seed(7))
+    results = []
+    for multiple, sizes in ((1, [5, 5, 3, 1]), (2, [5, 5, 4, 2]), (4, [5, 5, 4, 4]), (16, [5, 5, 5, 5])):
+        model.zero_grad()
+        x, packed = examples(lists, features).pack(torch.arange(len(lists)), multiple=multiple)
+        assert packed.sizes == sizes and len(packed.target) == len(packed.previous) == sum(sizes)
+        assert int((packed.target >= 0).sum()) == sum(len(tags) + 1 for tags in lists)
+        loss = F.cross_entropy(model(x, packed), packed.target, label_smoothing=0.1)
+        loss.backward()
+        results.append((loss.detach(), *(p.grad for p in model.parameters())))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert_near(b, a, "with more steps")
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("form", FORMS)
 def test_bfloat16_stays_near_float32(form: str, device: str) -> None:
