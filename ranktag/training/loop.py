@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import statistics
-import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout
+from ranktag.compute.threads import in_turns
 from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
@@ -59,6 +59,13 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+class BatchLoss(NamedTuple):
+    """What a step gives: the batch's list numbers (B,) and its mean loss a tag, (), on the device."""
+
+    lists: Tensor
+    loss: Tensor
+
+
 class Member:
     """One LSTM in training: its weights, their moving average and its optimiser.
 
@@ -96,26 +103,16 @@ class Member:
         )
         self.recorded = self._recorded_steps() if device.type == "cuda" else None
 
-    def train_epoch(self, epoch: int, stop: threading.Event) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Train for one epoch, the ``epoch``-th from 0, or until ``stop`` is set.
-
-        Returns each batch's mean loss a tag, on the device, and its number of tags, both (batches,), and the numbers
-        of its lists.
-        """
+    def train_epoch(self, epoch: int) -> Iterator[BatchLoss]:
+        """Train for one epoch, the ``epoch``-th from 0, a step whenever the next batch's loss is asked for."""
         config, training = self.config, self.data.training
         seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
         order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
         self.dropout.generator.manual_seed(seed + 1)
         batches = order.split(config.batch_size)
         with nullcontext() if self.recorded is None else self.recorded.on_stream():
-            losses = [
-                self._step(chosen, epoch * len(batches) + b, len(batches))
-                for b, chosen in enumerate(batches)
-                if not stop.is_set()
-            ]
-            values = torch.stack(losses)
-        tags = [float(training.steps[chosen].sum()) for chosen in batches[: len(losses)]]
-        return values, torch.tensor(tags), batches
+            for b, chosen in enumerate(batches):
+                yield BatchLoss(chosen, self._step(chosen, epoch * len(batches) + b, len(batches)))
 
     def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
         lr = rate(self.config, step, steps_an_epoch)
@@ -189,44 +186,35 @@ class Trainer:
 
     def train_epoch(self) -> tuple[float, float]:
         """The training half of ``run_epoch``: mean loss a tag and the last learning rate."""
-        losses = []
-        for on_device, tags, batches in self._train_members():
+        means = []
+        for steps in self._train_members():
             # Looked at once an epoch, of all members: on a GPU every look waits for the device.
-            values = on_device.cpu()
-            self._refuse_not_finite(values, batches)
-            losses.append(float((values * tags).sum() / tags.sum()))
-        last = (self.epoch + 1) * len(batches) - 1
-        return statistics.fmean(losses), rate(self.config, last, len(batches))
+            values = torch.stack([step.loss for step in steps]).cpu()
+            self._refuse_not_finite(values, steps)
+            tags = torch.tensor([float(self.data.training.steps[step.lists].sum()) for step in steps])
+            means.append(float((values * tags).sum() / tags.sum()))
+        last = (self.epoch + 1) * len(steps) - 1
+        return statistics.fmean(means), rate(self.config, last, len(steps))
 
-    def _train_members(self) -> list[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+    def _train_members(self) -> list[list[BatchLoss]]:
         """Train every member for an epoch: on a processor side by side, with a share of torch's threads each.
 
         Threads that share one member's small products wait for each other: measured on VOC, two together took 0.24 s
-        for an epoch of each member, and side by side 0.39 s for one of two members.
+        for an epoch of each member, and side by side 0.39 s for one of two members. Members take turns step by step,
+        so that three of them keep two threads busy to the end.
         """
         threads = torch.get_num_threads()
         at_once = min(len(self.members), threads) if self.device.type == "cpu" else 1
-        stop = threading.Event()
+        epochs = [member.train_epoch(self.epoch) for member in self.members]
         if at_once == 1:
-            return [member.train_epoch(self.epoch, stop) for member in self.members]
-        # Torch's number of threads is each thread's own, but new ones begin with the one set last.
-        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads // at_once,)) as pool:
-            try:
-                trained = [pool.submit(member.train_epoch, self.epoch, stop) for member in self.members]
-                finished, _ = wait(trained, return_when=FIRST_EXCEPTION)
-            finally:
-                # Where one fails or somebody interrupts, the others do not go on to the end of a long epoch.
-                stop.set()
-                torch.set_num_threads(threads)
-        for one in finished:
-            one.result()
-        return [one.result() for one in trained]
+            return [list(epoch) for epoch in epochs]
+        return in_turns(epochs, at_once, threads // at_once)
 
-    def _refuse_not_finite(self, losses: Tensor, batches: tuple[Tensor, ...]) -> None:
+    def _refuse_not_finite(self, losses: Tensor, steps: Sequence[BatchLoss]) -> None:
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             training, batch = self.data.training, int(bad[0])
-            rows = training.row.cpu()[training.image[batches[batch]]]
+            rows = training.row.cpu()[training.image[steps[batch].lists]]
             raise self._not_finite(f"the loss of epoch {self.epoch + 1}, batch {batch + 1}", rows)
 
     def _not_finite(self, what: str, rows: Tensor) -> RanktagError:

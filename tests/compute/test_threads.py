@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ranktag.compute.threads import side_by_side
+from ranktag.compute.threads import in_turns, side_by_side
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -61,3 +61,48 @@ def test_a_fault_comes_out_where_its_piece_stood() -> None:
     assert [next(answers), next(answers)] == [2, 3]
     with pytest.raises(ZeroDivisionError):
         next(answers)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_turns_give_each_iterators_values_in_their_order(threads: int) -> None:
+    series = [iter(range(10 * n, 10 * n + length)) for n, length in enumerate((4, 0, 7))]
+    assert in_turns(series, threads, 1) == [[0, 1, 2, 3], [], list(range(20, 27))]
+
+
+def test_iterators_take_turns() -> None:
+    # One thread and three iterators, so that the turns are known.
+    turns: list[int] = []
+
+    def count(n: int) -> Iterator[int]:
+        for _ in range(4):
+            turns.append(n)
+            yield torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert in_turns([count(n) for n in range(3)], 1, 2) == [[2] * 4] * 3
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert turns == [0, 1, 2] * 4
+
+
+def test_an_iterator_that_fails_ends_the_others_after_their_step() -> None:
+    begun, steps = threading.Event(), 0
+
+    def long() -> Iterator[int]:
+        nonlocal steps
+        while True:
+            begun.set()
+            steps += 1
+            yield steps
+
+    def short() -> Iterator[int]:
+        assert begun.wait(timeout=30)
+        yield 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_turns([long(), short()], 2, 1)
+    assert steps >= 1
