@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -74,12 +73,13 @@ def test_recorded_steps_are_steps_on_padded_lists(tmp_path: Path, device: str) -
     ours, theirs = (Member(data, config, place, 0) for _ in range(2))
     table, steps = data.training.table(place), 0
     for epoch in range(2):
-        losses, _, batches = ours.train_epoch(epoch, threading.Event())
+        learned = list(ours.train_epoch(epoch))
+        losses = torch.stack([step.loss for step in learned])
         theirs.dropout.generator.manual_seed(theirs.seed * 1_000_003 + epoch + 1)
         expected = []
-        for chosen in batches:
+        for chosen, _ in learned:
             padded = table.pad(chosen.to(place), data.training.steps_of(chosen))
-            lr = rate(config, steps, len(batches))
+            lr = rate(config, steps, len(learned))
             expected.append(theirs._learn(data.training.features_of(chosen).to(place), padded, lr))
             follow(theirs.average, theirs.model, config.average, steps)
             steps += 1
