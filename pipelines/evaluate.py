@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     default=None,
     show_default="only print",
     help="Write a report to this folder: metrics.csv, metrics.json, metrics.tex, differences.csv, per_image.csv, "
-    "per_tag.csv, calibration.csv, calibration_bins.csv and report.html; with --retrieval, retrieval*.csv too.",
+    "per_tag.csv, calibration.csv, calibration_bins.csv and report.html; retrieval*.csv with --retrieval, "
+    "completion*.csv with begun lists.",
 )
 @click.option(
     "--images",
@@ -59,6 +60,9 @@ def command(
     The main scores are printed; the report (-o)
     holds all of them, and those of each image and of each tag.
 
+    Files of how begun lists go on ('export-tags --given') are scored apart, in a section of their own;
+    --given K scores those alone.
+
     With --retrieval, search is scored as well: for each tag, and pair of tags, images are ranked as
     'ranktag search' ranks them, and judged by what people's lists say; intervals are over queries.
 
@@ -80,6 +84,10 @@ def command(
         "images": len(report.image_ids),
         "rows": [as_dict(row) for row in report.rows],
     }
+    if report.completion:
+        facts["completion"] = {
+            str(part.config.given): [as_dict(row) for row in part.rows] for part in report.completion
+        }
     if report.retrieval is not None:
         facts["retrieval"] = retrieval_json(report.retrieval)
     return Report(facts, lines, code=0 if report.complete else 1)

@@ -512,6 +512,14 @@ class RecipeConfig(Config):
     """Settings of a recipe: every model on one data set, to the finished table."""
 
     table: str = setting("val", "the split whose images the table is of; it is not trained on", choices=("val", "test"))
+    folds: int | None = setting(
+        None,
+        "cross-validate: the images are dealt into so many parts, each tagged by models trained on the others, and the "
+        "table is of all of them; splits do not count",
+        unit="folds",
+        low=2,
+        when_none="by --table",
+    )
     seeds: tuple[int, ...] = setting(
         (0, 1, 2, 3, 4), "of each model that has something random, a training each: a list, 0,1,2, or how many, 5"
     )

@@ -50,7 +50,6 @@ def finish(
     from ranktag.evaluation.report.text import to_text
     from ranktag.pipelines.evaluate import as_dict
     from ranktag.recipes.all_models import run_recipe
-    from ranktag.recipes.completion import completion_tables
 
     report = run_recipe(
         cache,
@@ -61,14 +60,11 @@ def finish(
         overwrite=overwrite,
         say=lambda text: click.echo(text, err=True),
     )
-    tables = completion_tables(cache, output, config, lambda text: click.echo(f"Note: {text}", err=True))
     lines = [to_text(report), f"The report is {output / 'report' / 'report.html'}"]
-    for k, table in tables.items():
-        lines += ["", to_text(table), f"The report is {output / f'completion-{k}' / 'report.html'}"]
     facts = {
         "output": output,
         "images": len(report.image_ids),
         "rows": [as_dict(row) for row in report.rows],
-        "completion": {str(k): [as_dict(row) for row in table.rows] for k, table in tables.items()},
+        "completion": {str(part.config.given): [as_dict(row) for row in part.rows] for part in report.completion},
     }
     return Report(facts, lines, code=0 if report.complete else 1)

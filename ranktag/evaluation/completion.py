@@ -7,6 +7,8 @@ model, the same rests are scored; an image's value is the mean over its people, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from ranktag.errors import Mismatch, Usage
 from ranktag.tags.completions import Completions
@@ -32,6 +34,34 @@ class CompletedLists(PredictionsWithSplit):
             for image_id, several in self.per_list.items()
         }
         return CompletedLists(per_list, self.split)
+
+
+class Read(NamedTuple):
+    """What was read: label -> predictions, and label -> their files."""
+
+    predictions: dict[str, list[Predictions]]
+    files: dict[str, list[Path]]
+
+
+def parted(
+    read: Mapping[str, Sequence[Predictions]], files: Mapping[str, Sequence[Path]]
+) -> tuple[Read, dict[int, Read]]:
+    """Predictions of whole lists, and those that say how lists go on, by the number of tags given, the fewest first."""
+    whole, begun = Read({}, {}), dict[int, Read]()
+    for label, several in read.items():
+        for one, file in zip(several, files[label]):
+            k = _given(one)
+            to = whole if k is None else begun.setdefault(k, Read({}, {}))
+            to.predictions.setdefault(label, []).append(one)
+            to.files.setdefault(label, []).append(file)
+    return whole, dict(sorted(begun.items()))
+
+
+def _given(read: object) -> int | None:
+    """The most tags that are given of a list; None of whole lists."""
+    if not isinstance(read, Completions):
+        return None
+    return max((len(given) for several in read.values() for given in several), default=1)
 
 
 def ranked_lists(read: Predictions, image_id: str) -> Sequence[list[RankedTag]]:

@@ -5,6 +5,7 @@ What is compared, and how, is described in ``ranktag.evaluation.compare``.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from ranktag.config import EvaluationConfig
 from ranktag.errors import Mismatch, NotFound, RanktagError, Usage
 from ranktag.evaluation.compare import compare
+from ranktag.evaluation.completion import parted
 from ranktag.evaluation.report.folder import check_output, write_report
 from ranktag.evaluation.report.gallery import inside
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.files.lock import only_writer
 from ranktag.progress import Progress
-from ranktag.tags.completions import Completions, read_completions
+from ranktag.tags.completions import holds_completions, read_completions
 from ranktag.tags.lists import TagLists, read_tag_lists
 from ranktag.tags.predictions import Predictions, predictions_from_frame, read_predictions
 from ranktag.tags.unicode_forms import other_forms, said
@@ -49,6 +51,9 @@ def evaluate(
     one (``ranktag.tags.lists``). images: folder of the photos, for the gallery. progress: is
     told how far reading and scoring are.
 
+    A row's files may also say how begun lists go on (``export-tags --given``): beside whole lists they are scored
+    apart, by the number of tags that are given (``EvaluationReport.completion``).
+
     Raises RanktagError for unreadable files, no image in common, a split that the
     tag file does not have, ``images`` that has none of the photos, and an ``output`` that
     exists (unless ``overwrite``, which replaces a report and nothing else) or that another
@@ -69,19 +74,46 @@ def evaluate(
         every_file = [(label, source) for label, several in sources.items() for _, source in several]
         read: dict[str, list[Predictions]] = {label: [] for label in sources}
         for label, source in progress.over(every_file, "Reading", len(every_file), "prediction files"):
-            read[label].append(_read(source, completed=config.given is not None))
+            read[label].append(_read(source))
         files = {label: tuple(file for file, _ in several) for label, several in sources.items()}
         name = Path(tags) if isinstance(tags, (str, Path)) else Path("tags")
         predicted = {image_id for several in read.values() for one in several for image_id in one}
         if forms := other_forms(truth.lists, predicted, str(name)):
             truth = truth.renamed(forms)
             progress.note(said(forms))
-        report = compare(read, truth, config, files, name, progress)
+        report = _compared(read, truth, config, files, name, progress)
         if images is not None:
             refuse_other_photos(Path(images), report.image_ids)
         if output is not None:
             write_report(Path(output), report, None if images is None else Path(images), overwrite)
         return report
+
+
+def _compared(
+    read: Mapping[str, Sequence[Predictions]],
+    truth: TagLists,
+    config: EvaluationConfig,
+    files: Mapping[str, Sequence[Path]],
+    tags: Path,
+    progress: Progress,
+) -> EvaluationReport:
+    """``compare`` for whole lists, with how begun lists go on beside them; or for those alone if ``config.given``."""
+    whole, begun = parted(read, files)
+    if config.given is not None or not begun:
+        return compare(read, truth, config, files, tags, progress)
+    if not whole.predictions:
+        k, some = next(iter(begun.items()))
+        raise Usage(
+            f"'{next(iter(some.predictions))}' says how lists go on that people began; score that alone with "
+            f"ranktag evaluate --given {k}, or give a file of whole lists, too"
+        )
+    completion = []
+    for k, some in begun.items():
+        reference = config.reference if config.reference in some.predictions else None
+        settings = config.replace(given=k, retrieval=False, reference=reference)
+        completion.append(compare(some.predictions, truth, settings, some.files, tags, progress))
+    report = compare(whole.predictions, truth, config, whole.files, tags, progress)
+    return dataclasses.replace(report, completion=tuple(completion))
 
 
 def _by_label(
@@ -136,12 +168,11 @@ def _files(path: Path, source: Source) -> list[tuple[Path, Source]]:
     return [(file, file) for file in files]
 
 
-def _read(source: Source, *, completed: bool) -> Predictions:
-    """completed: what is read says how lists go on; ``ranktag.evaluation.completion`` takes it apart."""
+def _read(source: Source) -> Predictions:
+    """What a file holds; what says how lists go on, ``ranktag.evaluation.completion`` takes apart."""
     if isinstance(source, (str, Path)):
+        completed = holds_completions(source)
         return cast(Predictions, read_completions(source)) if completed else read_predictions(Path(source))
-    if isinstance(source, Completions) and not completed:
-        raise Usage("these predictions say how lists go on; say after how many tags: given=K")
     return source if isinstance(source, dict) else predictions_from_frame(source)
 
 

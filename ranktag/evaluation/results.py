@@ -138,7 +138,8 @@ class EvaluationReport:
     split or if it is what is scored.
 
     retrieval: how well images are found by the predictions; None if that was not asked for. calibration: how honest
-    the predicted probabilities are.
+    the predicted probabilities are. completion: how well begun lists are gone on with, a report a number of given tags,
+    of the files that say so.
     """
 
     metrics: MetricTable
@@ -161,11 +162,17 @@ class EvaluationReport:
     unseen: int | None
     calibration: Calibration
     retrieval: Retrieval | None = None
+    completion: tuple[EvaluationReport, ...] = ()
 
     @property
     def table(self) -> tuple[Row, ...]:
         """The rows, and the row of people below them if there is one."""
         return self.rows if self.people is None else (*self.rows, self.people)
+
+    @property
+    def best(self) -> Row:
+        """The row of predictions whose leading score is the highest."""
+        return max(self.rows, key=lambda row: row.scores[self.metrics.leading.name].value)
 
     @property
     def has_seeds(self) -> bool:
@@ -175,7 +182,7 @@ class EvaluationReport:
     @property
     def complete(self) -> bool:
         """No file lacks an expected image."""
-        return not any(row.missing for row in self.rows)
+        return not any(row.missing for row in self.rows) and all(part.complete for part in self.completion)
 
     def metrics_frame(self) -> pd.DataFrame:
         """A row of the table each: its counts, and every score with its interval (metrics.csv)."""

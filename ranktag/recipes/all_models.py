@@ -3,6 +3,8 @@
 The models are trained on the split train and stopped (or, the baselines, tuned) by
 the split val. Where val is the table, that is a seeded tenth of train instead: no
 number of the table chooses anything. Every model names equally many tags.
+
+With ``folds`` the table is of all images: of each, by models trained on the other folds (``ranktag.recipes.folds``).
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from ranktag.errors import Exists, RanktagError
 from ranktag.evaluation.evaluate import evaluate, refuse_other_photos
 from ranktag.evaluation.results import EvaluationReport
 from ranktag.feature_cache.store import open_features
+from ranktag.recipes.completion import completed
+from ranktag.recipes.folds import HELD_OUT, dealt, joined
 from ranktag.tags.lists import TagLists, write_tag_lists
 from ranktag.tags.splits import shuffled
 from ranktag.training.train import train
 from ranktag.training_data.load import load_training_data
 from ranktag.wording import count
-
-HELD_OUT = 0.1
 
 
 class Row(NamedTuple):
@@ -83,8 +85,9 @@ def run_recipe(
 ) -> EvaluationReport:
     """Train, decode and evaluate every row of the table in ``output``, and the last row's seeds as one model.
 
-    images: the photos, for the report's gallery. Trainings that an earlier call
-    finished are not done again. say: is given a line a training.
+    The report also says how the models go on with lists that people began (``ranktag.recipes.completion``), which has
+    a report of its own for each number of tags, ``output/completion-K``. images: the photos, for the report's gallery.
+    Trainings that an earlier call finished are not done again. say: is given a line a training.
 
     Raises RanktagError as the stages do.
     """
@@ -94,8 +97,34 @@ def run_recipe(
     if images is not None:
         # Now, and not when everything is trained.
         refuse_other_photos(images, list(lists.lists))
-    output.mkdir(parents=True, exist_ok=True)
-    write_tag_lists(tags, _with_features(split_for_table(lists, config.table), cache, say))
+    lists = _with_features(lists, cache, say)
+    if config.folds is None:
+        write_tag_lists(tags, split_for_table(lists, config.table))
+        whole, begun = _predicted(cache, output, config, say), completed(cache, output, config, say)
+    else:
+        folders = []
+        for number, fold in enumerate(dealt(lists, config.folds), 1):
+            folders.append(output / f"fold-{number}")
+            write_tag_lists(folders[-1] / "tags.csv", fold)
+            say(f"Fold {number} of {config.folds}")
+        write_tag_lists(tags, replace(lists, split=dict.fromkeys(lists.lists, "test")))
+        whole = joined(output, folders, [_predicted(cache, folder, config, say) for folder in folders])
+        several = [completed(cache, folder, config, say) for folder in folders]
+        begun = {k: joined(output, folders, [one[k] for one in several if k in one]) for one in several for k in one}
+    together = {
+        label: [*whole.get(label, []), *(file for rows in begun.values() for file in rows.get(label, []))]
+        for label in dict.fromkeys([*whole, *(label for rows in begun.values() for label in rows)])
+    }
+    found = evaluate(together, tags, report, EvaluationConfig(retrieval=True), images=images, overwrite=overwrite)
+    for k, rows in begun.items():
+        settings = EvaluationConfig(given=k, reference=ROWS[-1].label)
+        evaluate(dict(rows), tags, output / f"completion-{k}", settings, overwrite=True)
+    return found
+
+
+def _predicted(cache: Path, output: Path, config: RecipeConfig, say: Callable[[str], None]) -> dict[str, list[Path]]:
+    """Train and decode every row on ``output/tags.csv``; the files of each row, one a seed."""
+    tags = output / "tags.csv"
     settings = TrainingConfig(device=config.device)
     data = load_training_data(cache, tags, settings, choose_device(config.device))
     decoding = DecodingConfig(num_tags=min(config.num_tags, len(data.vocabulary)), device=config.device)
@@ -115,9 +144,7 @@ def run_recipe(
         runs = [_run_folder(output, last, seed) for seed in config.seeds]
         decode(cache, runs, together, decoding.replace(decode=last.decode), split="test", overwrite=True)
         predictions[f"{last.label}, {len(config.seeds)} seeds together"] = [together]
-    return evaluate(
-        dict(predictions), tags, report, EvaluationConfig(retrieval=True), images=images, overwrite=overwrite
-    )
+    return predictions
 
 
 def _run_folder(output: Path, row: Row, seed: int) -> Path:

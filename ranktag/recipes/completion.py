@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ranktag.config import DecodingConfig, EvaluationConfig, RecipeConfig
+from ranktag.config import DecodingConfig, RecipeConfig
 from ranktag.decoding.complete import complete
 from ranktag.errors import Usage
-from ranktag.evaluation.evaluate import evaluate
-from ranktag.evaluation.results import EvaluationReport
 from ranktag.models.checkpoint import load_checkpoint
 
 GIVEN = (1, 2)
@@ -34,19 +32,18 @@ ROWS = (
 )
 
 
-def completion_tables(
+def completed(
     cache: Path, output: Path, config: RecipeConfig, say: Callable[[str], None] = lambda line: None
-) -> dict[int, EvaluationReport]:
-    """Score how the models of a recipe go on after K tags, for each K of GIVEN, in ``output/completion-K``.
+) -> dict[int, dict[str, list[Path]]]:
+    """How the models of a recipe, trained in ``output/runs``, go on after K tags, for each K of GIVEN.
 
-    To be called after ``ranktag.recipes.all_models.run_recipe``, which trains them. A K that no list is longer than
-    has no table. Returns K -> report. Raises RanktagError as the stages do.
+    Returns K -> label -> files, one a seed; a K that no list is longer than is left out. Raises RanktagError as the
+    stages do.
     """
-    tags, tables = output / "tags.csv", {}
+    tags, found = output / "tags.csv", dict[int, dict[str, list[Path]]]()
     known = len(load_checkpoint(output / "runs" / f"popularity-{config.seeds[0]}").vocabulary)
     for k in GIVEN:
-        named = max(1, min(config.num_tags, known - k))
-        decoding = DecodingConfig(num_tags=named, device=config.device)
+        decoding = DecodingConfig(num_tags=max(1, min(config.num_tags, known - k)), device=config.device)
         files: dict[str, list[Path]] = {}
         try:
             for row in ROWS:
@@ -57,8 +54,7 @@ def completion_tables(
                     complete(cache, run, tags, k, file, one, split="test", overwrite=True)
                     files.setdefault(row.label, []).append(file)
         except Usage as error:
-            say(str(error))
+            say(f"Note: {error}")
             continue
-        settings = EvaluationConfig(given=k, reference="every-step mbr")
-        tables[k] = evaluate(dict(files), tags, output / f"completion-{k}", settings, overwrite=True)
-    return tables
+        found[k] = files
+    return found

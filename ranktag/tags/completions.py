@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ranktag.errors import RanktagError
-from ranktag.files.tables import read_table, write_table
+from ranktag.files.tables import read_header, read_table, write_table
 from ranktag.tags.lists import SEPARATOR, TagList, join_tags, unique_tags
 from ranktag.tags.predictions import LONG, SPLIT, RankedTag, _from_rows, probability_cell, seen_split
 
@@ -53,6 +53,12 @@ def _rows(completions: Completions) -> Iterator[tuple[str, ...]]:
                 yield image_id, cell, str(rank), tag, probability_cell(probability), split
             if not ranked:
                 yield image_id, cell, "", "", "", split
+
+
+def holds_completions(path: str | Path) -> bool:
+    """Whether a file says how lists go on, by its header."""
+    header = read_header(Path(path))
+    return "given" in header and "rank" in header
 
 
 def read_completions(path: str | Path) -> Completions:

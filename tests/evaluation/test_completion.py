@@ -18,7 +18,8 @@ from ranktag.errors import RanktagError
 from ranktag.evaluation.matches import match
 from ranktag.evaluation.metrics.keystroke_saving import ON_SCREEN, per_image
 from ranktag.tags.completions import Completions, read_completions, write_completions
-from ranktag.tags.lists import TagLists, clean_tag
+from ranktag.tags.lists import TagLists, clean_tag, write_tag_lists
+from ranktag.tags.predictions import write_predictions
 
 D2, D3 = 1 / math.log2(3), 0.5
 ONE = EvaluationConfig(given=1, resamples=50)
@@ -31,6 +32,9 @@ LISTS = {
 ANSWERS = {
     "a.jpg": {("dog",): [("cat", 0.9), ("sky", 0.8)], ("Sky",): [("tree", 0.5), ("dog", 0.4)]},
     "b.jpg": {("sea",): []},
+}
+NOTHING: dict[str, dict[tuple[str, ...], list[tuple[str, float]]]] = {
+    image_id: {given: [] for given in several} for image_id, several in ANSWERS.items()
 }
 SPLIT = {"a.jpg": "test", "b.jpg": "test"}
 
@@ -65,13 +69,42 @@ def test_files_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     for predictions, config, words in (
         (whole, ONE, "holds whole lists, and not what comes next"),
         (completed, ONE.replace(given=2), "was given 1 tags of each list"),
-        (completed, EvaluationConfig(), "say how lists go on"),
+        (completed, EvaluationConfig(), "says how lists go on that people began; score that alone with .*--given 1"),
         (completed, ONE.replace(given=3), "no list has more than 3 tags"),
     ):
         with pytest.raises(RanktagError, match=words):
             evaluate({"model": predictions}, TagLists(LISTS), config=config)
     with pytest.raises(RanktagError, match="--images shows whole lists"):
         evaluate({"model": completed}, TagLists(LISTS), config=ONE, images=tmp_path)
+
+
+def test_beside_whole_lists_begun_ones_are_a_section_of_the_report(ranktag: Callable, tmp_path: Path) -> None:
+    write_tag_lists(tmp_path / "tags.csv", TagLists(LISTS))
+    whole = {image_id: [("dog", 0.9), ("cat", 0.5)] for image_id in LISTS}
+    write_completions(tmp_path / "next.csv", Completions(ANSWERS, SPLIT))
+    after_two = Completions({"a.jpg": {("dog", "sky"): [("cat", 0.8)]}}, {"a.jpg": "test"})
+    # A row's files may be of both kinds; another has only one.
+    rows = {"model": [whole, tmp_path / "next.csv", after_two], "none": [Completions(NOTHING, SPLIT)]}
+    report = evaluate(rows, tmp_path / "tags.csv", tmp_path / "report", EvaluationConfig(resamples=50))
+    alone = evaluate({"model": tmp_path / "next.csv", "none": Completions(NOTHING, SPLIT)}, TagLists(LISTS), config=ONE)
+    assert [(row.label, row.images) for row in report.rows] == [("model", 3)]
+    one, two = report.completion
+    # As text, since nothing is equal to nan.
+    assert [str(row.scores) for row in one.rows] == [str(row.scores) for row in alone.rows]
+    assert (one.config.given, two.config.given) == (1, 2)
+    assert [row.scores["ndcg@5"].value for row in two.rows] == [1.0]
+    header, *lines = (tmp_path / "report" / "completion.csv").read_text().splitlines()
+    assert header.startswith("given,label,")
+    assert [line.split(",")[:2] for line in lines] == [["1", "model"], ["1", "none"], ["2", "model"]]
+    page = (tmp_path / "report" / "report.html").read_text()
+    section = page[page.index("<h2>Completion</h2>") :]
+    assert "Keystroke saving is the share" in section and "<h3>After 2 tags</h3>" in section
+    assert (
+        section.index("<h3>After 1 tag</h3>") < section.index("none</bdi> is ") < section.index("<h3>After 2 tags</h3>")
+    )
+    write_predictions(tmp_path / "whole.csv", whole)
+    printed = ranktag("evaluate", tmp_path / "whole.csv", tmp_path / "next.csv", tmp_path / "tags.csv")
+    assert "1 prediction against the rest of 4 lists of tags.csv after 1 given tag" in printed.out
 
 
 TAG = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0|"), min_size=1, max_size=4).map(
@@ -124,4 +157,4 @@ def test_the_command_writes_a_report(tmp_path: Path, ranktag: Callable[..., Outc
     assert "against the rest of 4 lists of tags.csv after 1 given tag" in done.out
     assert "next tag" in done.out and "keystroke saving (tags)" in done.out
     assert (tmp_path / "report" / "report.html").exists()
-    ranktag(*call).assert_refused("holds how a model goes on with lists that people began", "--given K")
+    ranktag(*call).assert_refused("'p' says how lists go on that people began", "--given 1")

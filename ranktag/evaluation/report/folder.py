@@ -10,6 +10,8 @@ per_tag.csv      a row a tag and row of scores: support, precision, recall, rank
 calibration.csv  a row of scores each: how honest its probabilities are, with calibration_bins.csv: a row a bin
 retrieval.csv    how well images are found by importance and by presence, if that was asked for (``--retrieval``), with
                  retrieval_differences.csv, and retrieval_queries.csv: a row a query
+completion.csv   how well begun lists are gone on with, a row a number of given tags and row of scores, if files say so,
+                 with completion_differences.csv
 report.html      all of it to look at, with photos, in one file (see ``ranktag.evaluation.report.page``)
 ===============  ==================================================================================
 """
@@ -17,6 +19,7 @@ report.html      all of it to look at, with photos, in one file (see ``ranktag.e
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from ranktag.evaluation.report.latex import to_latex
 from ranktag.evaluation.report.page import render
 from ranktag.evaluation.report.retrieval import RETRIEVAL_TABLES, numbers_json, retrieval_json
 from ranktag.evaluation.results import Difference, EvaluationReport, Row
-from ranktag.evaluation.tables import difference_table, image_table, metrics_table, tag_table
+from ranktag.evaluation.tables import Table, difference_table, image_table, metrics_table, tag_table
 from ranktag.files.replacement import Replacement, replaced_together
 from ranktag.files.tables import write_table
 from ranktag.version import __version__
@@ -39,9 +42,10 @@ TABLES = {
     "calibration.csv": calibration_table,
     "calibration_bins.csv": bin_table,
 }
+COMPLETION_TABLES = {"completion.csv": metrics_table, "completion_differences.csv": difference_table}
 FILES = (*TABLES, "metrics.json", "metrics.tex", "report.html")
 # What may be in the folder of a report.
-ALL_FILES = (*FILES, *RETRIEVAL_TABLES)
+ALL_FILES = (*FILES, *RETRIEVAL_TABLES, *COMPLETION_TABLES)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -64,6 +68,8 @@ def write_report(output: Path, report: EvaluationReport, images: Path | None = N
     tables = {name: table_of(report) for name, table_of in TABLES.items()}
     if report.retrieval is not None:
         tables |= {name: table_of(report.retrieval) for name, table_of in RETRIEVAL_TABLES.items()}
+    if report.completion:
+        tables |= {name: _after_each(report.completion, table_of) for name, table_of in COMPLETION_TABLES.items()}
     with replaced_together(output, ALL_FILES) as folder:
         for name, table in tables.items():
             write_table(folder / name, table.header, table.cells())
@@ -72,6 +78,12 @@ def write_report(output: Path, report: EvaluationReport, images: Path | None = N
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         (folder / "metrics.tex").write_text(to_latex(report), encoding="utf-8", errors="backslashreplace")
         (folder / "report.html").write_text(render(report, images), encoding="utf-8")
+
+
+def _after_each(parts: Sequence[EvaluationReport], table_of: Callable[[EvaluationReport], Table]) -> Table:
+    """The tables of several reports as one, each row after how many tags are given."""
+    tables = [(part.config.given, table_of(part)) for part in parts]
+    return Table(["given", *tables[0][1].header], [[k, *row] for k, table in tables for row in table.rows])
 
 
 def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
@@ -92,6 +104,16 @@ def _metrics_json(report: EvaluationReport) -> dict[str, Any]:
         "p_holm_of_comparisons": len(report.differences),
         "differences": [_difference_json(difference) for difference in report.differences],
         "calibration": calibration_json(report.calibration),
+        "completion": [
+            {
+                "given": part.config.given,
+                "images": len(part.image_ids),
+                "lists": sum(map(len, part.lists.values())),
+                "rows": [_row_json(row) for row in part.table],
+                "differences": [_difference_json(difference) for difference in part.differences],
+            }
+            for part in report.completion
+        ],
         "retrieval": None if report.retrieval is None else retrieval_json(report.retrieval),
     }
 

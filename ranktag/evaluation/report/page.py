@@ -16,7 +16,7 @@ from typing import Any
 from ranktag.evaluation.calibration import CalibrationRow
 from ranktag.evaluation.report.gallery import galleries, inside
 from ranktag.evaluation.report.text import about_calibration, about_p, about_retrieval, fixed, notes, p_text, title
-from ranktag.evaluation.results import Change, EvaluationReport, Row
+from ranktag.evaluation.results import Change, EvaluationReport
 from ranktag.evaluation.retrieval import METRICS
 from ranktag.evaluation.scores import MetricTable, Score
 from ranktag.pages import LOOK, TABLES, script_source, shown
@@ -39,10 +39,16 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "fixed": _fixed, "heading": _heading, "change": _change}
+    environment.filters |= {
+        "shown": shown,
+        "fixed": _fixed,
+        "heading": _heading,
+        "change": _change,
+        "columns": _columns,
+    }
     photos = {} if images is None else {i: path for i in report.image_ids if (path := inside(images, i))}
     metrics = report.metrics
-    best = max(report.rows, key=lambda row: row.scores[metrics.leading.name].value)
+    best = report.best
     compared = [score for score in metrics.scores if score.metric.compared_on_page and score.short]
     details = [metrics.of(name) for name, metric in metrics.metrics.items() if metric.on_page == "details"]
     page = environment.get_template(TEMPLATE).render(
@@ -55,11 +61,12 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
         retrieval_metrics=METRICS,
         about_calibration=about_calibration(report),
         reliability=[_reliability(row) for row in report.calibration.rows],
-        findings=_findings(report, best),
+        findings=_findings(report),
+        completions=[(part, title(part), _findings(part), _highest(part)) for part in report.completion],
+        words_of_rest=_words(report.completion[0].metrics, "scores") if report.completion else [],
         best=best,
         version=__version__,
         leading=metrics.leading,
-        columns=[score for score in metrics.scores if score.metric.on_page == "scores"],
         words={place: _words(metrics, place) for place in ("scores", "details")},
         script=TABLES.read_text(encoding="utf-8"),
         script_source=script_source(TABLES.read_text(encoding="utf-8")),
@@ -79,6 +86,11 @@ def render(report: EvaluationReport, images: Path | None = None) -> str:
     )
     # A lone surrogate cannot be written as UTF-8.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _columns(report: EvaluationReport) -> list[Score]:
+    """The scores of the first table."""
+    return [score for score in report.metrics.scores if score.metric.on_page == "scores"]
 
 
 def _words(metrics: MetricTable, place: str) -> list[str]:
@@ -105,14 +117,16 @@ def _signed(number: float, digits: int = 3) -> str:
 
 
 def _highest(report: EvaluationReport) -> dict[str, float]:
-    """The best value of each score among the rows of predictions."""
+    """The best value of each score among the rows of predictions, if there are several."""
+    if len(report.rows) == 1:
+        return {}
     values = {name: [row.scores[name].value for row in report.rows] for name in report.rows[0].scores}
     return {name: max((v for v in several if not math.isnan(v)), default=math.nan) for name, several in values.items()}
 
 
-def _findings(report: EvaluationReport, best: Row) -> list[tuple[str, str]]:
+def _findings(report: EvaluationReport) -> list[tuple[str, str]]:
     """(label, what is to be said of it): the best row, and how far each other one is from it in the leading score."""
-    lines = []
+    lines, best = [], report.best
     for d in report.differences:
         if best.label not in (d.first, d.second):
             continue

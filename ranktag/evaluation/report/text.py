@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ def to_text(report: EvaluationReport) -> str:
         sections.append(f"{aligned(calibration_table(report.calibration))}\n\n{about_calibration(report)}")
     if report.retrieval is not None:
         sections.append(retrieval_text(report.retrieval, report.config.resamples))
+    sections += map(completion_text, report.completion)
     explained = "Scores are means over images" + (
         f", with 95% intervals by {report.config.resamples:,} bootstrap resamples of the images."
         if report.config.resamples
@@ -36,9 +38,12 @@ def about_p(report: EvaluationReport) -> str:
     if not report.differences or not report.config.resamples:
         return ""
     several = len(report.differences)
+    begun = ", ".join(
+        f"{len(part.differences)} after {count(part.config.given or 0, 'tag')}" for part in report.completion
+    )
     corrected = (
-        f", corrected for {several} comparisons by Holm: it may be above 0.05 where the interval, "
-        "which is not corrected, leaves out zero"
+        f", corrected for {several} comparisons{begun and f' ({begun})'} by Holm: it may be above 0.05 where the "
+        "interval, which is not corrected, leaves out zero"
         if several > 1
         else "; it is below 0.05 where the interval leaves out zero"
     )
@@ -117,6 +122,16 @@ def about_calibration(report: EvaluationReport) -> str:
     if report.calibration.without:
         sentences.append(f"Without probabilities: {', '.join(map(short_label, report.calibration.without))}.")
     return " ".join(sentences)
+
+
+def completion_text(report: EvaluationReport) -> str:
+    """How well begun lists are gone on with: the scores, and the best row's differences from the others."""
+    tables = [title(report), aligned(score_table(report))]
+    best = report.best.label
+    own = [d for d in report.differences if best in (d.first, d.second)]
+    if own:
+        tables.append(aligned(difference_table(dataclasses.replace(report, differences=tuple(own)))))
+    return "\n\n".join(tables)
 
 
 def retrieval_text(retrieval: Retrieval, resamples: int) -> str:
