@@ -6,7 +6,6 @@ Every shard's form is checked and what made it is compared, once; not every numb
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +20,8 @@ from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.feature_cache.gather import gathered_files
 from ranktag.feature_cache.rows import ChainedRows, ChosenRows, OpenFiles
 from ranktag.feature_cache.shards import KEPT, as_shard, in_order, pending_rows, shard_files, whole_set
-from ranktag.feature_cache.store import FeatureStore, open_features, open_own
-from ranktag.files.isolation import ends_badly
+from ranktag.feature_cache.store import FeatureStore, open_own, refuse_crashes
 from ranktag.progress import Progress
-
-# Files that one fork tries HDF5 on: a fork takes longer than a file, and has a minute for all of them.
-TRIED_AT_ONCE = 200
 
 
 def open_shards(folder: Path) -> FeatureStore:
@@ -41,7 +36,7 @@ def open_shards(folder: Path) -> FeatureStore:
             f"{folder}: is a folder that holds no finished shard; name the .h5 file, or the folder NAME.h5.shards of "
             "an extract-features that is done"
         )
-    _refuse_crashes(paths)
+    refuse_crashes(paths)
     _refuse_no_shards(folder, paths)
     kept = open_own(folder / KEPT, files) if (folder / KEPT).exists() else None
     shards = (
@@ -80,22 +75,6 @@ def _refuse_no_shards(folder: Path, paths: Sequence[Path]) -> None:
             as_shard(open_own(path, OpenFiles()))
             return
     raise NotFound(f"{folder}: is a folder, and none of its .h5 files is a shard; name the file, {paths[0].name} say")
-
-
-def _refuse_crashes(paths: Sequence[Path]) -> None:
-    """Raise RanktagError if HDF5 would end this process on one of the files."""
-
-    def read(several: Sequence[Path]) -> None:
-        for path in several:
-            # What is raised will be raised in this process too.
-            with contextlib.suppress(Exception):
-                open_own(path, OpenFiles())
-
-    for start in range(0, len(paths), TRIED_AT_ONCE):
-        several = paths[start : start + TRIED_AT_ONCE]
-        if ends_badly(functools.partial(read, several)):
-            for path in several:
-                open_features(path)
 
 
 def _refuse_repeated(stores: Sequence[FeatureStore], image_ids: Sequence[str]) -> None:

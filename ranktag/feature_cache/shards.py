@@ -19,6 +19,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.gather import gathered_files, write_gathered
 from ranktag.feature_cache.provenance import Provenance, utc_now
-from ranktag.feature_cache.store import FeatureStore, open_features, open_own
+from ranktag.feature_cache.store import FeatureStore, open_features, open_own, refuse_crashes
 from ranktag.feature_cache.verified import is_verified, remember
 from ranktag.feature_cache.write import write_features
 from ranktag.files.atomic import atomic_path, refuse_existing, sync
 from ranktag.files.lock import FileLock
+from ranktag.files.platform import processors
 from ranktag.progress import Progress
 
 # What must be alike for two runs to give the same file, beside the major versions of the libraries.
@@ -169,8 +171,11 @@ def read_shard(path: Path, known: Mapping[str, str] | None = None) -> FeatureSto
 
     known: what ``verified`` knows of the folder; a shard that is as it was noted is not read again.
     """
-    store = as_shard(open_features(path))
-    digest = store.attributes.get("content_sha256")
+    return _whole(as_shard(open_features(path)), known)
+
+
+def _whole(store: FeatureStore, known: Mapping[str, str] | None = None) -> FeatureStore:
+    path, digest = store.path, store.attributes.get("content_sha256")
     if known is not None and is_verified(path, digest, known):
         return store
     if content_sha256(store) != digest:
@@ -314,7 +319,10 @@ def whole_set(
     read: how a shard is opened; every byte of it is checked if left out. then: what to do once they are all there.
     """
     paths = shard_files(folder)
-    shards = [(read or read_shard)(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
+    if read is None:
+        shards = _read_all(paths, progress)
+    else:
+        shards = [read(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
         raise NotFound(f"{folder}: holds no finished shard; run extract-features first")
     kinds = Counter(_kind(shard) for shard in shards)
@@ -340,6 +348,14 @@ def whole_set(
         if row == total:
             return shards
     raise NotFound(f"{folder}: {_missing(folder, total, row)}; run extract-features for them, then {then}")
+
+
+def _read_all(paths: Sequence[Path], progress: Progress) -> list[FeatureStore]:
+    """``read_shard`` of every path, in order, several at a time."""
+    refuse_crashes(paths)
+    with ThreadPoolExecutor(processors()) as pool:
+        shards = pool.map(lambda path: _whole(as_shard(open_own(path))), paths)
+        return list(progress.over(shards, "Checking", len(paths), "shards"))
 
 
 def _start(shard: FeatureStore) -> int:

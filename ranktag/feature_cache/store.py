@@ -20,7 +20,9 @@ that they can be memory-mapped: a random row costs microseconds and no HDF5 lock
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +51,9 @@ DATASETS = ("features", "image_id", "valid", "error")
 FILE_DATASETS = ("file_size", "file_mtime_ns", "file_sha256")
 MAKE_ONE = "; make one with 'extract-features'"
 MAKE_AGAIN = "make it again with 'extract-features'"
+
+# Files that one fork tries HDF5 on: a fork takes longer than a file, and has a minute for all of them.
+TRIED_AT_ONCE = 200
 
 # What h5py raises on damaged files depends on which byte is damaged.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
@@ -126,6 +131,14 @@ def open_features(path: Path) -> FeatureStore:
     Raises RanktagError for anything but a whole cache of this format and version.
     """
     path = Path(path)
+    _refuse_no_cache(path)
+    if how := ends_badly(lambda: _open(path, None)):
+        raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
+    return open_own(path)
+
+
+def _refuse_no_cache(path: Path) -> None:
+    """Raise RanktagError for what is no file that can be read."""
     if path.is_dir():
         raise RanktagError(f"{path}: is a folder, expected a feature cache; name the .h5 file")
     if not path.exists():
@@ -136,9 +149,24 @@ def open_features(path: Path) -> FeatureStore:
         raise Denied(f"{path}: may not be read; check its permissions")
     if not path.is_file():
         raise RanktagError(f"{path}: is not a regular file, expected a feature cache; name the .h5 file")
-    if how := ends_badly(lambda: _open(path, None)):
-        raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
-    return open_own(path)
+
+
+def refuse_crashes(paths: Sequence[Path]) -> None:
+    """Raise RanktagError for what is no file, and if HDF5 would end this process on one of them."""
+    for path in paths:
+        _refuse_no_cache(path)
+
+    def read(several: Sequence[Path]) -> None:
+        for path in several:
+            # What is raised will be raised in this process too.
+            with contextlib.suppress(Exception):
+                _open(path, None)
+
+    for start in range(0, len(paths), TRIED_AT_ONCE):
+        several = paths[start : start + TRIED_AT_ONCE]
+        if ends_badly(functools.partial(read, several)):
+            for path in several:
+                open_features(path)
 
 
 def open_own(path: Path, files: OpenFiles | None = None) -> FeatureStore:

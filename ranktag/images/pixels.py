@@ -141,7 +141,7 @@ def cropped(
         pixels = np.asarray(_to_srgb(crop, profile))
         pixels = pixels.transpose(1, 0, 2) if swap else pixels
         crops.append(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-    return np.stack(crops).reshape(preprocessing.shape)
+    return np.stack(crops) if preprocessing.crops == "ten" else crops[0]
 
 
 Box = tuple[float, float, float, float]
@@ -244,7 +244,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     colours = image.convert("RGB") if image.mode == "RGBA" else image
     transform = _transform(profile, colours.mode) if profile else None
     converted = ImageCms.applyTransform(colours, transform) if transform else None
-    colours = converted if converted is not None else colours.convert("RGB")
+    colours = converted or (colours if colours.mode == "RGB" else colours.convert("RGB"))
     if image.mode == "RGBA":
         white = Image.new("RGB", image.size, "white")
         white.paste(colours, mask=image.getchannel("A"))
