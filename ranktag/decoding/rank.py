@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ranktag.compute.allocator import kept_memory
@@ -235,9 +234,7 @@ def _by_gain(models: Sequence[Model], longest: int, limits: Limits, config: Deco
         known = of_lists(scorer, block, given)
         if head is None:
             return known
-        # Filled up with zeros for the same reason as a stepper's rows.
-        whole = block if rows is None else F.pad(block, (0, 0, 0, rows - len(block)))
-        blended = head.blended(known, whole, config.gain)
+        blended = head.blended(known, block, config.gain, rows)
         if given is None:
             return blended
         # A head says nothing of how a list goes on.

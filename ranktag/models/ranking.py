@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -97,17 +98,18 @@ class Head:
     model: Predictor
     weight: float
 
-    def blended(self, gains: ExpectedGains, features: Tensor, kind: str) -> ExpectedGains:
-        """``gains`` of B images, with the head's mixed in. features: (B, D) raw; rows below are not looked at.
+    def blended(self, gains: ExpectedGains, features: Tensor, kind: str, rows: int | None = None) -> ExpectedGains:
+        """``gains`` of B images, with the head's mixed in. features: (B, D) raw.
 
-        kind: of gain. With 'binary' a tag gains its presence; of 'linear' the head knows nothing.
+        kind: of gain. With 'binary' a tag gains its presence; of 'linear' the head knows nothing. rows: compute for so
+        many images at a time, filled up with zeros, so that what comes of one does not depend on the others.
         """
         if kind == "linear":
             return gains
-        own = self.model.predict(features)
-        own_gain = (own.presence if kind == "binary" else own.gain)[: len(gains.gain)]
-        mixed = torch.lerp(gains.gain, own_gain, self.weight)
-        return ExpectedGains(mixed, gains.presence, gains.length)
+        rows = rows or len(features)
+        parts = [self.model.predict(F.pad(part, (0, 0, 0, rows - len(part)))) for part in features.split(rows)]
+        own = torch.cat([part.presence if kind == "binary" else part.gain for part in parts])[: len(features)]
+        return ExpectedGains(torch.lerp(gains.gain, own, self.weight), gains.presence, gains.length)
 
 
 def mean_gains(several: Sequence[ExpectedGains]) -> ExpectedGains:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from making import TAGS, features_of, make_data, tiny
@@ -11,6 +12,7 @@ from making import TAGS, features_of, make_data, tiny
 from ranktag.config import DecodingConfig
 from ranktag.decoding.decode import decode
 from ranktag.decoding.suggest import Suggester
+from ranktag.feature_cache.write import cache_features
 from ranktag.tags.predictions import Predictions
 from ranktag.training import run
 from ranktag.training.train import train
@@ -42,6 +44,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for model in BASELINES:
             train(cache, tags, folder / model, tiny().replace(model=model))
     return folder
+
+
+def test_more_images_than_are_computed_for_at_once(made: Path, tmp_path: Path, device: str) -> None:
+    # On a processor a batch is no larger than the rows of one product; on a GPU it is as large as fits.
+    features = np.random.default_rng(0).random((600, 4096), dtype=np.float32)
+    cache = cache_features(features, [f"{n:03}" for n in range(600)], tmp_path / "many.h5")
+    found = {}
+    for where in ("cpu", device):
+        config = DecodingConfig(device=where, precision="fp32", num_tags=3)
+        found[where] = decode(cache, made / "every-step", tmp_path / f"{where}.csv", config, force=True).predictions
+    assert len(found[device]) == 600
+    assert_alike(found["cpu"], found[device])
 
 
 def decoded(made: Path, run: str, config: DecodingConfig, device: str, output: Path, **options: object) -> Predictions:
