@@ -9,10 +9,10 @@ something to compute; that a cache is finished is said without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,14 +70,30 @@ def extract_features(
             return extract_features(images, mirror.path, config, progress, network=network, mirror=mirror)
 
         return extract_to_url(str(output), config.executor, progress, extract)
-    job = replace(_job(images, Path(output), config, network, progress), mirror=mirror)
+    with _engine(config) as engine:
+        job = _job(engine, images, Path(output), config, network, progress)
+        return _bring_up_to_date(engine, replace(job, mirror=mirror), progress)
+
+
+def _engine(config: ExtractionConfig) -> AbstractContextManager[Any]:
+    """What computes the shards: the module of that name, or what its ``begin`` gives for as long as it is needed.
+
+    ``execute`` computes. An engine that has other machines work has ``prepare``, too, which gives the settings with
+    all resolved that those would choose for themselves, and the digest of the weights ('' where it is not known yet).
+    """
+    module = registry.load(EXECUTORS, config.executor)
+    engine: AbstractContextManager[Any] = module.begin(config) if hasattr(module, "begin") else nullcontext(module)
+    return engine
+
+
+def _bring_up_to_date(engine: Any, job: Job, progress: ExtractionProgress) -> ExtractionReport:
     left_out = job.listed.left_out
     for sentence in left_out:
         progress.note(sentence)
     if (report := finished_report(job)) is not None:
         _tidy(job.output)
         return replace(report, left_out=left_out)
-    job = _resolved(job)
+    job = _resolved(engine, job, progress)
     with lock_of(job.output) as lock:
         try:
             with settling(lock):
@@ -86,7 +102,7 @@ def extract_features(
                     job = settle(job, lock, progress)
                     (lock_alone if job.worker[1] == 1 else lock_as_worker)(job.output, lock)
             if report is None:
-                return replace(_extract(job, progress), left_out=left_out)
+                return replace(_extract(engine, job, progress), left_out=left_out)
         except BaseException:
             # A call that fails before anything is done leaves no trace; other workers may be about to write there, and
             # another process may be the one at work.
@@ -106,12 +122,17 @@ def _tidy(output: Path) -> None:
 
 
 def _job(
-    images: str | Path, output: Path, config: ExtractionConfig, network: Network | None, progress: ExtractionProgress
+    engine: Any,
+    images: str | Path,
+    output: Path,
+    config: ExtractionConfig,
+    network: Network | None,
+    progress: ExtractionProgress,
 ) -> Job:
     """What is wanted, as far as it is known without torch."""
     if output.is_dir():
         raise RanktagError(f"{output}: is a folder; name the file to be written, say {output / 'features.h5'}")
-    index, count = (0, 1) if _prepare(config) else choose_worker(config, os.environ)
+    index, count = (0, 1) if hasattr(engine, "prepare") else choose_worker(config, os.environ)
     backbone = find_backbone(config.backbone).with_crops(config.crops)
     layer = backbone.choose_layer(config.layer)
     listed = list_images(images, id_from=config.id_from, progress=progress)
@@ -121,20 +142,16 @@ def _job(
     return Job(listed, output, config, backbone, (index, count), mine, wanted, files, network=network)
 
 
-def _prepare(config: ExtractionConfig) -> Callable[[ExtractionConfig], ExtractionConfig] | None:
-    """What an engine that has other machines work resolves the settings by; None for one that is a worker itself."""
-    return getattr(registry.load(EXECUTORS, config.executor), "prepare", None)
-
-
-def _resolved(job: Job) -> Job:
+def _resolved(engine: Any, job: Job, progress: ExtractionProgress) -> Job:
     """The job, now that torch may be asked what is computed in."""
-    if (prepare := _prepare(job.config)) is None:
+    if not hasattr(engine, "prepare"):
         return replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
-    config = prepare(job.config)
-    return replace(job, config=config, wanted=replace(job.wanted, compute_dtype=COMPUTE_DTYPES[config.precision]))
+    config, sha256 = engine.prepare(job, progress)
+    wanted = replace(job.wanted, compute_dtype=COMPUTE_DTYPES[config.precision], weights_sha256=sha256)
+    return replace(job, config=config, wanted=wanted)
 
 
-def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
+def _extract(engine: Any, job: Job, progress: ExtractionProgress) -> ExtractionReport:
     """What is left is computed by the engine; the last step of a worker who is alone is joining.
 
     An engine that returns nothing has only prepared the work for others.
@@ -144,7 +161,7 @@ def _extract(job: Job, progress: ExtractionProgress) -> ExtractionReport:
     job = replace(job, kept=kept)
     done: Done | None = Done()
     if pending:
-        done = registry.load(EXECUTORS, job.config.executor).execute(job, pending, progress)
+        done = engine.execute(job, pending, progress)
     if done is None or job.worker[1] != 1:
         manifest = manifest_of(job.output) if done is None else None
         done = done or Done()

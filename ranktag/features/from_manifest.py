@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
 from ranktag.errors import Mismatch, Usage
+from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard, differences, lock_as_worker, lock_of
 from ranktag.features.canary import refuse_blind_machine
 from ranktag.features.compute_shards import compute_shards
@@ -18,6 +20,9 @@ from ranktag.features.manifest import Manifest, open_manifest
 from ranktag.features.place import choose_worker
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.resume import split_work, versions_here
+
+if TYPE_CHECKING:
+    from ranktag.features.network import Network
 
 
 def extract_from_manifest(
@@ -51,14 +56,21 @@ def extract_from_manifest(
     )
 
 
-def compute_missing(manifest: Manifest, job: Job, progress: ExtractionProgress) -> tuple[Done, Done]:
-    """Compute the job's shards that are not there; returned is what was done before, and what now."""
-    _refuse_other_versions(manifest)
+def compute_missing(
+    manifest: Manifest, job: Job, progress: ExtractionProgress, network_of: Callable[[Job], Network] | None = None
+) -> tuple[Done, Done]:
+    """Compute the job's shards that are not there; returned is what was done before, and what now.
+
+    network_of: gives the network if there is something to compute; None: it is loaded for this.
+    """
+    refuse_other_versions(manifest.wanted, str(manifest.path))
     job = replace(job, wanted=versions_here(job.wanted))
     kept, pending = split_work(job, progress)
     if not pending:
         return kept, Done()
     refuse_blind_machine(job, pending)
+    if network_of is not None:
+        job = replace(job, network=network_of(job))
     return kept, compute_shards(job, pending, progress)
 
 
@@ -75,9 +87,10 @@ def parse_shards(text: str, shards: Sequence[Shard]) -> list[Shard]:
     return [shards[number] for number in sorted(numbers)]
 
 
-def _refuse_other_versions(manifest: Manifest) -> None:
-    if unlike := differences(manifest.wanted, versions_here(manifest.wanted), ()):
+def refuse_other_versions(wanted: Provenance, asked_by: str) -> None:
+    """Raise Mismatch if this machine makes features of other versions than ``asked_by`` says."""
+    if unlike := differences(wanted, versions_here(wanted), ()):
         raise Mismatch(
-            f"{manifest.path}: this machine has other versions (the manifest's / here: {'; '.join(unlike)}); "
+            f"{asked_by}: this machine has other versions (asked for / here: {'; '.join(unlike)}); "
             "install the same on all"
         )

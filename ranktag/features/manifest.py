@@ -151,12 +151,7 @@ def write_manifest(job: Job, workers: int | None = None) -> Path:
     path = manifest_of(job.output)
     wanted = replace(job.wanted, weights_sha256=job.wanted.weights_sha256 or _weights_sha256(job))
     listed = _located(job.listed)
-    weights = job.config.weights
-    usual = ExtractionConfig()
-    config = job.config.replace(
-        weights=os.path.abspath(weights) if os.path.isfile(weights) else weights,
-        **{name: getattr(usual, name) for name in DRIVERS_SETTINGS},
-    )
+    config = for_workers(job.config)
     header = json.dumps(
         {
             "config": config.to_dict(),
@@ -174,6 +169,15 @@ def write_manifest(job: Job, workers: int | None = None) -> Path:
         _write(temporary, listed, job.files, shards, {"header": header, "sha256": sha256}, table)
         sync(temporary)
     return path
+
+
+def for_workers(config: ExtractionConfig) -> ExtractionConfig:
+    """The settings as whoever computes shards is given them, on this machine or another."""
+    usual, weights = ExtractionConfig(), config.weights
+    return config.replace(
+        weights=os.path.abspath(weights) if os.path.isfile(weights) else weights,
+        **{name: getattr(usual, name) for name in DRIVERS_SETTINGS},
+    )
 
 
 def _weights_sha256(job: Job) -> str:

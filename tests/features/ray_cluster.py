@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def children(*words: str) -> list[int]:
-    """Processes whose command line holds all the words."""
+def children() -> list[int]:
+    """Processes that compute shards on this cluster, the oldest first."""
     found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (OSError, ValueError):
-            continue
-        if entry.name.isdigit() and all(word in line for word in words):
-            found.append(int(entry.name))
+    for number in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with suppress(OSError):
+            place = Path(f"/proc/{number}")
+            line, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+            if b"ranktag.features.shard_worker" in line and os.fsencode(f"RAY_TMPDIR={FOLDER}/") in environment:
+                found.append(number)
     return found
 
 
@@ -89,9 +88,6 @@ class Run:
     def shards(self) -> int:
         return len(list(self.output.with_name(self.output.name + ".shards").glob("[0-9]*.h5")))
 
-    def workers(self) -> list[int]:
-        return children("ranktag.features.shard_worker", str(self.output))
-
     def begun(self, shards: int = 1) -> Run:
         wait_for(lambda: self.shards() >= shards or self.process.poll() is not None)
         assert self.process.poll() is None, self.process.communicate()
@@ -107,7 +103,7 @@ class Run:
         assert code == 1 and said["finished"] and said["computed"] == computed, (code, said, err)
         assert {int(failed["image_id"][:2]) for failed in said["failures"]} == FAILED, said
         assert_same(self.output, FOLDER / "alone.h5")
-        wait_for(lambda: not self.workers(), 10)
+        wait_for(lambda: not children(), 10)
         return err
 
 
@@ -167,7 +163,7 @@ class Scenes:
 
     def a_child_is_killed(self) -> None:
         run = self.run().begun()
-        os.kill(run.workers()[0], signal.SIGKILL)
+        os.kill(children()[0], signal.SIGKILL)
         run.assert_whole()
 
     def a_raylet_is_stopped_and_goes_on(self) -> None:
@@ -183,7 +179,7 @@ class Scenes:
         run = self.run().begun()
         run.process.kill()
         run.process.communicate()
-        wait_for(lambda: not run.workers(), 15)
+        wait_for(lambda: not children(), 15)
         there = run.shards()
         time.sleep(2)
         assert run.shards() == there < SHARDS
@@ -224,7 +220,7 @@ class Scenes:
         assert len([line for line in err.splitlines() if line.startswith("Error")]) == 1 and "Traceback" not in err, err
         there = run.shards()
         self.cluster.shutdown()
-        wait_for(lambda: not run.workers(), 15)
+        wait_for(lambda: not children(), 15)
         there = run.shards()
         self.start()
         Run(run.output, self.cluster.address).assert_whole(computed=IMAGES - 4 * there)

@@ -18,7 +18,6 @@ from ranktag.errors import Damaged, Locked, Mismatch, NotFound, Outage, RanktagE
 from ranktag.feature_cache.shards import folder_of, join_shards, lock_alone, lock_of, read_shard
 from ranktag.feature_cache.verified import VERIFIED, is_verified, verified
 from ranktag.features import backbones
-from ranktag.features.executors import manifest as engine
 from ranktag.features.extract import extract_features
 from ranktag.features.from_manifest import extract_from_manifest, parse_shards
 from ranktag.features.machine import for_all_machines
@@ -244,7 +243,9 @@ def test_numbers_that_name_no_shards(text: str) -> None:
         parse_shards(text, cut(10, 2))
 
 
-def test_what_machines_would_choose_for_themselves_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_machines_would_choose_for_themselves_is_chosen_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = SETTINGS.replace(precision="auto", batch_size=None)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     there = for_all_machines(config, gpus=True)
@@ -253,7 +254,7 @@ def test_what_machines_would_choose_for_themselves_is_chosen_once(monkeypatch: p
     assert here.precision in ("fp32", "bf16") and here.batch_size == 16
     assert for_all_machines(SETTINGS, gpus=True) == SETTINGS
     with pytest.raises(Usage, match="for all workers"):
-        engine.prepare(config.replace(worker_index=1, worker_count=2))
+        extract_features(photos, tmp_path / "c.h5", LISTING.replace(worker_index=1, worker_count=2))
 
 
 def test_the_commands(photos: Path, tmp_path: Path, ranktag: Callable, alone: Path) -> None:

@@ -2,8 +2,9 @@
 
     python -m ranktag.features.executors._ray_driver SETTINGS
 
-SETTINGS is JSON: address, cpus, gpus, memory (bytes or null). Standard input takes a task a
-line: ``id``, ``manifest``, ``shards``, ``avoid`` (nodes by number). Standard output gives a line
+SETTINGS is JSON: address, cpus, gpus, memory (bytes or null). The first line of standard input, an
+empty one, has it connect; then it takes a task a line: ``id``, ``request`` (see
+``ranktag.features.shard_worker``), ``avoid`` (nodes by number). Standard output gives a line
 of JSON a time: ``cluster`` ({nodes, slots: node -> tasks it can do at once}) at first and every
 other second, of tasks ``id`` and ``result``, and ``fault`` where there is no cluster. It ends
 when standard input closes, and its tasks with it.
@@ -53,9 +54,11 @@ class Driver:
     def submit(self, call: dict[str, Any]) -> None:
         """Hand a task to the cluster, for any node but those to be avoided."""
         avoid = {"label_selector": {"ray.io/node-id": f"!in({','.join(call['avoid'])})"}} if call["avoid"] else {}
-        task = self._task.options(**self._options, **avoid, name=f"ranktag shards {call['shards'][:80]}")
+        shards = call["request"].get("shards")
+        name = "ranktag loads the network" if shards is None else f"ranktag shards {shards[:80]}"
+        task = self._task.options(**self._options, **avoid, name=name)
         cpus = max(1, math.floor(self._settings["cpus"]))
-        self._running[task.remote(call["manifest"], call["shards"], cpus, self._settings["gpus"])] = call["id"]
+        self._running[task.remote(json.dumps(call["request"]), cpus, self._settings["gpus"])] = call["id"]
 
     def look(self) -> None:
         """Tell which nodes there are, and how many tasks each can do at once."""
@@ -96,6 +99,10 @@ def main(settings: dict[str, Any], answers: TextIO) -> None:
     """Until standard input closes."""
     calls: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
+    # Imported while the images are still being listed.
+    import ray  # noqa: F401
+
+    calls.get()
     try:
         driver = Driver(settings, answers)
     except (ConnectionError, RuntimeError, ValueError) as error:

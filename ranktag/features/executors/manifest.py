@@ -13,11 +13,12 @@ from ranktag.features.manifest import write_manifest
 from ranktag.features.progress import ExtractionProgress
 
 
-def prepare(config: ExtractionConfig) -> ExtractionConfig:
+def prepare(job: Job, progress: ExtractionProgress) -> tuple[ExtractionConfig, str]:
     """The settings for all workers; ``device`` is theirs, so 'cuda' need not be here."""
+    config = job.config
     if config.worker_index is not None:
         raise Usage("--worker-index: --executor manifest is for all workers; --worker-count alone says how many")
-    return for_all_machines(config, gpus=(config.device or "").startswith("cuda"))
+    return for_all_machines(config, gpus=(config.device or "").startswith("cuda")), job.wanted.weights_sha256
 
 
 def execute(job: Job, pending: Sequence[Shard], progress: ExtractionProgress) -> None:

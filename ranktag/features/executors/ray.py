@@ -2,203 +2,172 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import DiskFull, NoMemory, NotFound, NotInstalled, Outage, RanktagError, Usage, kind_called
+from ranktag.errors import NotInstalled, Outage, RanktagError, Usage, kind_called
 from ranktag.feature_cache.shards import Shard, folder_of
 from ranktag.features.compute_shards import signals_received, stopped
-from ranktag.features.executors._lines import Lines
+from ranktag.features.executors._cluster import Cluster, Lost, started
 from ranktag.features.executors._runs import Runs
 from ranktag.features.job import Done, Job
-from ranktag.features.machine import for_all_machines
-from ranktag.features.manifest import open_manifest, write_manifest
+from ranktag.features.machine import PRECISION_OF
+from ranktag.features.manifest import for_workers, manifest_of, open_manifest, write_manifest
 from ranktag.features.progress import ExtractionProgress, Plan
 
-# Seconds without a word of the connection to Ray, which speaks every other second.
-SILENCE, WAIT = 30.0, 0.5
-GIGABYTE = 10**9
-
-# What the disk, the network or want of memory did to one shard; all else would happen to any shard on that machine.
-OUTAGES = (Outage.code, DiskFull.code, NoMemory.code)
+# The number of the request that has a network loaded; runs are numbered from 1.
+LOADING = 0
 
 
-def prepare(config: ExtractionConfig) -> ExtractionConfig:
-    """The settings for all nodes."""
+@contextmanager
+def begin(config: ExtractionConfig) -> Iterator[Engine]:
+    """The engine, as long as the block lasts; Ray's import runs beside what else is done before it is needed."""
     if config.worker_index is not None or config.worker_count is not None:
         raise Usage("--worker-index, --worker-count: --executor ray shares the work out itself; leave them out")
     if find_spec("ray") is None:
         raise NotInstalled("--executor ray needs Ray: pip install 'ranktag[ray]', here and on every node")
-    return for_all_machines(config, gpus=config.gpus_per_task > 0)
+    with started(config) as cluster:
+        yield Engine(cluster)
 
 
-def execute(job: Job, pending: Sequence[Shard], progress: ExtractionProgress) -> Done:
-    """Have the pending shards computed.
+class Engine:
+    """One extraction by a cluster.
 
-    Raises RanktagError: no cluster, or one that has vanished; shards that failed on every try,
-    by number; Stopped after SIGINT or SIGTERM.
+    This process never imports torch: the nodes load the network while it waits for the first of them.
     """
-    began = time.monotonic()
-    with _connection(job.config) as ray:
-        manifest = write_manifest(job)
-        engine = _Engine(job, str(manifest), Runs(pending, job.config.retries), ray, progress)
-        sha256 = open_manifest(manifest).wanted.weights_sha256
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def prepare(self, job: Job, progress: ExtractionProgress) -> tuple[ExtractionConfig, str]:
+        """The settings for all nodes, as the first that has loaded the network chose them, and the weights' digest.
+
+        All that are to compute load it, beside each other. What an earlier run has chosen stays.
+
+        Raises RanktagError: no cluster, or no node that can load the network.
+        """
+        config = _as_begun(job)
+        request = {"load": for_workers(config).to_dict(), "wanted": dataclasses.asdict(job.wanted)}
+        reason = ""
+        try:
+            self._cluster.connect(progress)
+            for _ in range(1 + config.retries):
+                waiting = min(max(1, sum(self._cluster.usable.values())), len(job.shards))
+                for _ in range(waiting):
+                    self._cluster.submit(LOADING, request)
+                while waiting:
+                    for _, result in self._cluster.listen(progress):
+                        if (sha256 := result.get("weights_sha256")) is not None:
+                            precision = PRECISION_OF[result["compute_dtype"]]
+                            return config.replace(precision=precision, batch_size=result["batch_size"]), sha256
+                        reason = self._cluster.failed(result, progress)
+                        waiting -= 1
+                if not self._cluster.usable:
+                    break
+        except Lost as lost:
+            raise Outage(f"{lost}; run the same command again with a cluster that does") from None
+        raise kind_called(self._cluster.kind)(f"no node of the Ray cluster could load the network ({reason})")
+
+    def execute(self, job: Job, pending: Sequence[Shard], progress: ExtractionProgress) -> Done:
+        """Have the pending shards computed.
+
+        Raises RanktagError: a cluster that has vanished; shards that failed on every try, by
+        number; Stopped after SIGINT or SIGTERM.
+        """
+        began = time.monotonic()
+        work = _Work(job, str(write_manifest(job)), Runs(pending, job.config.retries), self._cluster, progress)
         with signals_received() as received:
-            engine.work(received)
-    images = sum(len(shard) for shard in pending)
-    return Done(images, engine.failures, sha256, time.monotonic() - began)
+            work.until_done(received)
+        images = sum(len(shard) for shard in pending)
+        return Done(images, work.failures, job.wanted.weights_sha256, time.monotonic() - began)
 
 
-@contextmanager
-def _connection(config: ExtractionConfig) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that talks to Ray; it ends with the block, and the cluster's tasks with it."""
-    settings = {
-        "address": config.ray_address,
-        "cpus": config.cpus_per_task,
-        "gpus": config.gpus_per_task,
-        "memory": config.memory_per_task and int(config.memory_per_task * GIGABYTE),
-    }
-    command = [sys.executable, "-m", "ranktag.features.executors._ray_driver", json.dumps(settings)]
-    process = subprocess.Popen(
-        command,
-        # Not this folder, where one called ranktag would be taken for the package.
-        cwd=os.sep,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        # Not of our group: Ctrl-C is for us, and we tell it.
-        start_new_session=True,
-    )
+def _as_begun(job: Job) -> ExtractionConfig:
+    """The settings, with what an earlier run of the same has resolved, for nodes need not be alike."""
+    config = job.config
     try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        begun = open_manifest(manifest_of(job.output)).config
+    except RanktagError:
+        return config
+    precision = begun.precision if config.precision == "auto" else config.precision
+    return config.replace(precision=precision, batch_size=config.batch_size or begun.batch_size)
 
 
-class _Engine:
-    """One extraction by the cluster. failures: row in the image list -> reason, of what is done."""
+class _Work:
+    """The shards on their way through the cluster. failures: row in the image list -> reason, of what is done."""
 
-    def __init__(
-        self, job: Job, manifest: str, runs: Runs, ray: subprocess.Popen[bytes], progress: ExtractionProgress
-    ) -> None:
+    def __init__(self, job: Job, manifest: str, runs: Runs, cluster: Cluster, progress: ExtractionProgress) -> None:
         self.failures: dict[int, str] = {}
-        self._job, self._manifest, self._runs, self._ray, self._progress = job, manifest, runs, ray, progress
-        assert ray.stdout is not None
-        self._lines = Lines(ray.stdout.fileno())
-        self._slots: dict[str, int] = {}
-        self._avoided: set[str] = set()
-        self._kind = Outage.code
-        self._started = False
+        self._job, self._manifest, self._runs, self._cluster, self._progress = job, manifest, runs, cluster, progress
 
-    def work(self, received: Sequence[int]) -> None:
+    def until_done(self, received: Sequence[int]) -> None:
         """Until every shard is done, or nothing can be done any more."""
-        # Counted by waiting: while this process was suspended, so was the other.
-        silence = 0.0
+        self._progress.start(self._plan())
         try:
-            while not self._runs.ended:
-                lines = self._lines.read(WAIT)
-                silence = 0.0 if lines else silence + WAIT
-                for line in lines:
-                    self._hear(json.loads(line))
-                if self._lines.ended or silence > SILENCE:
-                    raise Outage(f"the Ray cluster does not answer any more; {self._kept()} with a cluster that does")
+            while True:
+                self._submit()
+                if self._runs.ended:
+                    break
+                for number, result in self._cluster.listen(self._progress):
+                    self._hear(number, result)
+                self._progress.at_work(len(self._cluster.slots))
                 self._look_at_shards()
                 if received:
                     raise stopped(received[0], self._job, self._runs.images_done)
-                self._submit()
+        except Lost as lost:
+            raise Outage(f"{lost}; {self._kept()} with a cluster that does") from None
         finally:
-            if self._started:
-                self._progress.finish()
+            self._progress.finish()
         if self._runs.given_up:
             raise self._given_up()
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        if "fault" in said and self._started:
-            raise Outage(f"the Ray cluster has failed ({said['fault'][:200]}); {self._kept()}")
-        if "fault" in said:
-            where = self._job.config.ray_address
-            raise NotFound(
-                f"{f'--ray-address {where}: ' if where else ''}there is no Ray cluster ({said['fault'][:200]}); start "
-                "one with 'ray start --head', or give --ray-address HOST:PORT"
-            )
-        if "cluster" in said:
-            self._slots = said["cluster"]["slots"]
-            self._start()
-            self._progress.at_work(len(self._slots))
+    def _plan(self) -> Plan:
+        job = self._job
+        return Plan(
+            output=job.output,
+            total=len(job.listed),
+            images=job.images,
+            done=job.kept.images,
+            failed=len(job.kept.failures),
+            shards=self._runs.count,
+            device="Ray",
+            compute_dtype=job.wanted.compute_dtype,
+            batch_size=job.config.batch_size or 0,
+            workers=0,
+            worker=job.worker,
+            nodes=len(self._cluster.slots),
+        )
+
+    def _hear(self, number: int, result: dict[str, Any]) -> None:
+        if number == LOADING:
+            # Of a node that was not the first to answer.
+            if "weights_sha256" not in result:
+                self._cluster.failed(result, self._progress)
             return
-        run, result = self._runs.in_flight[said["id"]], said["result"]
+        run = self._runs.in_flight[number]
         if "images" in result:
             self.failures.update((int(row), reason) for row, reason in result["failures"])
             self._advance(self._runs.done(run, result["images"], result["seconds"]), len(result["failures"]))
             return
-        host, message = result.get("host", "a node"), result.get("message") or result["lost"]
-        self._kind = result.get("error", Outage.code)
-        outage = self._kind in OUTAGES and not result.get("blind")
-        if not outage and result["node"] not in self._avoided:
-            # Of the machine, whatever it is given.
-            self._avoided.add(result["node"])
-            self._progress.note(f"{host} gets no more work: {message}")
+        message = self._cluster.failed(result, self._progress)
         there = [shard for shard in run.shards if self._exists(shard)]
         self._runs.failed(run, there, message, result.get("node"))
 
-    def _start(self) -> None:
-        """Announce the work, once it is known who does it."""
-        if self._started:
-            return
-        self._started = True
-        job = self._job
-        self._progress.start(
-            Plan(
-                output=job.output,
-                total=len(job.listed),
-                images=job.images,
-                done=job.kept.images,
-                failed=len(job.kept.failures),
-                shards=self._runs.count,
-                device="Ray",
-                compute_dtype=job.wanted.compute_dtype,
-                batch_size=job.config.batch_size or 0,
-                workers=0,
-                worker=job.worker,
-                nodes=len(self._slots),
-            )
-        )
-
     def _submit(self) -> None:
         """Keep the nodes busy, with a task waiting for each that is at work; never more."""
-        if not self._started:
-            return
-        usable = {node: count for node, count in self._slots.items() if node not in self._avoided}
-        if self._slots and not usable:
+        usable = self._cluster.usable
+        if self._cluster.slots and not usable:
             self._runs.give_up()
             return
-        slots = sum(usable.values())
-        while (run := self._runs.next(slots)) is not None:
-            avoid = self._avoided | (run.avoid if not set(usable) <= run.avoid else set())
-            call = {"id": run.number, "manifest": self._manifest, "shards": run.text, "avoid": sorted(avoid)}
+        while (run := self._runs.next(sum(usable.values()))) is not None:
             run.there = {shard.number for shard in run.shards if self._exists(shard)}
-            assert self._ray.stdin is not None
-            try:
-                self._ray.stdin.write(json.dumps(call).encode() + b"\n")
-                self._ray.stdin.flush()
-            except BrokenPipeError:
-                # It has ended, as reading from it will tell.
-                return
+            self._cluster.submit(run.number, {"manifest": self._manifest, "shards": run.text}, run.avoid)
 
     def _look_at_shards(self) -> None:
         """Tell of shards of unfinished runs that are there."""
@@ -226,7 +195,7 @@ class _Engine:
     def _given_up(self) -> RanktagError:
         """The error that names the shards that nobody could compute."""
         shown, missing = self._runs.given_up_text, len(self._runs.given_up)
-        return kind_called(self._kind)(
+        return kind_called(self._cluster.kind)(
             f"{'shard' if missing == 1 else 'shards'} {shown} of {self._runs.count_of_list} could not be computed "
             f"({self._runs.reason}); {self._kept()}"
         )

@@ -1,0 +1,159 @@
+"""The Ray cluster as the command sees it: which nodes can take tasks, and what comes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ranktag.config import ExtractionConfig
+from ranktag.errors import DiskFull, NoMemory, NotFound, Outage
+from ranktag.features.executors._lines import Lines
+from ranktag.features.progress import ExtractionProgress
+from ranktag.wording import count
+
+# Seconds without a word of the connection to Ray, which speaks every other second.
+SILENCE, WAIT = 30.0, 0.5
+GIGABYTE = 10**9
+
+# What the disk, the network or want of memory did to one task; all else would happen to any on that machine.
+OUTAGES = (Outage.code, DiskFull.code, NoMemory.code)
+
+
+class Lost(Exception):
+    """There is no cluster any more; the message says how that is known."""
+
+
+class Cluster:
+    """The cluster behind a process of ``_ray_driver``.
+
+    slots: node -> tasks it can do at once. avoided: nodes that get no more work. kind: the word of the kind of error
+    that the last task that failed told of.
+    """
+
+    def __init__(self, driver: subprocess.Popen[bytes], config: ExtractionConfig) -> None:
+        assert driver.stdout is not None
+        self.slots: dict[str, int] = {}
+        self.avoided: set[str] = set()
+        self.kind = Outage.code
+        self._known = False
+        self._driver, self._config = driver, config
+        self._lines = Lines(driver.stdout.fileno())
+        self._silence = 0.0
+        self._told = False
+
+    @property
+    def usable(self) -> dict[str, int]:
+        """``slots`` of the nodes that are not avoided."""
+        return {node: tasks for node, tasks in self.slots.items() if node not in self.avoided}
+
+    def connect(self, progress: ExtractionProgress) -> None:
+        """Have the driver connect to the cluster, and wait until the nodes are known. Raises as ``listen``."""
+        self._write(b"")
+        while not self._known:
+            self.listen(progress)
+
+    def submit(self, number: int, request: Mapping[str, Any], avoid: Collection[str] = ()) -> None:
+        """Hand out a request, for any node but those avoided by all and, as long as there are others, ``avoid``."""
+        avoided = self.avoided | (set(avoid) if not set(self.usable) <= set(avoid) else set())
+        self._write(json.dumps({"id": number, "request": request, "avoid": sorted(avoided)}).encode())
+
+    def _write(self, line: bytes) -> None:
+        assert self._driver.stdin is not None
+        # Where it has ended, reading from it will tell.
+        with suppress(BrokenPipeError):
+            self._driver.stdin.write(line + b"\n")
+            self._driver.stdin.flush()
+
+    def listen(self, progress: ExtractionProgress) -> list[tuple[int, dict[str, Any]]]:
+        """What has come of requests, by number; a moment is waited for it.
+
+        Raises NotFound where there is no cluster, Lost where there is none any more.
+        """
+        lines = self._lines.read(WAIT)
+        # Counted by waiting: while this process was suspended, so was the other.
+        self._silence = 0.0 if lines else self._silence + WAIT
+        if self._lines.ended or self._silence > SILENCE:
+            raise Lost("the Ray cluster does not answer any more")
+        said = [json.loads(line) for line in lines]
+        for line in said:
+            if "fault" in line:
+                raise self._fault(line["fault"][:200])
+            if "cluster" in line:
+                self._look(line["cluster"], progress)
+        return [(line["id"], line["result"]) for line in said if "id" in line]
+
+    def _fault(self, words: str) -> Exception:
+        if self._known:
+            return Lost(f"the Ray cluster has failed ({words})")
+        where = self._config.ray_address
+        return NotFound(
+            f"{f'--ray-address {where}: ' if where else ''}there is no Ray cluster ({words}); start "
+            "one with 'ray start --head', or give --ray-address HOST:PORT"
+        )
+
+    def _look(self, said: Mapping[str, Any], progress: ExtractionProgress) -> None:
+        self._known, self.slots = True, said["slots"]
+        if not self.slots and not self._told:
+            self._told = True
+            progress.note(
+                f"No node of the Ray cluster ({count(said['nodes'], 'node')}) has {_demand(self._config)} for a task: "
+                "waiting for one to join; ask for less with --cpus-per-task, --gpus-per-task, --memory-per-task"
+            )
+
+    def failed(self, result: Mapping[str, Any], progress: ExtractionProgress) -> str:
+        """Take note of a task that failed, and avoid its node if any would fail there; returned is what it says."""
+        message: str = result.get("message") or result["lost"]
+        self.kind = result.get("error", Outage.code)
+        outage = self.kind in OUTAGES and not result.get("blind")
+        if not outage and result["node"] not in self.avoided:
+            self.avoided.add(result["node"])
+            progress.note(f"{result.get('host', 'a node')} gets no more work: {message}")
+        return message
+
+
+def _demand(config: ExtractionConfig) -> str:
+    """'2 processors, 1 GPU and 4 GB of memory'."""
+    parts = [count(config.cpus_per_task, "processor")]
+    if config.gpus_per_task:
+        parts.append(f"{config.gpus_per_task:g} {'GPU' if config.gpus_per_task <= 1 else 'GPUs'}")
+    if config.memory_per_task:
+        parts.append(f"{config.memory_per_task:g} GB of memory")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
+
+
+@contextmanager
+def started(config: ExtractionConfig) -> Iterator[Cluster]:
+    """The cluster, to be connected to; the connection ends with the block, and the cluster's tasks with it."""
+    settings = {
+        "address": config.ray_address,
+        "cpus": config.cpus_per_task,
+        "gpus": config.gpus_per_task,
+        "memory": config.memory_per_task and int(config.memory_per_task * GIGABYTE),
+    }
+    command = [sys.executable, "-m", "ranktag.features.executors._ray_driver", json.dumps(settings)]
+    process = subprocess.Popen(
+        command,
+        # Not this folder, where one called ranktag would be taken for the package.
+        cwd=os.sep,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # Not of our group: Ctrl-C is for us, and we tell it.
+        start_new_session=True,
+    )
+    try:
+        yield Cluster(process, config)
+    finally:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
