@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 os.environ |= {
     "PYTHONPATH": str(HERE.parent / "networks_added"),
     "NETWORKS_ADDED": str(FOLDER / "networks"),
-    "SECONDS_PER_BATCH": "0.5",
+    "SECONDS_PER_BATCH": "0.3",
     "OMP_NUM_THREADS": "1",
     "RAY_TMPDIR": str(FOLDER / "r"),
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -24,7 +24,7 @@ CHILD = ("-m", "ranktag.features.shard_worker")
 LAST_WORDS = 300
 
 # Seconds after which the memory of the node, or of its GPU, is somebody else's again.
-IDLE = 20.0
+IDLE = 5.0
 
 # (processors, visible GPUs) -> a child without a task. Whoever uses or ends it takes it out of here, and nobody else.
 _idle: dict[tuple[int, str | None], _Child] = {}
