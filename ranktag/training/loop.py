@@ -110,9 +110,12 @@ class Member:
         order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
         self.dropout.generator.manual_seed(seed + 1)
         batches = order.split(config.batch_size)
-        with nullcontext() if self.recorded is None else self.recorded.on_stream():
-            for b, chosen in enumerate(batches):
-                yield BatchLoss(chosen, self._step(chosen, epoch * len(batches) + b, len(batches)))
+        if self.recorded is not None:
+            self.recorded.begin()
+        for b, chosen in enumerate(batches):
+            with nullcontext() if self.recorded is None else self.recorded.on_stream():
+                loss = self._step(chosen, epoch * len(batches) + b, len(batches))
+            yield BatchLoss(chosen, loss)
 
     def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
         lr = rate(self.config, step, steps_an_epoch)
@@ -207,7 +210,11 @@ class Trainer:
         at_once = min(len(self.members), threads) if self.device.type == "cpu" else 1
         epochs = [member.train_epoch(self.epoch) for member in self.members]
         if at_once == 1:
-            return [list(epoch) for epoch in epochs]
+            steps = [list(epoch) for epoch in epochs]
+            for member in self.members:
+                if member.recorded is not None:
+                    member.recorded.wait()
+            return steps
         return in_turns(epochs, at_once, threads // at_once)
 
     def _refuse_not_finite(self, losses: Tensor, steps: Sequence[BatchLoss]) -> None:

@@ -39,29 +39,35 @@ class RecordedSteps:
         self._learn, self._state, self._generator = learn, state, generator
         self._examples, self._device = examples, device
         self._lists = examples.table(device)
+        self._resident = examples.row.device.type == device.type
         self._rate = torch.zeros((), device=device)
         # By the number of lists and of steps: what is recorded, and the tensors that it reads a batch from.
         self._recordings: dict[tuple[int, int], tuple[Recording, Tensor, Tensor]] = {}
 
+    def begin(self) -> None:
+        """Let what is launched from now on be behind what was launched so far on the current stream."""
+        self.stream.wait_stream(torch.cuda.current_stream(self._device))
+
+    def wait(self) -> None:
+        """Let the current stream wait for all that was launched."""
+        torch.cuda.current_stream(self._device).wait_stream(self.stream)
+
     @contextmanager
     def on_stream(self) -> Iterator[None]:
-        """Within, all that is launched is behind what was launched before on the current stream, and beside what is
-        launched on it from now on; afterwards the current stream waits for it."""
-        current = torch.cuda.current_stream(self._device)
-        self.stream.wait_stream(current)
+        """Within, work is launched beside that of other streams."""
         with torch.cuda.device(self._device), torch.cuda.stream(self.stream):
             yield
-        current.wait_stream(self.stream)
 
     def __call__(self, chosen: Tensor, rate: float) -> Tensor:
         """Learn from the lists of the given numbers (B,), within ``on_stream``; the batch's loss, ()."""
         shape = len(chosen), rounded(self._examples.steps_of(chosen))
-        features = self._examples.features_of(chosen)
+        # Pinned, or the copy would wait for all that was launched before.
+        there = chosen.pin_memory().to(self._device, non_blocking=True)
+        features = self._examples.features_of(there if self._resident else chosen)
         if shape not in self._recordings:
             self._recordings[shape] = self._recorded(shape, features)
         recording, numbers, batch = self._recordings[shape]
-        # Pinned, or the copy would wait for all that was launched before.
-        numbers.copy_(chosen.pin_memory(), non_blocking=True)
+        numbers.copy_(there)
         batch.copy_(features)
         self._rate.fill_(rate)
         return recording().clone()

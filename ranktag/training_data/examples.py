@@ -58,6 +58,7 @@ class Examples:
         encoded = ((n, m, known.encode(tags)) for n, lists in enumerate(people) for m, tags in enumerate(lists))
         lists = [(n, m, numbers) for n, m, numbers in encoded if numbers]
         self.image = torch.tensor([n for n, _, _ in lists], dtype=torch.int64)
+        self._row_of_list = self.row[self.image.to(self.row.device)]
         self.person = None if writers is None else torch.tensor([writers[n][m] for n, m, _ in lists])
         self.steps = torch.tensor([len(numbers) + 1 for _, _, numbers in lists], dtype=torch.int64)
         # START and STOP share the number V, each in its own role: previous tags are a list's run of
@@ -97,8 +98,11 @@ class Examples:
             yield image[part], features, None if person is None else person[part]
 
     def features_of(self, chosen: Tensor) -> Tensor:
-        """The features (B, D), as stored and where they are, of the images of the given list numbers (B,)."""
-        return self.features[self.row[self.image[chosen].to(self.row.device)]]
+        """The features (B, D), as stored and where they are, of the images of the given list numbers (B,).
+
+        Numbers that are where the features are need not be waited for.
+        """
+        return self.features[self._row_of_list[chosen.to(self.row.device)]]
 
     def steps_of(self, chosen: Tensor) -> int:
         """How many steps the longest of the lists of the given numbers (B,) has, with STOP."""

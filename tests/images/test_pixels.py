@@ -119,7 +119,8 @@ def test_exif_turns_an_image_upright(tmp_path: Path, orientation: int) -> None:
     path = saved(tmp_path / "a.png", image, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(path))
     assert (upright.size == (301, 403)) == (orientation >= 5)
-    assert worst(read_pixels(path, VGG), reference(upright)) <= 1
+    pixels = read_pixels(path, VGG)
+    assert worst(pixels, reference(upright)) <= 1 and pixels.flags["C_CONTIGUOUS"]
 
 
 def test_a_tiff_is_turned_upright_once(tmp_path: Path) -> None:
