@@ -144,8 +144,12 @@ class _Member:
         return sums
 
     def _at_once(self, x: Tensor) -> bool:
-        """Whether a product's sums over the columns of x are alike whatever the number of its rows, or need not be."""
-        return self.rows is None or (len(x) >= FEWEST_ROWS and x.shape[1] <= FEW_COLUMNS)
+        """Whether a product's sums over the columns of x are alike whatever the number of its rows, or need not be, and
+        nothing is compiled for that number."""
+        if self.rows is None:
+            return True
+        compiled = x.device.type == "cpu" and x.dtype == torch.bfloat16
+        return not compiled and len(x) >= FEWEST_ROWS and x.shape[1] <= FEW_COLUMNS
 
     def _cell(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         # In float32: in half as many bits, tanh takes five times as long.
