@@ -14,6 +14,8 @@ MISSING = frozenset(("nan", "NaN", "None", "<NA>", "NaT", "NULL", "null", "#N/A"
 _ERROR = re.compile(r"#(NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!|SPILL!|CALC!|#{2,})")
 # A text in quotes, as Python, numpy and JSON write it, and what may stand between two of them.
 _QUOTED = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*(,?)""", re.DOTALL)
+# Every list holds one, and few other cells do.
+_BRACKET = re.compile(r"[\[({]")
 _LIST = re.compile(r"\s*(?:\[\s*\]|[\[(]\s*[\"'].*[\])])\s*", re.DOTALL)
 _BEGUN = re.compile(r"\s*\[\s*[\"'][^|]*", re.DOTALL)
 _OTHER_LIST = re.compile(r"\s*(?:array\s*\(|Index\s*\(|(?:frozen)?set\s*\(|\{\s*[\"']).*[)}]\s*", re.DOTALL)
@@ -42,6 +44,8 @@ def tags_of_cell(cell: str, separator: str) -> list[str]:
         return []
     if _ERROR.fullmatch(cell.strip()):
         raise BadCell(f"holds '{cell.strip()[:20]}', which a spreadsheet wrote in place of its tags")
+    if not _BRACKET.search(cell):
+        return cell.split(separator)
     if _LIST.fullmatch(cell):
         return _quoted(cell)
     if _BEGUN.fullmatch(cell):
@@ -56,7 +60,9 @@ def tags_of_cell(cell: str, separator: str) -> list[str]:
 
 def is_list_cell(cell: str) -> bool:
     """Whether a cell is read as more than text joined by a separator (see ``tags_of_cell``)."""
-    return any(form.fullmatch(cell) for form in (_LIST, _BEGUN, _OTHER_LIST, _WITHOUT_QUOTES))
+    return bool(_BRACKET.search(cell)) and any(
+        form.fullmatch(cell) for form in (_LIST, _BEGUN, _OTHER_LIST, _WITHOUT_QUOTES)
+    )
 
 
 def has_other_meaning(cell: str) -> bool:

@@ -154,7 +154,7 @@ def standardisation(training: Examples) -> tuple[Tensor, Tensor]:
     squares = total.clone()
     for _, block in training.blocks():
         total += block.sum(0)
-        squares += block.square().sum(0)
+        squares += block.square_().sum(0)
     mean = total / len(training.row)
     scale = (squares / len(training.row) - mean.square()).clamp(min=0).sqrt()
     return mean.float(), torch.where(scale > 1e-6, scale, 1.0).float()
