@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -55,17 +57,21 @@ class Examples:
         self.known = known
         self.writers = writers
         vocabulary = len(known)
-        encoded = ((n, m, known.encode(tags)) for n, lists in enumerate(people) for m, tags in enumerate(lists))
-        lists = [(n, m, numbers) for n, m, numbers in encoded if numbers]
-        self.image = torch.tensor([n for n, _, _ in lists], dtype=torch.int64)
+        # Numbers without an object each, of which a million lists would have several million.
+        image, person, steps, flat = (array("q") for _ in range(4))
+        for n, lists in enumerate(people):
+            for m, tags in enumerate(lists):
+                if numbers := known.encode(tags):
+                    image.append(n)
+                    steps.append(len(numbers) + 1)
+                    # START and STOP share the number V, each in its own role: previous tags are a list's run of
+                    # [START, tags, STOP] without its end, targets the same without its beginning.
+                    flat.extend((vocabulary, *numbers, vocabulary))
+                    if writers is not None:
+                        person.append(writers[n][m])
+        self.image, self.steps, self._flat = map(_tensor, (image, steps, flat))
         self._row_of_list = self.row[self.image.to(self.row.device)]
-        self.person = None if writers is None else torch.tensor([writers[n][m] for n, m, _ in lists])
-        self.steps = torch.tensor([len(numbers) + 1 for _, _, numbers in lists], dtype=torch.int64)
-        # START and STOP share the number V, each in its own role: previous tags are a list's run of
-        # [START, tags, STOP] without its end, targets the same without its beginning.
-        self._flat = torch.tensor(
-            [n for _, _, numbers in lists for n in (vocabulary, *numbers, vocabulary)], dtype=torch.int64
-        )
+        self.person = None if writers is None else _tensor(person)
         self._offset = torch.cumsum(self.steps + 1, 0) - (self.steps + 1)
 
     @property
@@ -133,6 +139,10 @@ class Examples:
         target = self._flat[at + 1].where(counted, NO_TARGET)
         lists = PackedLists(self._flat[at].to(device), target.to(device), sizes.tolist(), person)
         return features.to(device), lists
+
+
+def _tensor(numbers: array[int]) -> Tensor:
+    return torch.from_numpy(np.array(numbers, np.int64))
 
 
 def examples(

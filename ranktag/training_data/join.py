@@ -80,9 +80,9 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
     forms = other_forms(tag_lists.lists, set(store.image_id), name)
     tag_lists = tag_lists.renamed(forms)
     row_of = store.row_of()
-    image_ids = [i for i in tag_lists.lists if i in row_of]
+    joined = [i for i in tag_lists.lists if i in row_of]
     missing = _missing(store, tag_lists, row_of)
-    if not image_ids:
+    if not joined:
         there, asked = next(iter(store.image_id), "none"), next(iter(tag_lists.lists))
         absent = [i for i, why in missing.items() if why == ABSENT]
         raise Mismatch(
@@ -90,17 +90,24 @@ def join(cache: Caches, tags: Tags, seed: int) -> Joined:
             + (what_would_join(absent, row_of, name) or "write the ids alike, as with 'ranktag prepare csv --prefix'")
         )
     notes = [*([said(forms)] if forms else []), *_left_out(missing, tag_lists, row_of, name)]
+    rows = np.array([row_of[i] for i in joined])
+    # The cache's own texts from here on: those of a million ids are 80 MB, and the file's are let go.
+    image_ids = [store.image_id[row] for row in rows.tolist()]
     made = tag_lists.split is None
-    split = assign_splits(image_ids, seed) if tag_lists.split is None else dict(tag_lists.split)
+    if tag_lists.split is None:
+        split = assign_splits(image_ids, seed)
+    else:
+        split = {image_id: tag_lists.split[i] for image_id, i in zip(image_ids, joined)}
+        split.update((i, tag_lists.split[i]) for i in missing)
     if made:
         counts = Counter(split.values())
         notes.append(f"no split column: {', '.join(f'{counts[s]} {s}' for s in SPLITS)} (seed {seed})")
     return Joined(
         store,
         image_ids,
-        np.array([row_of[i] for i in image_ids]),
-        [tag_lists.lists[i] for i in image_ids],
-        None if tag_lists.people is None else [tag_lists.people[i] for i in image_ids],
+        rows,
+        [tag_lists.lists[i] for i in joined],
+        None if tag_lists.people is None else [tag_lists.people[i] for i in joined],
         split,
         made,
         name,
@@ -122,8 +129,9 @@ def _read(tags: Tags) -> tuple[TagLists, str, str]:
 
 def _missing(store: FeatureStore, tag_lists: TagLists, row_of: Mapping[str, int]) -> dict[str, str]:
     """Image id -> why it has no feature."""
-    known = set(store.image_id)
-    return {i: FAILED if i in known else ABSENT for i in tag_lists.lists if i not in row_of}
+    lost = [i for i in tag_lists.lists if i not in row_of]
+    known = set(store.image_id) if lost else ()
+    return {i: FAILED if i in known else ABSENT for i in lost}
 
 
 def _left_out(missing: Mapping[str, str], tag_lists: TagLists, row_of: Mapping[str, int], name: str) -> list[str]:

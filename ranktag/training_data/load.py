@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches
+from ranktag.tags.lists import TagList
 from ranktag.tags.spelling import Spelling
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
@@ -110,9 +113,15 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
 def _in_one_spelling(joined: Joined) -> Joined:
     """The lists with every tag in the spelling that is most frequent in the training lists."""
     spelling = Spelling.of(tags for n in joined.parts["train"] for tags in joined.lists[n])
-    lists = [[spelling.spell_list(tags) for tags in people] for people in joined.lists]
+    lists = [_spelt(people, spelling) for people in joined.lists]
     note = spelling.note()
     return replace(joined, lists=lists, notes=[*joined.notes, *([note] if note else [])])
+
+
+def _spelt(people: Sequence[TagList], spelling: Spelling) -> Sequence[TagList]:
+    """An image's lists in that spelling: the same objects where nothing changes, as nearly everywhere."""
+    spelt = [spelling.spell_list(tags) for tags in people]
+    return people if all(map(operator.eq, people, spelt)) else spelt
 
 
 def _refuse_not_finite(store: FeatureStore, part: Examples) -> None:
