@@ -5,7 +5,6 @@ A command is imported when it is called.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import sys
 
@@ -73,7 +72,6 @@ def group() -> None:
 
 def run_alone(name: str) -> int:
     """Run a command under its own name and return its exit code."""
-    _look_for_garbage_seldom()
     try:
         command = load(name)
     except RanktagError as error:
@@ -83,18 +81,8 @@ def run_alone(name: str) -> int:
     return run(command, name)
 
 
-def _look_for_garbage_seldom() -> None:
-    """Let Python look for cycles of objects once in 50,000 new ones, not 700.
-
-    All objects of the imported libraries are looked at again and again: measured, 0.09 s of importing torch's 1.0, and
-    0.07 s whenever some ten thousand rows were read.
-    """
-    gc.set_threshold(50_000)
-
-
 def main() -> None:
     """The console script ``ranktag``."""
-    _look_for_garbage_seldom()
     sys.exit(run(group, "ranktag"))
 
 
