@@ -76,6 +76,7 @@ class ExtractionBenchmark:
             "workers": self.workers,
             "images_per_second": {name: self.rate(name) for name in self.seconds},
             "end_to_end_to_bare": self.times("end_to_end", "bare"),
+            "end_to_end_to_decoding": self.times("end_to_end", "decoding"),
             "end_to_end_to_textbook": self.times("end_to_end", "textbook"),
             "bare_to_channels_last": self.times("bare", "channels_last"),
             "seconds": self.seconds,

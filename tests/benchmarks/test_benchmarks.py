@@ -14,7 +14,7 @@ from enumeration import ensemble, images
 from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
 from ranktag.benchmarks.scale import COMMANDS, _calls, _measure
 from ranktag.benchmarks.timing import ratio
-from ranktag.decoding.follow import Following
+from ranktag.decoding.follow import Effort, Following
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
 from ranktag.models.ranking import Limits
@@ -45,7 +45,7 @@ def test_the_textbooks_drawn_gains_are_what_ours_come_to() -> None:
     several, x = ensemble("every-step", 5, 1, 2), images(1, seed=3)
     cells = [TextbookDecoder(member) for member in several.members]
     stepper = Stepper(several, torch.float32)
-    ours = Following(stepper, stepper.initial_state(x), Limits(5), "log", 0.0, 0.0).run().gain[0]
+    ours = Following(stepper, stepper.initial_state(x), Limits(5), "log", Effort(0.0, 0.0, 0.0, 0.0)).run().gain[0]
     generator = torch.Generator().manual_seed(0)
     drawn = torch.stack([textbook_gain(cells, x[0], 5, generator) for _ in range(40)])
     # 2,560 lists: five standard errors of what is at most 1.
@@ -70,9 +70,9 @@ def test_every_command_is_measured_in_a_process_of_its_own(
     found = json.loads(outcome.out)["commands"]
     assert [one["command"] for one in found] == list(COMMANDS)
     for one in found:
-        # Python alone takes some megabytes; and nothing here takes a gigabyte.
+        # Python alone takes some megabytes; and nothing here takes four gigabytes, where a GPU's driver takes one.
         assert one["images"] == 40 and one["seconds"] > 0 and one["processor_seconds"] > 0
-        assert math.isnan(one["gibibytes"] or math.nan) or 0.003 < one["gibibytes"] < 1, one
+        assert math.isnan(one["gibibytes"] or math.nan) or 0.003 < one["gibibytes"] < 4, one
     assert not list((tmp_path / "there").iterdir())
     with pytest.raises(RanktagError, match="inspect on 5 images failed .*no such feature cache"):
         _measure("inspect", 5, [*_calls(tmp_path, 5, 8, 12)["inspect"]], str(tmp_path))

@@ -144,8 +144,10 @@ def test_loss_and_every_gradient_equal_the_textbooks(
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     gradients = textbook.gradients()
     assert set(gradients) == {name for name, _ in model.named_parameters()}
+    # Two of cuDNN's and cuBLAS's sums differ by more than two of a processor's.
+    share = 1e-4 if device == "cuda" else 1e-5
     for name, parameter in model.named_parameters():
-        assert_near(parameter.grad, gradients[name], name)
+        assert_near(parameter.grad, gradients[name], name, share)
 
 
 @pytest.mark.parametrize("device", DEVICES)
