@@ -85,6 +85,11 @@ class Run:
             [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=FOLDER
         )
 
+    def says(self) -> str:
+        """The next line."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
     def shards(self) -> int:
         return len(list(self.output.with_name(self.output.name + ".shards").glob("[0-9]*.h5")))
 
@@ -208,6 +213,18 @@ class Scenes:
         finally:
             node.terminate()
             node.wait(30)
+
+    def a_task_asks_for_what_no_node_has(self) -> None:
+        run = self.run("--gpus-per-task", "1", "--memory-per-task", "100000")
+        assert "has 1 processor, 1 GPU and 100000 GB of memory for a task: waiting" in run.says()
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(20) == 130
+        run = self.run("--gpus-per-task", "1", "--memory-per-task", "0.5")
+        # Those that are there have half a gigabyte, and no GPU.
+        assert "No node of the Ray cluster (3 nodes) has 1 processor, 1 GPU and 0.5 GB of memory" in run.says()
+        node = self.cluster.add_node(num_cpus=1, num_gpus=1, memory=2**30, **NODE)
+        assert "Computing on 1 node of Ray" in run.assert_whole()
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def the_head_is_killed(self) -> None:
         run = self.run().begun()

@@ -39,6 +39,7 @@ SCENES = (
     "the_driver_is_killed",
     "a_raylet_is_stopped_and_goes_on",
     "a_node_does_not_see_the_photos",
+    "a_task_asks_for_what_no_node_has",
     "the_head_is_killed",
 )
 
