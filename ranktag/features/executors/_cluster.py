@@ -20,6 +20,8 @@ from ranktag.wording import count
 SILENCE, WAIT = 30.0, 0.5
 GIGABYTE = 10**9
 
+DRIVER = ("-m", "ranktag.features.executors._ray_driver")
+
 # What the disk, the network or want of memory did to one task; all else would happen to any on that machine.
 OUTAGES = (Outage.code, DiskFull.code, NoMemory.code)
 
@@ -135,9 +137,8 @@ def started(config: ExtractionConfig) -> Iterator[Cluster]:
         "gpus": config.gpus_per_task,
         "memory": config.memory_per_task and int(config.memory_per_task * GIGABYTE),
     }
-    command = [sys.executable, "-m", "ranktag.features.executors._ray_driver", json.dumps(settings)]
     process = subprocess.Popen(
-        command,
+        [sys.executable, *DRIVER, json.dumps(settings)],
         # Not this folder, where one called ranktag would be taken for the package.
         cwd=os.sep,
         stdin=subprocess.PIPE,
