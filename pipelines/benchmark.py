@@ -98,7 +98,7 @@ def cluster(gpus: list[int], config: ClusterBenchmarkConfig) -> Report:
     found = [benchmark_cluster(number, config) for number in gpus]
     lines = [
         f"Simulated: {counted(config.images, 'image')} at {config.rate:g} images/s a GPU, {config.start:g} s to start "
-        f"a task, a machine lost {config.losses:g} times an hour,",
+        f"on a machine, a machine lost {config.losses:g} times an hour,",
         f"noticed after {config.silence:g} s, replaced after {config.replacement:g} s, "
         f"{counted(config.shard_size, 'image')} a shard.",
         "",

@@ -212,7 +212,9 @@ class ClusterBenchmarkConfig(Config):
 
     images: int = setting(100_000_000, "how many images there are", unit="images", low=1)
     rate: float = setting(2000.0, "what a GPU computes, decoding included", unit="images/s", low=0.001)
-    start: float = setting(10.0, "from a task's start to its first image: libraries, weights", unit="seconds", low=0.0)
+    start: float = setting(
+        10.0, "from a machine's first task to its first image: libraries, weights", unit="seconds", low=0.0
+    )
     losses: float = setting(0.2, "how often a machine is taken away", unit="times an hour", low=0.0, high=60.0)
     silence: float = setting(30.0, "until it is noticed that a machine was taken away", unit="seconds", low=0.0)
     replacement: float = setting(300.0, "until there is another in its place", unit="seconds", low=0.0)

@@ -49,6 +49,7 @@ class _Simulation:
         self._gpus, self._config, self._random = gpus, config, random.Random(config.seed)
         self.runs = Runs(cut(config.images, config.shard_size), config.retries)
         self._there: set[int] = set()
+        self._loaded: set[int] = set()
         self._events = [_Event(0.0, machine) for machine in range(gpus)]
         self._dies = [self._lifetime() for _ in range(gpus)]
         self._idle: list[int] = []
@@ -78,7 +79,9 @@ class _Simulation:
             return
         config = self._config
         missing = [shard for shard in run.shards if shard.number not in self._there]
-        begun = self.now + config.start
+        # The network stays loaded from one run to the next.
+        begun = self.now + (0.0 if machine in self._loaded else config.start)
+        self._loaded.add(machine)
         ends = begun + sum(map(len, missing)) / config.rate
         if ends <= self._dies[machine]:
             self._there.update(shard.number for shard in missing)
@@ -94,6 +97,7 @@ class _Simulation:
             images -= len(shard)
             self._there.add(shard.number)
         self.lost += 1
+        self._loaded.discard(machine)
         self._dies[machine] = dies + config.replacement + self._lifetime()
         self.absent += config.replacement
         heapq.heappush(self._events, _Event(dies + config.silence, machine, run, whole=False))

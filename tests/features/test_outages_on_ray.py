@@ -118,6 +118,10 @@ def test_a_connection_that_ends_is_an_outage(photos: Path, asked: Path, monkeypa
     monkeypatch.setenv("SAY", json.dumps(["end"]))
     with pytest.raises(Outage, match="does not answer any more; 0 of 30 images are done and kept in .*same command"):
         extract_features(photos, asked.with_name("c.h5"), ON_RAY)
+    monkeypatch.setattr(_cluster, "DRIVER", ("-c", ""))
+    with pytest.raises(Outage, match="^--ray-address h:1: the Ray cluster does not answer; run the same command again"):
+        extract_features(photos, asked.with_name("c.h5"), ON_RAY.replace(ray_address="h:1"))
+    monkeypatch.setattr(_cluster, "DRIVER", ("-c", DRIVER))
     monkeypatch.setenv("CLUSTER", json.dumps({"fault": "nobody there"}))
     with pytest.raises(NotFound, match=r"--ray-address h:1: there is no Ray cluster \(nobody there\)"):
         extract_features(photos, asked.with_name("c.h5"), ON_RAY.replace(ray_address="h:1"))

@@ -108,6 +108,8 @@ def test_a_simulated_cluster_loses_only_what_was_in_work() -> None:
     found = benchmark_cluster(4, config)
     # A million images at four thousand a second; the last shards may wait for each other.
     assert 250.0 <= found.hours * 3600 < 320 and found.lost == 0 and found.wasted == 0
+    # A machine starts once, as it keeps its network: a million images at a thousand a second, and ten seconds.
+    assert benchmark_cluster(1, config.replace(start=10.0)).hours * 3600 == pytest.approx(1010)
     lossy = benchmark_cluster(4, config.replace(losses=20.0))
     assert lossy.lost > 0 and lossy.hours > found.hours and lossy.given_up == 0
     # At most a shard is done twice for each machine that was lost.

@@ -80,7 +80,7 @@ class Cluster:
         # Counted by waiting: while this process was suspended, so was the other.
         self._silence = 0.0 if lines else self._silence + WAIT
         if self._lines.ended or self._silence > SILENCE:
-            raise Lost("the Ray cluster does not answer any more")
+            raise Lost(f"{self._place()}the Ray cluster does not answer{' any more' if self._known else ''}")
         said = [json.loads(line) for line in lines]
         for line in said:
             if "fault" in line:
@@ -92,11 +92,15 @@ class Cluster:
     def _fault(self, words: str) -> Exception:
         if self._known:
             return Lost(f"the Ray cluster has failed ({words})")
-        where = self._config.ray_address
         return NotFound(
-            f"{f'--ray-address {where}: ' if where else ''}there is no Ray cluster ({words}); start "
+            f"{self._place()}there is no Ray cluster ({words}); start "
             "one with 'ray start --head', or give --ray-address HOST:PORT"
         )
+
+    def _place(self) -> str:
+        """Where the cluster is, if somebody said so and it has not answered yet."""
+        where = self._config.ray_address
+        return f"--ray-address {where}: " if where and not self._known else ""
 
     def _look(self, said: Mapping[str, Any], progress: ExtractionProgress) -> None:
         self._known, self.slots = True, said["slots"]
