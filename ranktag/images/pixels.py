@@ -141,7 +141,7 @@ def cropped(
         pixels = np.asarray(_to_srgb(crop, profile))
         pixels = pixels.transpose(1, 0, 2) if swap else pixels
         crops.append(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-    return np.stack(crops) if preprocessing.crops == "ten" else np.ascontiguousarray(crops[0])
+    return np.stack(crops) if preprocessing.crops == "ten" else np.array(crops[0], order="C")
 
 
 Box = tuple[float, float, float, float]

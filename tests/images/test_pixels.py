@@ -120,7 +120,7 @@ def test_exif_turns_an_image_upright(tmp_path: Path, orientation: int) -> None:
     upright = ImageOps.exif_transpose(Image.open(path))
     assert (upright.size == (301, 403)) == (orientation >= 5)
     pixels = read_pixels(path, VGG)
-    assert worst(pixels, reference(upright)) <= 1 and pixels.flags["C_CONTIGUOUS"]
+    assert worst(pixels, reference(upright)) <= 1 and pixels.flags["C_CONTIGUOUS"] and pixels.flags["WRITEABLE"]
 
 
 def test_a_tiff_is_turned_upright_once(tmp_path: Path) -> None:
