@@ -9,6 +9,7 @@ a line of JSON each: the traceback of what failed, or null.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -82,7 +83,13 @@ class Run:
         call = ["extract-features", str(FOLDER / "photos"), "-o", str(output), *OPTIONS, "--json"]
         command = [*RANKTAG, *call, "--executor", "ray", "--ray-address", address]
         self.process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=FOLDER
+            [*command, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=FOLDER,
+            # Tests that run in a shell's background would have it ignore Ctrl-C, as they do.
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def says(self) -> str:
