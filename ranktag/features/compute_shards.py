@@ -20,7 +20,7 @@ from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard, folder_of, write_shard
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
-from ranktag.features.progress import ExtractionProgress, Plan, Stopped
+from ranktag.features.progress import ExtractionProgress, Stopped
 from ranktag.features.put import put_shard
 from ranktag.images.batches import Batch, read_batches
 from ranktag.urls import is_url
@@ -48,7 +48,7 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
     with read_batches(job.listed, rows, batch_size, workers, preprocessing, in_turn=on_cpu, digests=True) as batches:
         network = job.network or _load(job, device)
         _refuse_other_weights(job, network)
-        progress.start(_plan(job, shards, device, batch_size, workers))
+        progress.start(job.plan(len(shards), str(device), batch_size, workers))
         began = time.monotonic()
         writer = ShardWriter(job, shards, replace(job.wanted, weights_sha256=network.weights_sha256))
         try:
@@ -81,22 +81,6 @@ def _refuse_other_weights(job: Job, network: Network) -> None:
             f"{folder_of(job.output)}: its shards were made otherwise (weights_sha256: '{ours}' / '{theirs}'); "
             "choose another output, ask for the same weights, or pass --overwrite"
         )
-
-
-def _plan(job: Job, shards: Sequence[Shard], device: torch.device, batch_size: int, workers: int) -> Plan:
-    return Plan(
-        output=job.output,
-        total=len(job.listed),
-        images=job.images,
-        done=job.kept.images,
-        failed=len(job.kept.failures),
-        shards=len(shards),
-        device=str(device),
-        compute_dtype=job.wanted.compute_dtype,
-        batch_size=batch_size,
-        workers=workers,
-        worker=job.worker,
-    )
 
 
 def _compute(

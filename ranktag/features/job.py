@@ -13,6 +13,7 @@ from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard
 from ranktag.features.backbone import Backbone
 from ranktag.features.changes import Changes
+from ranktag.features.progress import Plan
 from ranktag.files.mirror import Mirror
 from ranktag.images.listing import ImageList
 
@@ -68,3 +69,20 @@ class Job:
     def width(self) -> int:
         """D, the numbers of a feature."""
         return self.backbone.layers[self.wanted.layer]
+
+    def plan(self, shards: int, device: str, batch_size: int, workers: int = 0, nodes: int = 0) -> Plan:
+        """What is about to be done of it: so many shards."""
+        return Plan(
+            output=self.output,
+            total=len(self.listed),
+            images=self.images,
+            done=self.kept.images,
+            failed=len(self.kept.failures),
+            shards=shards,
+            device=device,
+            compute_dtype=self.wanted.compute_dtype,
+            batch_size=batch_size,
+            workers=workers,
+            worker=self.worker,
+            nodes=nodes,
+        )

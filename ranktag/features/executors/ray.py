@@ -19,7 +19,7 @@ from ranktag.features.executors._runs import Runs
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import PRECISION_OF
 from ranktag.features.manifest import for_workers, manifest_of, open_manifest, write_manifest
-from ranktag.features.progress import ExtractionProgress, Plan
+from ranktag.features.progress import ExtractionProgress
 
 # The number of the request that has a network loaded; runs are numbered from 1.
 LOADING = 0
@@ -108,7 +108,8 @@ class _Work:
 
     def until_done(self, received: Sequence[int]) -> None:
         """Until every shard is done, or nothing can be done any more."""
-        self._progress.start(self._plan())
+        batch_size, nodes = self._job.config.batch_size or 0, len(self._cluster.slots)
+        self._progress.start(self._job.plan(self._runs.count, "Ray", batch_size, nodes=nodes))
         try:
             while True:
                 self._submit()
@@ -126,23 +127,6 @@ class _Work:
             self._progress.finish()
         if self._runs.given_up:
             raise self._given_up()
-
-    def _plan(self) -> Plan:
-        job = self._job
-        return Plan(
-            output=job.output,
-            total=len(job.listed),
-            images=job.images,
-            done=job.kept.images,
-            failed=len(job.kept.failures),
-            shards=self._runs.count,
-            device="Ray",
-            compute_dtype=job.wanted.compute_dtype,
-            batch_size=job.config.batch_size or 0,
-            workers=0,
-            worker=job.worker,
-            nodes=len(self._cluster.slots),
-        )
 
     def _hear(self, number: int, result: dict[str, Any]) -> None:
         if number == LOADING:
