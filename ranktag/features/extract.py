@@ -8,11 +8,10 @@ something to compute; that a cache is finished is said without it.
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,13 +22,12 @@ from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_alone
 from ranktag.feature_cache.store import open_own
 from ranktag.features.backbone import find_backbone
 from ranktag.features.changes import look_at
+from ranktag.features.engine import Engine
 from ranktag.features.job import Done, Job
-from ranktag.features.machine import compute_dtype_of
 from ranktag.features.manifest import manifest_of
-from ranktag.features.place import choose_worker
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.put import extract_to_url, put_kept
-from ranktag.features.resume import COMPUTE_DTYPES, finished_report, split_work, wanted_provenance
+from ranktag.features.resume import finished_report, split_work, wanted_provenance
 from ranktag.features.update import SETTLING, settle, settling
 from ranktag.files.mirror import Mirror
 from ranktag.images.listing import list_images
@@ -75,25 +73,20 @@ def extract_features(
         return _bring_up_to_date(engine, replace(job, mirror=mirror), progress)
 
 
-def _engine(config: ExtractionConfig) -> AbstractContextManager[Any]:
-    """What computes the shards: the module of that name, or what its ``begin`` gives for as long as it is needed.
-
-    ``execute`` computes. An engine that has other machines work has ``prepare``, too, which gives the settings with
-    all resolved that those would choose for themselves, and the digest of the weights ('' where it is not known yet).
-    """
-    module = registry.load(EXECUTORS, config.executor)
-    engine: AbstractContextManager[Any] = module.begin(config) if hasattr(module, "begin") else nullcontext(module)
-    return engine
+def _engine(config: ExtractionConfig) -> AbstractContextManager[Engine]:
+    """What computes the shards, for as long as it is needed."""
+    engine: type[Engine] = registry.load(EXECUTORS, config.executor).Engine
+    return engine.begin(config)
 
 
-def _bring_up_to_date(engine: Any, job: Job, progress: ExtractionProgress) -> ExtractionReport:
+def _bring_up_to_date(engine: Engine, job: Job, progress: ExtractionProgress) -> ExtractionReport:
     left_out = job.listed.left_out
     for sentence in left_out:
         progress.note(sentence)
     if (report := finished_report(job)) is not None:
         _tidy(job.output)
         return replace(report, left_out=left_out)
-    job = _resolved(engine, job, progress)
+    job = engine.prepare(job, progress)
     with lock_of(job.output) as lock:
         try:
             with settling(lock):
@@ -122,7 +115,7 @@ def _tidy(output: Path) -> None:
 
 
 def _job(
-    engine: Any,
+    engine: Engine,
     images: str | Path,
     output: Path,
     config: ExtractionConfig,
@@ -132,7 +125,7 @@ def _job(
     """What is wanted, as far as it is known without torch."""
     if output.is_dir():
         raise RanktagError(f"{output}: is a folder; name the file to be written, say {output / 'features.h5'}")
-    index, count = (0, 1) if hasattr(engine, "prepare") else choose_worker(config, os.environ)
+    index, count = engine.place(config)
     backbone = find_backbone(config.backbone).with_crops(config.crops)
     layer = backbone.choose_layer(config.layer)
     listed = list_images(images, id_from=config.id_from, progress=progress)
@@ -142,20 +135,8 @@ def _job(
     return Job(listed, output, config, backbone, (index, count), mine, wanted, files, network=network)
 
 
-def _resolved(engine: Any, job: Job, progress: ExtractionProgress) -> Job:
-    """The job, now that torch may be asked what is computed in."""
-    if not hasattr(engine, "prepare"):
-        return replace(job, wanted=replace(job.wanted, compute_dtype=compute_dtype_of(job.config)))
-    config, sha256 = engine.prepare(job, progress)
-    wanted = replace(job.wanted, compute_dtype=COMPUTE_DTYPES[config.precision], weights_sha256=sha256)
-    return replace(job, config=config, wanted=wanted)
-
-
-def _extract(engine: Any, job: Job, progress: ExtractionProgress) -> ExtractionReport:
-    """What is left is computed by the engine; the last step of a worker who is alone is joining.
-
-    An engine that returns nothing has only prepared the work for others.
-    """
+def _extract(engine: Engine, job: Job, progress: ExtractionProgress) -> ExtractionReport:
+    """What is left is computed by the engine; the last step of a worker who is alone is joining."""
     kept, pending = split_work(job, progress)
     put_kept(job, pending)
     job = replace(job, kept=kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,14 @@ class Job:
     def width(self) -> int:
         """D, the numbers of a feature."""
         return self.backbone.layers[self.wanted.layer]
+
+    def resolved(
+        self, compute_dtype: str, *, config: ExtractionConfig | None = None, weights_sha256: str | None = None
+    ) -> Job:
+        """The same, now that what is computed in is known, and perhaps the settings and weights of all machines."""
+        sha256 = self.wanted.weights_sha256 if weights_sha256 is None else weights_sha256
+        wanted = replace(self.wanted, compute_dtype=compute_dtype, weights_sha256=sha256)
+        return replace(self, config=config or self.config, wanted=wanted)
 
     def plan(self, shards: int, device: str, batch_size: int, workers: int = 0, nodes: int = 0) -> Plan:
         """What is about to be done of it: so many shards."""

@@ -19,7 +19,8 @@ BATCH_SIZE = {"cpu": 16, "cuda": 256, "mps": 32}
 
 MOST_WORKERS = 16
 
-PRECISION_OF = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+COMPUTE_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+PRECISION_OF = {dtype: precision for precision, dtype in COMPUTE_DTYPES.items()}
 
 
 def device_of(config: ExtractionConfig) -> torch.device:

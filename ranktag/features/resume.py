@@ -19,6 +19,7 @@ from ranktag.feature_cache.verified import verified
 from ranktag.features.backbone import Backbone
 from ranktag.features.changes import Comparison, compare
 from ranktag.features.job import Done, Job
+from ranktag.features.machine import COMPUTE_DTYPES
 from ranktag.features.progress import ExtractionProgress, ExtractionReport
 from ranktag.features.weights import choose_weights
 from ranktag.files.digest import sha256_file
@@ -27,7 +28,6 @@ from ranktag.version import __version__
 
 # What must be alike for rows to lie in one cache.
 MADE = tuple(name for name in ALIKE if name != "image_list_sha256")
-COMPUTE_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def wanted_provenance(config: ExtractionConfig, backbone: Backbone, layer: str, listed: ImageList) -> Provenance:

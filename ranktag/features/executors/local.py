@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ranktag.feature_cache.shards import Shard
+from ranktag.features import engine
 from ranktag.features.compute_shards import compute_shards
 from ranktag.features.job import Done, Job
 from ranktag.features.progress import ExtractionProgress
 
 
-def execute(job: Job, pending: Sequence[Shard], progress: ExtractionProgress) -> Done:
-    """Write the pending shards of ``job``, telling ``progress``, and return what was done."""
-    return compute_shards(job, pending, progress)
+class Engine(engine.Engine):
+    """Needs nothing but this machine."""
+
+    def execute(self, job: Job, pending: Sequence[Shard], progress: ExtractionProgress) -> Done:
+        """Compute the pending shards in their order."""
+        return compute_shards(job, pending, progress)

@@ -13,6 +13,7 @@ from typing import Any
 from ranktag.config import ExtractionConfig
 from ranktag.errors import NotInstalled, Outage, RanktagError, Usage, kind_called
 from ranktag.feature_cache.shards import Shard, folder_of
+from ranktag.features import engine
 from ranktag.features.compute_shards import signals_received, stopped
 from ranktag.features.executors._cluster import Cluster, Lost, started
 from ranktag.features.executors._runs import Runs
@@ -25,18 +26,7 @@ from ranktag.features.progress import ExtractionProgress
 LOADING = 0
 
 
-@contextmanager
-def begin(config: ExtractionConfig) -> Iterator[Engine]:
-    """The engine, as long as the block lasts; Ray's import runs beside what else is done before it is needed."""
-    if config.worker_index is not None or config.worker_count is not None:
-        raise Usage("--worker-index, --worker-count: --executor ray shares the work out itself; leave them out")
-    if find_spec("ray") is None:
-        raise NotInstalled("--executor ray needs Ray: pip install 'ranktag[ray]', here and on every node")
-    with started(config) as cluster:
-        yield Engine(cluster)
-
-
-class Engine:
+class Engine(engine.Engine):
     """One extraction by a cluster.
 
     This process never imports torch: the nodes load the network while it waits for the first of them.
@@ -45,8 +35,23 @@ class Engine:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def prepare(self, job: Job, progress: ExtractionProgress) -> tuple[ExtractionConfig, str]:
-        """The settings for all nodes, as the first that has loaded the network chose them, and the weights' digest.
+    @classmethod
+    @contextmanager
+    def begin(cls, config: ExtractionConfig) -> Iterator[Engine]:
+        """The engine, connected to nothing yet; Ray's import runs beside what else is done before it is needed."""
+        if config.worker_index is not None or config.worker_count is not None:
+            raise Usage("--worker-index, --worker-count: --executor ray shares the work out itself; leave them out")
+        if find_spec("ray") is None:
+            raise NotInstalled("--executor ray needs Ray: pip install 'ranktag[ray]', here and on every node")
+        with started(config) as cluster:
+            yield cls(cluster)
+
+    def place(self, config: ExtractionConfig) -> tuple[int, int]:
+        """The nodes share the shards, not the commands."""
+        return 0, 1
+
+    def prepare(self, job: Job, progress: ExtractionProgress) -> Job:
+        """The job as the first node that has loaded the network chose the settings for all, with the weights' digest.
 
         All that are to compute load it, beside each other. What an earlier run has chosen stays.
 
@@ -64,8 +69,9 @@ class Engine:
                 while waiting:
                     for _, result in self._cluster.listen(progress):
                         if (sha256 := result.get("weights_sha256")) is not None:
-                            precision = PRECISION_OF[result["compute_dtype"]]
-                            return config.replace(precision=precision, batch_size=result["batch_size"]), sha256
+                            dtype, batch_size = result["compute_dtype"], result["batch_size"]
+                            config = config.replace(precision=PRECISION_OF[dtype], batch_size=batch_size)
+                            return job.resolved(dtype, config=config, weights_sha256=sha256)
                         reason = self._cluster.failed(result, progress)
                         waiting -= 1
                 if not self._cluster.usable:
