@@ -34,6 +34,7 @@ from ranktag.wording import count
 
 if TYPE_CHECKING:
     from ranktag.decoding.decode import DecodingReport
+    from ranktag.tags.lists import TagList
 
 # The formats that can be evaluated.
 READ = ("long", "wide")
@@ -148,14 +149,8 @@ def command(
         return _complete(caches, runs, given, given_first, make_output(), config, split, force, quiet)
     with imports():
         from ranktag.decoding.decode import decode
-        from ranktag.tags.given import read_given
-        from ranktag.tags.image_ids import read_image_ids
-        from ranktag.tags.lists import read_tag_lists
     refuse_decoders_of_baselines(runs)
-
-    chosen = None if images is None else read_image_ids(images)
-    tagged = None if untagged is None else set(read_tag_lists(untagged).lists)
-    begun = None if given is None else read_given(given)
+    chosen, tagged, begun = _read_lists(images, untagged, given)
 
     def export(runs: Sequence[Path], output: Output) -> Report:
         report = decode(
@@ -177,6 +172,21 @@ def command(
     if every_seed:
         return _every_seed(export, runs, lambda below: make_output(update=update, below=below))
     return export(runs, make_output(update=update))
+
+
+def _read_lists(
+    images: Path | None, untagged: Path | None, given: Path | None
+) -> tuple[list[str] | None, set[str] | None, dict[str, TagList] | None]:
+    """The ids of the images to decode, the ids of those that are tagged, and the lists that are begun, by id."""
+    from ranktag.tags.given import read_given
+    from ranktag.tags.image_ids import read_image_ids
+    from ranktag.tags.lists import read_tag_lists
+
+    return (
+        None if images is None else read_image_ids(images),
+        None if untagged is None else set(read_tag_lists(untagged).lists),
+        None if given is None else read_given(given),
+    )
 
 
 def _every_seed(

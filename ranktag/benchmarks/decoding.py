@@ -33,6 +33,9 @@ EPOCHS = 8
 # Lists that the textbook's mbr draws of an image, as many as ours took before it followed the likely ones.
 TEXTBOOK_LISTS = 64
 
+# The tags of every image, by number.
+Lists = Sequence[Sequence[int]]
+
 
 @dataclass(frozen=True)
 class DecodingBenchmark:
@@ -57,6 +60,22 @@ class DecodingBenchmark:
         return rate(fewer.get(name, self.images), self.seconds[name])
 
 
+@dataclass(frozen=True)
+class _MadeUp:
+    """What is decoded, and by what.
+
+    model: one LSTM. ensemble: those of the default training. features: (N, D), of made-up images; the textbook's loops
+    see the first of them: ``few`` and, for mbr, ``fewest``. longest: tags a list.
+    """
+
+    model: RankTagger
+    ensemble: Tagger
+    features: Tensor
+    few: Tensor
+    fewest: Tensor
+    longest: int
+
+
 @kept_memory()
 def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rounds: int) -> DecodingBenchmark:
     """Train a model for a few epochs, then time every decoder and the textbook's loops in alternation.
@@ -64,63 +83,31 @@ def benchmark_decoding(config: DecodingConfig, images: int, vocabulary: int, rou
     Freed memory is kept from call to call, for all of them, as it is from batch to batch of a long export.
     """
     device = choose_device(config.device)
+    made_up = _make_up(images, vocabulary, device)
+    contestants = _ours(made_up, config, device) | _textbooks(made_up, config)
+    lists = {name: decode() for name, decode in contestants.items()}
+    seconds = alternate(contestants, rounds)
+    few, fewest = len(made_up.few), len(made_up.fewest)
+    same = {
+        name: sum(a == b for a, b in zip(lists[name], lists["textbook_" + name.removesuffix("_fp32")])) / few
+        for name in ("greedy", "beam", "greedy_fp32", "beam_fp32")
+    }
+    same["mbr"] = sum(a[:1] == b[:1] for a, b in zip(lists["mbr"], lists["textbook_mbr"])) / fewest
+    count = len(made_up.features)
+    tags = sum(map(len, lists["greedy"])) / count
+    return DecodingBenchmark(count, few, fewest, str(device), tags, seconds, same)
+
+
+def _make_up(images: int, vocabulary: int, device: torch.device) -> _MadeUp:
     with tempfile.TemporaryDirectory() as folder:
         # A tenth of the images is held out by ``make_up_data``; all of them are decoded.
-        settings = TrainingBenchmarkConfig(epochs=EPOCHS, device=config.device)
+        settings = TrainingBenchmarkConfig(epochs=EPOCHS, device=str(device))
         data = load_training_data(*make_up_data(Path(folder), images, vocabulary), settings, device)
-        model, ensemble = (_trained(data, one, device) for one in (settings, TrainingConfig(device=config.device)))
+        model, ensemble = (_trained(data, one, device) for one in (settings, TrainingConfig(device=str(device))))
         assert isinstance(model, RankTagger), "TrainingBenchmarkConfig has one member"
         features = data.training.features[data.training.row].cpu()
     few = features[: max(1, images // 25)]
-    fewest = few[: max(1, images // 200)]
-    longest = data.longest
-    decoders = {
-        "greedy": config.replace(decode="greedy"),
-        "beam": config.replace(decode="beam"),
-        "mbr": config.replace(decode="mbr"),
-        "greedy_fp32": config.replace(decode="greedy", precision="fp32"),
-        "beam_fp32": config.replace(decode="beam", precision="fp32"),
-    }
-    loops = {"textbook_greedy": 1, "textbook_beam": config.beam_size}
-    lists: dict[str, Sequence[Sequence[int]]] = {}
-
-    def ours(name: str) -> Callable[[], None]:
-        def decode() -> None:
-            decided = ensemble if name == "mbr" else model
-            lists[name] = rank_tags(decided, features, longest, decoders[name], device).lists()
-
-        return decode
-
-    def textbook(name: str, width: int) -> Callable[[], None]:
-        cell = TextbookDecoder(copy.deepcopy(model).cpu())
-
-        def decode() -> None:
-            lists[name] = [cell.decode(row, longest, width) for row in few]
-
-        return decode
-
-    def textbook_mbr() -> None:
-        members = [copy.deepcopy(member).cpu() for member in ensemble.members]
-        cells = [TextbookDecoder(member) for member in members if isinstance(member, RankTagger)]
-        generator = torch.Generator().manual_seed(config.seed)
-        gains = torch.stack([textbook_gain(cells, row, longest, generator) for row in fewest])
-        lists["textbook_mbr"] = gains.argsort(dim=1, descending=True).tolist()
-
-    contestants = {name: ours(name) for name in decoders} | {
-        name: textbook(name, width) for name, width in loops.items()
-    }
-    contestants["textbook_mbr"] = textbook_mbr
-    for contestant in contestants.values():
-        contestant()
-    seconds = alternate(contestants, rounds)
-    same = {
-        name: sum(a == b for a, b in zip(lists[name], lists["textbook_" + name.removesuffix("_fp32")])) / len(few)
-        for name in decoders
-        if name != "mbr"
-    }
-    same["mbr"] = sum(a[:1] == b[:1] for a, b in zip(lists["mbr"], lists["textbook_mbr"])) / len(fewest)
-    tags = sum(map(len, lists["greedy"])) / len(features)
-    return DecodingBenchmark(len(features), len(few), len(fewest), str(device), tags, seconds, same)
+    return _MadeUp(model, ensemble, features, few, few[: max(1, images // 200)], data.longest)
 
 
 def _trained(data: TrainingData, settings: TrainingConfig, device: torch.device) -> Tagger:
@@ -129,6 +116,40 @@ def _trained(data: TrainingData, settings: TrainingConfig, device: torch.device)
     for _ in range(EPOCHS):
         trainer.run_epoch()
     return trainer.average.eval()
+
+
+def _ours(made_up: _MadeUp, config: DecodingConfig, device: torch.device) -> dict[str, Callable[[], Lists]]:
+    """Every decoder, by name."""
+
+    def decoder(model: Tagger, **settings: str) -> Callable[[], Lists]:
+        chosen = config.replace(**settings)
+        return lambda: rank_tags(model, made_up.features, made_up.longest, chosen, device).lists()
+
+    return {
+        "greedy": decoder(made_up.model, decode="greedy"),
+        "beam": decoder(made_up.model, decode="beam"),
+        "mbr": decoder(made_up.ensemble, decode="mbr"),
+        "greedy_fp32": decoder(made_up.model, decode="greedy", precision="fp32"),
+        "beam_fp32": decoder(made_up.model, decode="beam", precision="fp32"),
+    }
+
+
+def _textbooks(made_up: _MadeUp, config: DecodingConfig) -> dict[str, Callable[[], Lists]]:
+    """The textbook's loops, by name, of models that have been copied to the processor."""
+
+    def loop(width: int) -> Callable[[], Lists]:
+        cell = TextbookDecoder(copy.deepcopy(made_up.model).cpu())
+        return lambda: [cell.decode(row, made_up.longest, width) for row in made_up.few]
+
+    def mbr() -> Lists:
+        members = [copy.deepcopy(member).cpu() for member in made_up.ensemble.members]
+        cells = [TextbookDecoder(member) for member in members if isinstance(member, RankTagger)]
+        generator = torch.Generator().manual_seed(config.seed)
+        gains = torch.stack([textbook_gain(cells, row, made_up.longest, generator) for row in made_up.fewest])
+        lists: list[list[int]] = gains.argsort(dim=1, descending=True).tolist()
+        return lists
+
+    return {"textbook_greedy": loop(1), "textbook_beam": loop(config.beam_size), "textbook_mbr": mbr}
 
 
 @torch.no_grad()

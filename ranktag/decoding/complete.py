@@ -13,8 +13,9 @@ import numpy as np
 
 from ranktag.compute.allocator import kept_memory
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import open_models, ranked_rows, rows_to_decode, seen
+from ranktag.decoding.decode import ranked_rows
 from ranktag.decoding.given import Encoder, join_ids
+from ranktag.decoding.inputs import open_models, rows_to_decode, seen
 from ranktag.decoding.person import notes_on_person
 from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches

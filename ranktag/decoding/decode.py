@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ranktag.compute.allocator import kept_memory
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig
 from ranktag.decoding.given import Encoder, Given, join_given, padded
+from ranktag.decoding.inputs import FeatureRows, choose_rows, known_splits, open_models, rows_to_decode
 from ranktag.decoding.memory import Memory, feature_digests
 from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import ranked_batches
-from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
-from ranktag.feature_cache.together import Caches, open_together
+from ranktag.feature_cache.together import Caches
 from ranktag.files.lock import only_writer
-from ranktag.models.checkpoint import Checkpoint, load_checkpoint
+from ranktag.models.checkpoint import Checkpoint
 from ranktag.progress import Progress
 from ranktag.tags.chosen import TagChoice
 from ranktag.tags.outputs import Output
@@ -35,7 +33,6 @@ from ranktag.tags.predictions import (
     SeenImage,
     predictions_to_frame,
 )
-from ranktag.tags.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,26 +63,6 @@ class DecodingReport:
     def predictions_frame(self) -> pd.DataFrame:
         """The predictions, a row a tag: image_id, rank, tag, probability, split."""
         return predictions_to_frame(self.predictions)
-
-
-class FeatureRows:
-    """Chosen rows of a memory-mapped cache, read when they are sliced.
-
-    Raises RanktagError at a row that is not finite: no decoder could tell it from any other.
-    """
-
-    def __init__(self, store: FeatureStore, rows: npt.NDArray[np.int64]) -> None:
-        self._store, self._rows = store, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, part: slice) -> Tensor:
-        block = torch.from_numpy(self._store.features[self._rows[part]])
-        bad = (~block.sum(dim=1, dtype=torch.float32).isfinite()).nonzero().flatten()
-        if len(bad):
-            raise self._store.not_finite(int(self._rows[part][int(bad[0])]))
-        return block
 
 
 def decode(
@@ -125,44 +102,31 @@ def decode(
     of different vocabularies, a split without images, or an output that exists or that
     another process writes; ValueError for an unknown format.
     """
+    progress = progress or Progress()
     if not isinstance(output, Output):
         output = Output(format, Path(output), overwrite=overwrite, update=update)
     output.refuse_no_place()
     chosen = TagChoice(choice)
     runs, checkpoints, store = open_models(cache, run, force)
     about_person = notes_on_person(config.person, checkpoints, runs)
-    rows = _chosen(store, rows_to_decode(store, checkpoints[0], split, runs[0]), images, untagged)
+    rows = choose_rows(store, rows_to_decode(store, checkpoints[0], split, runs[0]), images, untagged)
     for sentence in chosen.unknown(checkpoints[0].vocabulary.tags):
-        (progress or Progress()).note(sentence)
+        progress.note(sentence)
     begun = join_given(given or {}, store, checkpoints[0])
+    work = _Work(store, checkpoints, rows, begun, chosen, config)
+    written = _Written(known_splits(checkpoints), keep)
     with only_writer(output.path):
-        memory = Memory(output, runs, config, chosen) if output.update else None
-        features = feature_digests(store, rows.tolist(), begun.lists) if memory else {}
-        kept = memory.kept(features) if memory and not output.overwrite else {}
-        work = _Work(store, checkpoints, rows, begun, chosen, config, kept)
-        written = _Written(known_splits(checkpoints), keep)
-        with kept_memory():
-            # Of files beside photos, which take much longer than their tags, the writing is what is told of.
-            tags = work.tags(None if output.beside_photos else progress)
-            _write(output, (written.image(*image) for image in tags), len(rows), progress or Progress())
-        if memory:
-            memory.write(features)
-    return DecodingReport(
-        output.place,
-        len(rows),
-        written.tags,
-        0 if split is not None or untagged is not None else _without_feature(store, images),
-        written.predictions,
-        len(kept),
-        tuple(output.failures),
-        begun.missing,
-        [*about_person, *begun.notes],
-    )
+        if output.update:
+            work = _bring_up_to_date(output, runs, work, written, progress)
+        else:
+            _write(output, work, written, progress)
+    without_feature = 0 if split is not None or untagged is not None else _without_feature(store, images)
+    return _report(output, work, written, without_feature, [*about_person, *begun.notes])
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Rows whose images are written, and what their tags follow from. kept: image id -> tags that are there already."""
+    """Rows whose images are written, and what their tags follow from. kept: id -> tags that are there already."""
 
     store: FeatureStore
     checkpoints: Sequence[Checkpoint]
@@ -170,7 +134,7 @@ class _Work:
     begun: Given
     chosen: TagChoice
     config: DecodingConfig
-    kept: Mapping[str, list[RankedTag]]
+    kept: Mapping[str, list[RankedTag]] = field(default_factory=dict)
 
     def tags(self, progress: Progress | None) -> Iterator[tuple[str, list[RankedTag]]]:
         """Each image's id and tags, in the cache's order, decoded as they are asked for."""
@@ -210,36 +174,52 @@ class _Written:
         return SeenImage(image_id, tags, split)
 
 
-def _write(output: Output, images: Iterator[PredictedImage], count: int, progress: Progress) -> None:
-    if output.beside_photos:
-        # A hundred thousand files take many minutes.
-        images = progress.over(images, "Writing", count, "files")
-    output.write(images)
+def _write(output: Output, work: _Work, written: _Written, progress: Progress) -> None:
+    with kept_memory():
+        # Of files beside photos, of which a hundred thousand take many minutes, the writing is what is told of.
+        tags = work.tags(None if output.beside_photos else progress)
+        images: Iterator[PredictedImage] = (written.image(*image) for image in tags)
+        if output.beside_photos:
+            images = progress.over(images, "Writing", len(work.rows), "files")
+        output.write(images)
+
+
+def _bring_up_to_date(
+    output: Output, runs: Sequence[Path], work: _Work, written: _Written, progress: Progress
+) -> _Work:
+    """Write the images, those that are as the output remembers them with the tags that they have in it.
+
+    Returned is the work with what of it was there already.
+    """
+    memory = Memory(output, runs, work.config, work.chosen)
+    features = feature_digests(work.store, work.rows.tolist(), work.begun.lists)
+    if not output.overwrite:
+        work = replace(work, kept=memory.kept(features))
+    _write(output, work, written, progress)
+    memory.write(features)
+    return work
+
+
+def _report(
+    output: Output, work: _Work, written: _Written, without_feature: int, notes: Sequence[str]
+) -> DecodingReport:
+    return DecodingReport(
+        output.place,
+        len(work.rows),
+        written.tags,
+        without_feature,
+        written.predictions,
+        len(work.kept),
+        tuple(output.failures),
+        work.begun.missing,
+        notes,
+    )
 
 
 def _without_feature(store: FeatureStore, images: Collection[str] | None) -> int:
     """How many of the images that are wanted, None being all, have no feature."""
     left_out = ~store.valid if images is None else ~store.valid & np.isin(store.image_id, list(images))
     return int(left_out.sum())
-
-
-def open_models(
-    cache: Caches, run: str | Path | Sequence[str | Path], force: bool
-) -> tuple[list[Path], list[Checkpoint], FeatureStore]:
-    """The runs' folders, their models and the cache. Raises RanktagError if they do not belong together."""
-    runs = [Path(run)] if isinstance(run, (str, Path)) else [Path(one) for one in run]
-    checkpoints = [load_checkpoint(one) for one in runs]
-    store = open_together(cache)
-    _refuse_unlike(runs, checkpoints, store, force)
-    return runs, checkpoints, store
-
-
-def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], store: FeatureStore, force: bool) -> None:
-    """Raise RanktagError if models cannot decide together or were trained on other features."""
-    for path, checkpoint in zip(runs, checkpoints):
-        if checkpoint.vocabulary != checkpoints[0].vocabulary:
-            raise Mismatch(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        checkpoint.refuse_other_features(store, path, force=force)
 
 
 def ranked_rows(
@@ -265,65 +245,3 @@ def ranked_rows(
         for ranked in batches
         for numbers, scores in zip(ranked.tags, ranked.scores)
     )
-
-
-def _chosen(
-    store: FeatureStore,
-    rows: npt.NDArray[np.int64],
-    images: Collection[str] | None,
-    untagged: Collection[str] | None,
-) -> npt.NDArray[np.int64]:
-    """Those of ``rows`` that are of ``images`` and not of ``untagged``. Raises RanktagError if none is left."""
-    if images is None and untagged is None:
-        return rows
-    if images is not None:
-        known = set(store.image_id)
-        lacking = [image_id for image_id in images if image_id not in known]
-        if lacking:
-            raise Mismatch(
-                f"{store.path}: {len(lacking):,} of the {len(images):,} images that are listed are not in it "
-                f"('{lacking[0]}' first); mend the list, or bring the cache up to date with extract-features"
-            )
-    wanted, left_out = None if images is None else set(images), set(untagged or ())
-    kept = [
-        row
-        for row in rows.tolist()
-        if (wanted is None or store.image_id[row] in wanted) and store.image_id[row] not in left_out
-    ]
-    if not kept and (wanted is not None or untagged is not None):
-        raise RanktagError(f"{store.path}: no image is left to decode; choose other images or leave out the choice")
-    return np.array(kept, np.int64)
-
-
-def seen(checkpoints: Sequence[Checkpoint], image_ids: Sequence[str]) -> dict[str, str]:
-    """Image id -> the split in which it was when the models were trained, '' for one that none of them saw."""
-    known = known_splits(checkpoints)
-    return {image_id: known.get(image_id, "") for image_id in image_ids}
-
-
-def known_splits(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
-    """Id of every image that a model saw -> the split in which it was then.
-
-    Of several splits it is the one that the models knew most of: train before val before test.
-    """
-    known: dict[str, str] = {}
-    for split in reversed(SPLITS):
-        for checkpoint in checkpoints:
-            known.update(dict.fromkeys(checkpoint.split.get(split, ()), split))
-    return known
-
-
-def rows_to_decode(store: FeatureStore, checkpoint: Checkpoint, split: str | None, run: Path) -> npt.NDArray[np.int64]:
-    """The cache's rows with features, or those that were in the split when the model was trained.
-
-    Raises RanktagError if none was.
-    """
-    if split is None:
-        return np.flatnonzero(store.valid)
-    chosen = set(checkpoint.split.get(split, ()))
-    rows = [row for row in np.flatnonzero(store.valid).tolist() if store.image_id[row] in chosen]
-    if not rows:
-        raise RanktagError(
-            f"{store.path}: no image of split '{split}' of {run} is in it; leave out --split to decode every image"
-        )
-    return np.array(rows, dtype=np.int64)

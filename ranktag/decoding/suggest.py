@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ranktag.compute.device import choose_device, choose_dtype
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import open_models
 from ranktag.decoding.given import Encoder, after_set, padded
+from ranktag.decoding.inputs import open_models
 from ranktag.decoding.mbr import Draw
 from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import completed, expected, head_on, shown_presence

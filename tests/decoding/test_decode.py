@@ -12,7 +12,8 @@ import pytest
 from making import features_of, make_cache, make_data, tiny
 
 from ranktag.config import DecodingConfig
-from ranktag.decoding.decode import decode, seen
+from ranktag.decoding.decode import decode
+from ranktag.decoding.inputs import seen
 from ranktag.errors import RanktagError
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.tags.predictions import read_predictions, seen_split
