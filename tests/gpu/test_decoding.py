@@ -60,7 +60,8 @@ def test_more_images_than_are_computed_for_at_once(made: Path, tmp_path: Path, d
 
 def decoded(made: Path, run: str, config: DecodingConfig, device: str, output: Path, **options: object) -> Predictions:
     config = config.replace(device=device, precision="fp32")
-    return decode(made / "cache.h5", made / run, output, config, overwrite=True, **options).predictions  # type: ignore[arg-type]
+    cache, run_folder = made / "cache.h5", made / run
+    return decode(cache, run_folder, output, config, overwrite=True, **options).predictions  # type: ignore[arg-type]
 
 
 def assert_alike(one: Predictions, other: Predictions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,13 @@ def test_layers_like_vggs_lie_channels_last_and_give_the_processor_s(device: str
     # One buffer for every batch, as the decoders have: it is overwritten when the next is asked for.
     buffer = np.empty((2, 224, 224, 3), np.uint8)
 
-    def batches() -> object:
+    def batches() -> Iterator[Batch]:
         for number, own in enumerate(pixels):
             buffer[:] = own
             yield Batch(2 * number, 2 * number + 2, buffer, {})
 
-    found = [(batch.start, features.copy()) for batch, features in there.features_of(batches())]  # type: ignore[arg-type]
-    expected = [(batch.start, features.copy()) for batch, features in here.features_of(batches())]  # type: ignore[arg-type]
+    found = [(batch.start, features.copy()) for batch, features in there.features_of(batches())]
+    expected = [(batch.start, features.copy()) for batch, features in here.features_of(batches())]
     assert [start for start, _ in found] == [start for start, _ in expected] == [0, 2, 4, 6]
     tolerance = 1e-4 if dtype == torch.float32 else 0.02
     for (_, ours), (_, theirs) in zip(found, expected, strict=True):

@@ -49,7 +49,8 @@ def width_of(build: Callable[[], nn.Module], crop: int) -> int:
         try:
             with torch.device(device), torch.random.fork_rng(devices=[]), torch.inference_mode():
                 given = build().eval()(torch.zeros(2, 3, crop, crop))
-        except Exception as error:  # noqa: BLE001 (networks fail on the meta device, or for want of a package, with anything)
+        # Networks fail on the meta device, or for want of a package, with anything.
+        except Exception as error:  # noqa: BLE001
             if device == "cpu":
                 raise ValueError(str(error) or type(error).__name__) from None
             continue

@@ -106,7 +106,8 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY a "aaaaaaaaaa">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><annotation><filename>&c;.jpg</filename></annotation>"""
 EXTERNAL = """<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]>
 <annotation><filename>a.jpg</filename><object><name>&x;</name></object></annotation>"""
-REMOTE = """<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "http://127.0.0.1:9/x.dtd"><annotation><filename>a.jpg</filename></annotation>"""
+REMOTE = """<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "http://127.0.0.1:9/x.dtd">
+<annotation><filename>a.jpg</filename></annotation>"""
 
 
 @pytest.mark.parametrize(
