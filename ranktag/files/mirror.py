@@ -4,18 +4,21 @@ is put there.
 The copy of ``s3://bucket/NAME.h5`` lies in the user's cache folder, with its folder of shards beside it. The
 objects are what counts: an object that is there is whole, as it appears in one piece, and what is no longer there
 is no longer in the copy. ``objects.jsonl`` beside the copy says of which object each file is, so that only what
-differs is fetched.
+differs is fetched. A copy that was not used for a month goes when another is looked for, unless it holds what could
+not be put.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ranktag.files.remote import ObjectState, cache_folder, fetch, name_in, objects_in, put, remove, state_of
+from ranktag.files.remote import ObjectState, fetch, name_in, objects_in, put, remove, state_of
+from ranktag.files.user_cache import cache_folder, long_unused, note_use
 from ranktag.progress import Progress
 from ranktag.urls import without_secrets
 
@@ -34,7 +37,8 @@ class Mirror:
     def __init__(self, url: str) -> None:
         self._url, self.shown = url.rstrip("/"), without_secrets(url.rstrip("/"))
         digest = hashlib.sha256(self._url.encode()).hexdigest()[:16]
-        self._folder = cache_folder() / "copies" / digest
+        self._copies = cache_folder() / "copies"
+        self._folder = self._copies / digest
         self.path = self._folder / name_in(self._url)
         self._ledger = self._folder / LEDGER
 
@@ -43,8 +47,10 @@ class Mirror:
 
         only_the_object: the shards beside it are left out where the object is there. Raises Outage.
         """
+        note_use(self._ledger)
+        _remove_unused(self._copies)
         there = self._there(only_the_object)
-        known = self._known()
+        known = _entries(self._ledger)
         for name in known:
             if name not in there:
                 (self._folder / name).unlink(missing_ok=True)
@@ -64,7 +70,7 @@ class Mirror:
 
     def push(self, paths: Iterable[Path]) -> None:
         """Put those of the files that are not there yet, then remove there what is gone here. Raises Outage."""
-        known = self._known()
+        known = _entries(self._ledger)
         for path in paths:
             name = path.relative_to(self._folder).as_posix()
             entry = known.get(name)
@@ -96,22 +102,6 @@ class Mirror:
         stamp = _stamp(self._folder / name)
         return None if stamp is None else (state.size, state.number, *stamp)
 
-    def _known(self) -> dict[str, Entry]:
-        """Name -> what is written down of it."""
-        known: dict[str, Entry] = {}
-        with suppress(FileNotFoundError):
-            for line in self._ledger.read_text(encoding="utf-8").splitlines():
-                # A line that a killed process has cut short is as good as none.
-                with suppress(ValueError, TypeError, KeyError):
-                    found = json.loads(line)
-                    name, entry = str(found["name"]), found["entry"]
-                    if entry is None:
-                        known.pop(name, None)
-                    else:
-                        size, number, local_size, mtime_ns = map(int, entry)
-                        known[name] = (size, number, local_size, mtime_ns)
-        return known
-
     def _note(self, name: str, state: ObjectState | None) -> None:
         """Write down of which object a file of the copy is; None: of none any more."""
         entry = None if state is None else self._entry(name, state)
@@ -130,6 +120,41 @@ def local_copy(url: str, progress: Progress | None = None) -> Path:
     mirror = Mirror(url)
     mirror.pull(only_the_object=True, progress=progress)
     return mirror.path
+
+
+def _entries(ledger: Path) -> dict[str, Entry]:
+    """Name -> what is written down of it."""
+    known: dict[str, Entry] = {}
+    with suppress(FileNotFoundError):
+        for line in ledger.read_text(encoding="utf-8").splitlines():
+            # A line that a killed process has cut short is as good as none.
+            with suppress(ValueError, TypeError, KeyError):
+                found = json.loads(line)
+                name, entry = str(found["name"]), found["entry"]
+                if entry is None:
+                    known.pop(name, None)
+                else:
+                    size, number, local_size, mtime_ns = map(int, entry)
+                    known[name] = (size, number, local_size, mtime_ns)
+    return known
+
+
+def _remove_unused(copies: Path) -> None:
+    """Remove the copies that were not used for long, but for those with files that were never put."""
+    for ledger in long_unused(copies, f"*/{LEDGER}"):
+        folder = ledger.parent
+        # Whoever looks for one from now on makes another, instead of finding half of it.
+        with suppress(OSError):
+            if _is_elsewhere(folder, _entries(ledger)):
+                folder.rename(folder.with_name(f".{folder.name}.gone"))
+    for gone in copies.glob(".*.gone"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _is_elsewhere(folder: Path, known: Mapping[str, Entry]) -> bool:
+    """Whether every file of a copy is as an object was when it was put or fetched."""
+    entries = {path: known.get(path.relative_to(folder).as_posix()) for path in folder.rglob("*.h5")}
+    return all(entry is not None and entry[2:] == _stamp(path) for path, entry in entries.items())
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import time
 import uuid
@@ -249,11 +248,6 @@ def remove(url: str) -> None:
             system.rm_file(path)
 
     patiently(url, ask)
-
-
-def cache_folder() -> Path:
-    """Where copies and indexes of this user's are kept: ``ranktag`` in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ranktag"
 
 
 def _system(url: str) -> tuple[Any, Any]:

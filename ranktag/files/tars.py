@@ -22,12 +22,12 @@ from ranktag.files.remote import (
     NotAnswered,
     ObjectState,
     answers,
-    cache_folder,
     open_remote,
     outage,
     patiently,
     state_of,
 )
+from ranktag.files.user_cache import cache_folder, long_unused, note_use
 from ranktag.urls import is_url, without_secrets
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4")
@@ -84,6 +84,8 @@ def members_of(tar: str) -> list[TarMember]:
         if archive_state(tar) != state:
             raise Outage(f"{without_secrets(tar)}: is being written; wait until it is whole, then run the same again")
         _keep(index, state, members)
+    else:
+        note_use(index)
     return members
 
 
@@ -101,6 +103,9 @@ def _keep(index: Path, state: ObjectState, members: Sequence[TarMember]) -> None
     with suppress(OSError), atomic_text(index) as file:
         found = [(member.name, member.start, member.size) for member in members]
         json.dump({"version": VERSION, "size": state.size, "number": state.number, "members": found}, file)
+    for unused in long_unused(index.parent, "*.json"):
+        with suppress(OSError):
+            unused.unlink()
 
 
 def _found(tar: str) -> list[TarMember]:

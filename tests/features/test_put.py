@@ -19,6 +19,7 @@ from ranktag.features.extract import extract_features
 from ranktag.features.put import join_at_url
 from ranktag.files import remote
 from ranktag.files.mirror import local_copy
+from ranktag.files.user_cache import cache_folder
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -58,7 +59,7 @@ def test_a_server_that_fails_stops_the_run_which_then_goes_on(
     assert objects.names() == SHARDS[:2] and len([1 for method, _ in objects.asked if method == "PUT"]) == 5
     objects.fault = lambda method, path: None
     if not same_machine:
-        shutil.rmtree(remote.cache_folder())
+        shutil.rmtree(cache_folder())
     # The third shard was computed, and is in the copy of the machine that could not put it.
     assert extract_features(photos, URL, SETTINGS).computed == (6 if same_machine else 14)
     assert objects.names() == ["caches/c.h5"]
@@ -81,7 +82,7 @@ def test_a_half_written_object_is_never_taken_for_whole(objects: Objects, photos
     objects.fault = lambda method, path: None
     content = objects.system().cat_file(f"{BUCKET}/{SHARDS[1]}")
     objects.put(SHARDS[1], content[: len(content) // 2] if what == "half" else b"x" * len(content))
-    shutil.rmtree(remote.cache_folder())
+    shutil.rmtree(cache_folder())
     assert extract_features(photos, URL, SETTINGS).computed == 8 + 6
     assert_same(local_copy(URL), whole)
 
@@ -93,7 +94,7 @@ def test_a_killed_run_goes_on_elsewhere(objects: Objects, photos: Path, whole: P
     process.communicate()
     there = objects.names()
     assert there == SHARDS[: len(there)]
-    shutil.rmtree(remote.cache_folder())
+    shutil.rmtree(cache_folder())
     assert extract_features(photos, URL, SETTINGS).computed == 30 - 8 * len(there)
     assert_same(local_copy(URL), whole)
 
@@ -123,13 +124,13 @@ def test_new_photos_are_added_to_a_cache_at_a_url(objects: Objects, photos: Path
     for number in range(20, 30):
         shutil.copy2(photos / f"{number:02}.png", tmp_path / "photos")
     # Elsewhere, and stopped in between.
-    shutil.rmtree(remote.cache_folder())
+    shutil.rmtree(cache_folder())
     objects.fault = fails_at("00001-of-00002.h5")
     with pytest.raises(Outage):
         extract_features(tmp_path / "photos", URL, SETTINGS)
     assert objects.names()[0] == "caches/c.h5"
     objects.fault = lambda method, path: None
-    shutil.rmtree(remote.cache_folder())
+    shutil.rmtree(cache_folder())
     assert extract_features(tmp_path / "photos", URL, SETTINGS).computed == 2
     assert objects.names() == ["caches/c.h5"]
     extract_features(tmp_path / "photos", tmp_path / "local.h5", SETTINGS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,32 @@ def test_a_copy_fetches_what_differs(objects: Objects, monkeypatch: pytest.Monke
     # A copy that somebody has changed is fetched again.
     path.write_bytes(b"changed by hand")
     assert local_copy(f"{BUCKET}/c.h5").read_bytes() == b"joined"
+
+
+def test_a_copy_that_was_not_used_for_a_month_goes_unless_it_holds_what_was_never_put(objects: Objects) -> None:
+    for name in ("old", "younger", "used", "unput", "new"):
+        objects.put(f"{name}.h5", name.encode())
+    paths = {name: local_copy(f"{BUCKET}/{name}.h5") for name in ("old", "younger", "used", "unput")}
+    (paths["unput"].parent / "unput.h5.shards").mkdir()
+    (paths["unput"].parent / "unput.h5.shards" / "0.h5").write_bytes(b"computed, and not taken by the server")
+    ages = {"old": 31, "younger": 29, "used": 31, "unput": 31}
+    for name, days in ages.items():
+        then = time.time() - days * 24 * 60 * 60
+        os.utime(paths[name].with_name("objects.jsonl"), (then, then))
+    (paths["old"].parents[1] / ".killed.gone").mkdir()
+    objects.asked.clear()
+    # It is used before others are looked at.
+    assert local_copy(f"{BUCKET}/used.h5") == paths["used"] and not any(method == "GET" for method, _ in objects.asked)
+    assert [name for name, path in paths.items() if path.exists()] == ["younger", "used", "unput"]
+    assert sorted(paths["old"].parents[1].iterdir()) == sorted(
+        paths[name].parent for name in ("younger", "used", "unput")
+    )
+    # What was put since may go.
+    Mirror(f"{BUCKET}/unput.h5").push(paths["unput"].parent.rglob("*.h5"))
+    os.utime(paths["unput"].with_name("objects.jsonl"), (then, then))
+    local_copy(f"{BUCKET}/new.h5")
+    assert not paths["unput"].exists() and objects.system().exists(f"{BUCKET}/unput.h5.shards/0.h5")
+    assert local_copy(f"{BUCKET}/old.h5").read_bytes() == b"old"
 
 
 def test_a_copy_is_pushed_before_what_is_gone_is_removed(objects: Objects) -> None:

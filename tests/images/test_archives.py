@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,26 @@ def test_members_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(list_images(tar).ids) == list(first.ids) and len(looked) == 2
     make_tar(tar, [("c.jpg", b"z")])
     assert list(list_images(tar).ids) == ["a.tar/c.jpg"] and len(looked) == 3
+
+
+def test_what_is_kept_of_tars_goes_a_month_after_its_last_use(tmp_path: Path) -> None:
+    def days_ago(days: int, path: Path) -> None:
+        os.utime(path, (time.time() - days * 24 * 60 * 60,) * 2)
+
+    folder = tmp_path / "cache-folder" / "ranktag" / "tars"
+    listed = {}
+    for name in ("old", "used", "younger"):
+        before = set(folder.iterdir()) if folder.exists() else set()
+        list_images(make_tar(tmp_path / f"{name}.tar", [("a.jpg", b"x")]))
+        (listed[name],) = set(folder.iterdir()) - before
+    days_ago(31, listed["old"])
+    days_ago(29, listed["younger"])
+    days_ago(31, listed["used"])
+    # To look into one is to use it; what is not used goes when there is another tar.
+    list_images(tmp_path / "used.tar")
+    assert listed["old"].exists()
+    list_images(make_tar(tmp_path / "new.tar", [("a.jpg", b"x")]))
+    assert [name for name, path in listed.items() if path.exists()] == ["used", "younger"]
 
 
 def test_a_tar_that_is_written_anew_is_no_image_of_another(tmp_path: Path) -> None:
