@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from added import TINY
 from extracting import SETTINGS, assert_same
 
-from ranktag.errors import NotFound, Outage
+from ranktag.errors import NotFound, Outage, Usage
 from ranktag.features import backbones
 from ranktag.features.executors import _cluster, ray
 from ranktag.features.extract import extract_features
@@ -118,10 +119,60 @@ def test_a_connection_that_ends_is_an_outage(photos: Path, asked: Path, monkeypa
     monkeypatch.setenv("SAY", json.dumps(["end"]))
     with pytest.raises(Outage, match="does not answer any more; 0 of 30 images are done and kept in .*same command"):
         extract_features(photos, asked.with_name("c.h5"), ON_RAY)
-    monkeypatch.setattr(_cluster, "DRIVER", ("-c", ""))
-    with pytest.raises(Outage, match="^--ray-address h:1: the Ray cluster does not answer; run the same command again"):
-        extract_features(photos, asked.with_name("c.h5"), ON_RAY.replace(ray_address="h:1"))
-    monkeypatch.setattr(_cluster, "DRIVER", ("-c", DRIVER))
-    monkeypatch.setenv("CLUSTER", json.dumps({"fault": "nobody there"}))
-    with pytest.raises(NotFound, match=r"--ray-address h:1: there is no Ray cluster \(nobody there\)"):
-        extract_features(photos, asked.with_name("c.h5"), ON_RAY.replace(ray_address="h:1"))
+
+
+def test_what_answers_at_an_address_and_is_no_cluster_is_named(
+    photos: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        there = ON_RAY.replace(ray_address=address)
+        monkeypatch.setenv("SAY", "[]")
+        monkeypatch.setattr(_cluster, "DRIVER", ("-c", ""))
+        with pytest.raises(Outage, match=f"^--ray-address {address}: the Ray cluster does not answer; run the same"):
+            extract_features(photos, asked.with_name("c.h5"), there)
+        monkeypatch.setattr(_cluster, "DRIVER", ("-c", DRIVER))
+        monkeypatch.setenv("CLUSTER", json.dumps({"fault": "nobody there"}))
+        with pytest.raises(NotFound, match=rf"^--ray-address {address}: there is no Ray cluster \(nobody there\)"):
+            extract_features(photos, asked.with_name("c.h5"), there)
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://{address}")
+        with pytest.raises(NotFound, match=f"^RAY_ADDRESS ray://{address}: there is no Ray cluster"):
+            extract_features(photos, asked.with_name("c.h5"), ON_RAY)
+
+
+def test_an_address_where_nothing_answers_is_an_outage_that_names_it(
+    photos: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    there, output = ON_RAY.replace(ray_address=f"127.0.0.1:{port}"), asked.with_name("c.h5")
+    monkeypatch.setattr(_cluster, "ANSWER", 0.0)
+    with pytest.raises(
+        Outage, match=rf"^--ray-address 127.0.0.1:{port}: nothing answers there \(Connection refused\); start .*again$"
+    ):
+        extract_features(photos, output, there)
+    with pytest.raises(Outage, match=r"h\.invalid:1: nothing answers there"):
+        extract_features(photos, output, ON_RAY.replace(ray_address="h.invalid:1"))
+    for no_address in ("127.0.0.1:65536", "a..b:1"):
+        with pytest.raises(Usage, match=f"^--ray-address {no_address}: is no address; write HOST:PORT"):
+            extract_features(photos, output, ON_RAY.replace(ray_address=no_address))
+    assert not output.exists() and not asked.exists()
+
+
+def test_a_head_that_is_just_being_started_is_waited_for(
+    photos: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    waited: list[float] = []
+    heads: list[socket.socket] = []
+
+    def head_starts(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            heads.append(socket.create_server(("127.0.0.1", port)))
+
+    monkeypatch.setattr(_cluster.time, "sleep", head_starts)
+    _cluster._expect_answer("--ray-address", f"127.0.0.1:{port}")
+    assert waited == [_cluster.WAIT, _cluster.WAIT]
+    heads[0].close()

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ranktag.config import ExtractionConfig
-from ranktag.errors import DiskFull, NoMemory, NotFound, Outage
+from ranktag.errors import DiskFull, NoMemory, NotFound, Outage, Usage
 from ranktag.features.executors._lines import Lines
 from ranktag.features.progress import ExtractionProgress
 from ranktag.wording import count
 
 # Seconds without a word of the connection to Ray, which speaks every other second.
 SILENCE, WAIT = 30.0, 0.5
+
+# Seconds in which something must answer at the address: Ray itself tries for half a minute and more.
+ANSWER = 5.0
+
 GIGABYTE = 10**9
 
 DRIVER = ("-m", "ranktag.features.executors._ray_driver")
@@ -54,7 +61,12 @@ class Cluster:
         return {node: tasks for node, tasks in self.slots.items() if node not in self.avoided}
 
     def connect(self, progress: ExtractionProgress) -> None:
-        """Have the driver connect to the cluster, and wait until the nodes are known. Raises as ``listen``."""
+        """Have the driver connect to the cluster, and wait until the nodes are known.
+
+        Raises as ``listen``, Outage where nothing answers at the address, Usage for what is none.
+        """
+        if (name_and_address := _address(self._config)) is not None:
+            _expect_answer(*name_and_address)
         self._write(b"")
         while not self._known:
             self.listen(progress)
@@ -99,8 +111,8 @@ class Cluster:
 
     def _place(self) -> str:
         """Where the cluster is, if somebody said so and it has not answered yet."""
-        where = self._config.ray_address
-        return f"--ray-address {where}: " if where and not self._known else ""
+        where = _address(self._config)
+        return f"{' '.join(where)}: " if where and not self._known else ""
 
     def _look(self, said: Mapping[str, Any], progress: ExtractionProgress) -> None:
         self._known, self.slots = True, said["slots"]
@@ -120,6 +132,45 @@ class Cluster:
             self.avoided.add(result["node"])
             progress.note(f"{result.get('host', 'a node')} gets no more work: {message}")
         return message
+
+
+def _address(config: ExtractionConfig) -> tuple[str, str] | None:
+    """The address of the cluster, behind what it was given by; None where Ray is to find one on this machine."""
+    if config.ray_address:
+        return "--ray-address", config.ray_address
+    variable = os.environ.get("RAY_ADDRESS")
+    return ("RAY_ADDRESS", variable) if variable else None
+
+
+def _expect_answer(name: str, address: str) -> None:
+    """Raise Outage if nothing answers at HOST:PORT within ``ANSWER`` seconds.
+
+    What is no HOST:PORT is for Ray to understand; Usage where it can be none.
+    """
+    match = re.fullmatch(r"(?:ray://)?\[?([^/\[\]]+)\]?:([0-9]+)", address)
+    if match is None:
+        return
+    host, port = match[1], int(match[2])
+    no_address = Usage(f"{name} {address}: is no address; write HOST:PORT")
+    # Beyond, the system would count from 0 again.
+    if port > 65535:
+        raise no_address
+    until = time.monotonic() + ANSWER
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=max(WAIT, until - time.monotonic())).close()
+            return
+        except UnicodeError:
+            raise no_address from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+        # A head that is just being started refuses at first.
+        if time.monotonic() + WAIT > until:
+            raise Outage(
+                f"{name} {address}: nothing answers there ({reason}); start Ray's head with 'ray start "
+                "--head', or check the address and the network, then run the same command again"
+            )
+        time.sleep(WAIT)
 
 
 def _demand(config: ExtractionConfig) -> str:
