@@ -14,7 +14,8 @@ from enumeration import ensemble, images
 from ranktag.benchmarks.decoding import TextbookDecoder, textbook_gain
 from ranktag.benchmarks.scale import COMMANDS, _calls, _measure
 from ranktag.benchmarks.timing import ratio
-from ranktag.decoding.follow import Effort, Following
+from ranktag.decoding.beginnings import Effort
+from ranktag.decoding.follow import Following
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
 from ranktag.models.ranking import Limits

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import ranktag.decoding.follow as follow_module
 import ranktag.decoding.stepper as stepper_module
-from ranktag.decoding.follow import EFFORT, Effort, Following, TooManyNodes, followed_gains
+from ranktag.decoding.beginnings import EFFORT, Effort
+from ranktag.decoding.follow import Following, TooManyNodes, followed_gains
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.rank import ROWS
 from ranktag.decoding.stepper import Stepper
@@ -55,7 +56,7 @@ def test_where_every_beginning_is_followed_the_expectations_are_exact(
         np.testing.assert_allclose(found.gain[n], gain, rtol=0, atol=2e-6)
         np.testing.assert_allclose(found.presence[n], presence, rtol=0, atol=2e-6)
         assert float(found.length[n]) == pytest.approx(length, abs=5e-6)
-    assert float(following.bound.max()) < 1e-5
+    assert float(following.expected.bound.max()) < 1e-5
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,7 +81,7 @@ def test_the_error_stays_within_the_bound(
     found = following.run()
     for n, row in enumerate(x):
         gain, _, _ = exact(model, row, Limits(vocabulary), kind)
-        assert np.abs(found.gain[n].numpy() - gain).max() <= float(following.bound[n]) + 1e-5
+        assert np.abs(found.gain[n].numpy() - gain).max() <= float(following.expected.bound[n]) + 1e-5
 
 
 @pytest.mark.parametrize("kind", GAINS)
@@ -168,7 +169,7 @@ def test_what_is_in_the_making_is_bounded() -> None:
     stepper = Stepper(model, torch.float32)
     following = Following(stepper, stepper.initial_state(x), Limits(4), "log", EFFORT)
     following.run()
-    assert len(following.owner) <= 3 / EFFORT.fine
+    assert len(following.nodes.owner) <= 3 / EFFORT.fine
     assert len(following.rest.image) == 3
 
 
@@ -179,7 +180,7 @@ def nodes(vocabulary: int, effort: Effort) -> int:
     stepper = Stepper(model, torch.float32)
     following = Following(stepper, stepper.initial_state(images(1)), Limits(3), "log", effort)
     following.run()
-    return len(following.owner)
+    return len(following.nodes.owner)
 
 
 def test_more_is_followed_where_that_leaves_little() -> None:
