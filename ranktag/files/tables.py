@@ -39,6 +39,9 @@ def guard_formula(cell: str) -> str:
 
 def unguard_formula(cell: str) -> str:
     """The inverse of ``guard_formula``; the formula ``="005"``, which it never leaves bare, is the text 005."""
+    # Nearly every cell begins otherwise, and is told so more quickly than by a pattern.
+    if not cell.startswith(("'", "=")):
+        return cell
     if _GUARDED.match(cell):
         return cell[1:]
     text = _TEXT_FORMULA.fullmatch(cell)
@@ -121,13 +124,15 @@ def _rows(
                 kind = "semicolons" if separator == ";" else "tabs"
                 warnings.warn(RanktagWarning(f"{path}: cells are separated by {kind}, and read so"), stacklevel=2)
         header = True
-        while (record := _record(lines, separator)) is not None:
+        # One for all rows: where a row cannot be read, it begins the next one afresh.
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        while (record := _record(lines, reader, separator)) is not None:
             row, fault, count = record
             if fault and (bad is None or header):
                 raise RanktagError(f"{path}: line {start} {fault}")
             if fault and bad is not None:
                 bad(start, fault)
-            elif any(cell.strip() for cell in row):
+            elif any(map(str.strip, row)):
                 yield start, [name.strip() for name in row] if header else row
                 header = False
             start += count
@@ -157,21 +162,21 @@ class _Lines:
         self.taken.clear()
 
 
-def _record(lines: _Lines, separator: str) -> tuple[list[str], str, int] | None:
-    """(cells, what is wrong, lines) of the next row; None at the end.
+def _record(lines: _Lines, reader: Iterator[list[str]], separator: str) -> tuple[list[str], str, int] | None:
+    """(cells, what is wrong, lines) of the next row; None at the end. reader: of the lines.
 
     Of a row that cannot be read only the first line is gone, those behind it are read as rows.
     """
     lines.taken.clear()
     row, fault = [], ""
     try:
-        row = next(csv.reader(lines, delimiter=separator, strict=True))
+        row = next(reader)
     except StopIteration:
         return None
     except csv.Error as error:
         fault = f"has a cell that cannot be read ({error}); check the double quotes there"
     count = len(lines.taken)
-    if any("\0" in line for line in lines.taken):
+    if "\0" in "".join(lines.taken):
         fault = "holds a NUL byte; the file is damaged or not text"
     elif count > 1 and any(re.search(_ROW_WITHIN.format(re.escape(separator)), cell) for cell in row):
         return [], f"and the {count - 1} behind it are one row, by a quote; check the double quotes there", count

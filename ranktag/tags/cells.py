@@ -30,7 +30,8 @@ class BadCell(Exception):
 
 def is_missing_text(cell: str) -> bool:
     """Whether a cell is empty, or says that there is nothing ('nan', 'None')."""
-    return not cell.strip() or cell.strip() in MISSING
+    stripped = cell.strip()
+    return not stripped or stripped in MISSING
 
 
 def tags_of_cell(cell: str, separator: str) -> list[str]:

@@ -98,7 +98,7 @@ def clean_tag(tag: str) -> str:
 
 def unique_tags(tags: Iterable[str]) -> TagList:
     """Tags cleaned, empty ones left out; repeated ones keep their first place."""
-    return tuple(dict.fromkeys(tag for tag in map(clean_tag, tags) if tag))
+    return tuple(dict.fromkeys(filter(None, map(clean_tag, tags))))
 
 
 def read_tag_lists(path: str | Path) -> TagLists:
@@ -171,8 +171,8 @@ class Separators:
 
     def count(self, cell: str) -> None:
         """Look at one more cell."""
-        # A list as Python writes it has its own commas.
-        if not is_list_cell(cell):
+        # A cell that holds the right one settles it. A list as Python writes it has its own commas.
+        if not self._counts[self._separator] and not is_list_cell(cell):
             self._counts["all"] += bool(cell.strip())
             for sign in self._signs:
                 if sign in cell:
