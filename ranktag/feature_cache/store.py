@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,7 +39,7 @@ from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.hdf5 import open_hdf5, outage_in, reason_of
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.rows import FileRows, Identity, OpenFiles
-from ranktag.files.isolation import ends_badly
+from ranktag.files.isolation import Trial
 from ranktag.version import __version__
 
 if TYPE_CHECKING:
@@ -130,11 +130,26 @@ def open_features(path: Path) -> FeatureStore:
 
     Raises RanktagError for anything but a whole cache of this format and version.
     """
+    with opening(path) as opened:
+        return opened()
+
+
+@contextlib.contextmanager
+def opening(path: Path) -> Iterator[Callable[[], FeatureStore]]:
+    """``open_features``, of which the fork that tries HDF5 works beside what is done within; what is given returns the
+    cache."""
     path = Path(path)
     _refuse_no_cache(path)
-    if how := ends_badly(lambda: _open(path, None)):
-        raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
-    return open_own(path)
+    tried = Identity.of(path.stat())
+    with Trial(lambda: _open(path, None)) as trial:
+
+        def opened() -> FeatureStore:
+            if how := trial.ended():
+                raise Damaged(f"{path}: damaged: HDF5 {how} when it reads this file; {MAKE_AGAIN}")
+            # Another file that has come to be there meanwhile was not tried.
+            return open_own(path) if Identity.of(path.stat()) == tried else open_features(path)
+
+        yield opened
 
 
 def _refuse_no_cache(path: Path) -> None:
@@ -164,9 +179,11 @@ def refuse_crashes(paths: Sequence[Path]) -> None:
 
     for start in range(0, len(paths), TRIED_AT_ONCE):
         several = paths[start : start + TRIED_AT_ONCE]
-        if ends_badly(functools.partial(read, several)):
-            for path in several:
-                open_features(path)
+        with Trial(functools.partial(read, several)) as trial:
+            if not trial.ended():
+                continue
+        for path in several:
+            open_features(path)
 
 
 def open_own(path: Path, files: OpenFiles | None = None) -> FeatureStore:

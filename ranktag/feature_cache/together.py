@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -18,7 +19,7 @@ from ranktag.feature_cache.gather import gathered_files
 from ranktag.feature_cache.rows import ChainedRows
 from ranktag.feature_cache.shard_folder import open_shards
 from ranktag.feature_cache.shards import join_rows
-from ranktag.feature_cache.store import FeatureStore, open_features, open_own
+from ranktag.feature_cache.store import FeatureStore, open_features, open_own, opening
 from ranktag.files.atomic import refuse_existing
 from ranktag.files.mirror import local_copy
 from ranktag.progress import Progress
@@ -59,6 +60,17 @@ def open_together(caches: Caches) -> FeatureStore:
         gathered_files(stores, source, row),
         stores,
     )
+
+
+@contextmanager
+def opening_together(caches: Caches) -> Iterator[Callable[[], FeatureStore]]:
+    """``open_together``, which for a single file works beside what is done within; what is given returns the cache."""
+    if isinstance(caches, (str, Path)) and not is_url(caches) and os.path.isfile(caches):
+        with opening(Path(caches)) as opened:
+            yield opened
+    else:
+        store = open_together(caches)
+        yield lambda: store
 
 
 def join_caches(

@@ -8,8 +8,8 @@ an error, not take the process along. There are three kinds of process:
   every system, and its answer is JSON. It takes a tenth of a second and the imports.
 - ``Apart`` is such an interpreter that is asked again and again, for thousands of files. One that
   ends badly is replaced, so a crash costs the call that met it.
-- ``ends_badly`` forks, in milliseconds and with everything imported, so every feature
-  cache can be tried before it is opened. A fork copies only the thread that calls: a
+- ``Trial`` forks, in milliseconds and with everything imported, so every feature
+  cache can be tried before it is opened, beside other work. A fork copies only the thread that calls: a
   lock that another one holds is never released in the child. So the action may only
   read, and its result is not taken over.
 """
@@ -175,27 +175,47 @@ def _text(name: object) -> str | None:
     return os.fsdecode(name) if isinstance(name, (str, bytes)) else None
 
 
-def ends_badly(action: Callable[[], object], seconds: int = SECONDS) -> str:
-    """What ``action`` would do to this process: 'crashes' or 'never returns'; '' if it returns or raises.
+class Trial:
+    """An action that runs in a fork of this process, beside what this one does."""
 
-    seconds: of processor time after which it is taken to run for ever. ``action`` must
-    only read, and touch no lock that another thread may hold. On macOS nothing is
-    tried: a process that uses Apple's libraries cannot be forked safely.
-    """
-    if sys.platform == "darwin":
-        return ""
-    with warnings.catch_warnings():
-        # Python 3.12 and later warn of forks in processes with threads; the child runs none of what they run.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        _act(action, seconds)
-    try:
-        _, status = os.waitpid(child, 0)
-    except ChildProcessError:
-        # Where SIGCHLD is ignored, nobody is told how children end.
-        return ""
-    return _how_it_ended(os.waitstatus_to_exitcode(status))
+    def __init__(self, action: Callable[[], object], seconds: int = SECONDS) -> None:
+        """seconds: of processor time after which it is taken to run for ever. ``action`` must
+        only read, and touch no lock that another thread may hold. On macOS nothing is
+        tried: a process that uses Apple's libraries cannot be forked safely.
+        """
+        self._child: int | None = None
+        if sys.platform == "darwin":
+            return
+        with warnings.catch_warnings():
+            # Python 3.12 and later warn of forks in processes with threads; the child runs none of what they run.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._child = os.fork()
+        if self._child == 0:
+            _act(action, seconds)
+
+    def ended(self) -> str:
+        """Wait for its end: what it would have done to this process, 'crashes' or 'never returns'; '' if it returned
+        or raised. Asked once."""
+        if self._child is None:
+            return ""
+        try:
+            _, status = os.waitpid(self._child, 0)
+        except ChildProcessError:
+            # Where SIGCHLD is ignored, nobody is told how children end.
+            return ""
+        finally:
+            self._child = None
+        return _how_it_ended(os.waitstatus_to_exitcode(status))
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Where nobody asked, an error came before.
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
+            self.ended()
 
 
 def _act(action: Callable[[], object], seconds: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from ranktag.errors import Mismatch
 from ranktag.feature_cache.store import FeatureStore
-from ranktag.feature_cache.together import Caches, open_together
+from ranktag.feature_cache.together import Caches, opening_together
 from ranktag.files.digest import sha256_file
 from ranktag.tags.lists import TagList, TagLists, read_tag_lists, write_tag_lists
 from ranktag.tags.matching import what_would_join
@@ -68,15 +68,19 @@ class Joined:
         return {split: len(numbers) for split, numbers in self.parts.items()}
 
 
-def join(cache: Caches, tags: Tags, seed: int) -> Joined:
+def join(cache: Caches, tags: Tags, seed: int, opened: Callable[[FeatureStore], None] = lambda store: None) -> Joined:
     """Join a cache and tag lists; where they have no split, one is made from ``seed``.
+
+    opened: is given the cache once it is open.
 
     Ids that differ in Unicode's form only are joined; they are the cache's from then on.
 
     Raises RanktagError for files that cannot be read, and if no id is in both.
     """
-    store = open_together(cache)
-    tag_lists, name, digest = _read(tags)
+    with opening_together(cache) as store_there:
+        tag_lists, name, digest = _read(tags)
+        store = store_there()
+    opened(store)
     forms = other_forms(tag_lists.lists, set(store.image_id), name)
     tag_lists = tag_lists.renamed(forms)
     row_of = store.row_of()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny_backbone import tiny_network
 from ranktag.errors import RanktagError
 from ranktag.feature_cache import shards
 from ranktag.features.extract import extract_features
+from ranktag.files.isolation import Trial
 
 
 @pytest.fixture(autouse=True)
@@ -114,11 +116,11 @@ def test_what_this_process_writes_is_read_back_without_a_fork(
     folder = complete(photos, begun)
     tried: list[Path] = []
 
-    def count(action: object) -> str:
+    def count(action: Callable[[], object]) -> Trial:
         tried.append(folder)
-        return ""
+        return Trial(action)
 
-    monkeypatch.setattr("ranktag.feature_cache.store.ends_badly", count)
+    monkeypatch.setattr("ranktag.feature_cache.store.Trial", count)
     store = shards.read_shard(folder / "00001-of-00004.h5")
     assert len(tried) == 1
     features = np.array(store.features)

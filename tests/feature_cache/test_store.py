@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import pytest
 from ranktag.errors import RanktagError
 from ranktag.feature_cache import store as feature_store
 from ranktag.feature_cache.digest import content_sha256
-from ranktag.feature_cache.store import open_features, open_own
+from ranktag.feature_cache.store import open_features, open_own, opening
 from ranktag.feature_cache.write import cache_features
-from ranktag.files.isolation import ends_badly
+from ranktag.files.isolation import Trial
 
 D = 4096
 
@@ -124,7 +126,7 @@ def test_a_file_of_ones_own_is_not_tried_in_a_fork_and_checked_all_the_same(
     def no_fork(*arguments: object) -> str:
         raise AssertionError("it is tried in a fork")
 
-    monkeypatch.setattr(feature_store, "ends_badly", no_fork)
+    monkeypatch.setattr(feature_store, "Trial", no_fork)
     assert list(open_own(cache).image_id) == ["a", "b", "ü 😀\n,|"]
     with pytest.raises(AssertionError, match="fork"):
         open_features(cache)
@@ -165,6 +167,21 @@ def test_what_is_no_whole_cache_is_refused(cache: Path, name: str) -> None:
     assert words in str(caught.value) and str(cache) in str(caught.value)
 
 
+def test_a_file_that_takes_its_place_while_it_is_opened_is_tried_too(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opening(cache) as opened:
+        shutil.copyfile(cache, tmp_path / "other.h5")
+        os.replace(tmp_path / "other.h5", cache)
+        monkeypatch.setattr(feature_store, "Trial", lambda action: Trial(os.abort))
+        with pytest.raises(RanktagError, match="damaged: HDF5 crashes"):
+            opened()
+    monkeypatch.undo()
+    with opening(cache) as opened:
+        monkeypatch.setattr(feature_store, "Trial", lambda action: Trial(os.abort))
+        assert list(opened().image_id) == ["a", "b", "ü 😀\n,|"]
+
+
 def test_a_file_cut_anywhere_is_refused(cache: Path) -> None:
     data = cache.read_bytes()
     for size in range(0, len(data) - 1, 397):
@@ -175,7 +192,7 @@ def test_a_file_cut_anywhere_is_refused(cache: Path) -> None:
 
 def test_any_flipped_byte_ends_in_a_cache_or_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Some make HDF5 run for ever; here it is known after a second.
-    monkeypatch.setattr(feature_store, "ends_badly", lambda action: ends_badly(action, seconds=1))
+    monkeypatch.setattr(feature_store, "Trial", lambda action: Trial(action, seconds=1))
     data = cache.read_bytes()
     # The metadata at the beginning, where anything may happen, and samples of the rest.
     for place in [*range(0, 6000, 79), *range(6000, len(data), 997)]:

@@ -6,13 +6,19 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ranktag.errors import RanktagError
-from ranktag.files.isolation import Apart, EndedBadly, ends_badly, run_apart
+from ranktag.files.isolation import Apart, EndedBadly, Trial, run_apart
+
+
+def ends_badly(action: Callable[[], object], seconds: int = 60) -> str:
+    with Trial(action, seconds) as trial:
+        return trial.ended()
 
 
 def test_hdf5_that_crashes_or_never_returns_is_an_error() -> None:
@@ -32,6 +38,16 @@ def test_nothing_is_forked_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
     assert ends_badly(os.abort) == ""
+
+
+def test_a_trial_runs_beside_what_is_done_and_leaves_no_process(tmp_path: Path) -> None:
+    with Trial(lambda: (tmp_path / "there").touch()) as trial:
+        assert trial.ended() == "" and (tmp_path / "there").exists()
+    # Of one that nobody asks about, the process is ended too: it would run for a minute.
+    with pytest.raises(ValueError, match="mistake"), Trial(lambda: all(True for _ in iter(int, 1))):
+        raise ValueError("a mistake elsewhere")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.fixture

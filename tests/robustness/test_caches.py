@@ -9,7 +9,7 @@ from faults import CACHE_COMMANDS, CACHE_FAULTS, DAMAGED, FINE, REFUSED, Fault, 
 
 from ranktag.feature_cache import store as feature_store
 from ranktag.feature_cache.store import open_features
-from ranktag.files.isolation import ends_badly
+from ranktag.files.isolation import Trial
 
 
 @pytest.mark.parametrize("command", CACHE_COMMANDS)
@@ -41,7 +41,7 @@ def test_another_width_is_refused_by_name(place: Place) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_flipped_bytes_of_the_metadata(place: Place, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """HDF5 crashes on some and runs for ever on others: a command ends with a line, or as if nothing were."""
-    monkeypatch.setattr(feature_store, "ends_badly", lambda action: ends_badly(action, seconds=1))
+    monkeypatch.setattr(feature_store, "Trial", lambda action: Trial(action, seconds=1))
     store = open_features(place.cache)
     data = place.cache.read_bytes()
     begin = store.features.offset  # type: ignore[attr-defined]

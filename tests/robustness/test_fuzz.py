@@ -16,7 +16,7 @@ from ranktag.feature_cache import store as feature_store
 from ranktag.feature_cache.inspection import inspect_cache
 from ranktag.feature_cache.shards import read_shard
 from ranktag.feature_cache.store import open_features
-from ranktag.files.isolation import ends_badly
+from ranktag.files.isolation import Trial
 from ranktag.images.listing import list_images
 from ranktag.models.checkpoint import load_checkpoint, read_tensors
 from ranktag.tags.lists import read_tag_lists
@@ -135,7 +135,7 @@ def test_binary_files_changed_at_random(
     flips: list[tuple[float, int]],
     edits: list[tuple[float, int, bytes]],
 ) -> None:
-    monkeypatch.setattr(feature_store, "ends_badly", lambda action: ends_badly(action, seconds=1))
+    monkeypatch.setattr(feature_store, "Trial", lambda action: Trial(action, seconds=1))
     read, name = BINARY_READERS[reader]
     path = place.folder / name
     sound = path.read_bytes()
