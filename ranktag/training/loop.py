@@ -18,7 +18,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout
-from ranktag.compute.threads import in_turns
+from ranktag.compute.threads import in_turns, side_by_side
 from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
@@ -165,7 +165,14 @@ class Trainer:
 
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
-        self.members = [Member(data, config, device, number) for number in range(config.members)]
+        # On a processor, random weights of several are drawn at once.
+        threads = min(config.members, torch.get_num_threads()) if device.type == "cpu" else 0
+
+        def member(number: int) -> Member:
+            return Member(data, config, device, number)
+
+        numbers = range(config.members)
+        self.members = list(side_by_side(member, numbers, threads) if threads > 1 else map(member, numbers))
         self.average = join_members([member.average for member in self.members])
         self.average.people = data.people
         self.epoch = 0

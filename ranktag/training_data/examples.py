@@ -11,11 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ranktag.compute.threads import side_by_side
 from ranktag.tags.lists import TagList
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training_data.join import Joined
 from ranktag.training_data.people import writers_of
 
+# Images at a time; and so many of their features, which stay near the processor while they are added up.
+BLOCK, COLUMNS = 512, 256
 # In the place of a tag that is to be predicted: none is. Cross-entropy leaves it out.
 NO_TARGET = -100
 
@@ -31,6 +34,12 @@ class StoredRows:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         return torch.from_numpy(self._features[rows.numpy()])
+
+
+def rows_of(features: Tensor | StoredRows, rows: Tensor) -> Tensor:
+    """The features (B, D), as stored, in the given rows (B,)."""
+    # Quicker than an index, by a third.
+    return features.index_select(0, rows) if isinstance(features, Tensor) else features[rows]
 
 
 class Examples:
@@ -86,10 +95,10 @@ class Examples:
         rank = torch.arange(len(lists)) - (torch.cumsum(lengths, 0) - lengths)[lists] + 1
         return self.image[lists], rank, self._flat[self._offset[lists] + rank]
 
-    def blocks(self, size: int = 512) -> Iterator[tuple[int, Tensor]]:
+    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, Tensor]]:
         """The images' features, (<= size, D) float32 at a time, with the number of the first."""
         for start in range(0, len(self.row), size):
-            yield start, self.features[self.row[start : start + size]].float()
+            yield start, rows_of(self.features, self.row[start : start + size]).float()
 
     def asked(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """What a model is asked for, at most ``size`` at a time: numbers of images, their features (float32), and the
@@ -100,7 +109,7 @@ class Examples:
             image = image.repeat_interleave(torch.tensor([len(several) for several in self.writers]))
             person = torch.tensor([number for several in self.writers for number in several])
         for part in torch.arange(len(image)).split(size):
-            features = self.features[self.row[image[part].to(self.row.device)]].float()
+            features = rows_of(self.features, self.row[image[part].to(self.row.device)]).float()
             yield image[part], features, None if person is None else person[part]
 
     def features_of(self, chosen: Tensor) -> Tensor:
@@ -108,7 +117,7 @@ class Examples:
 
         Numbers that are where the features are need not be waited for.
         """
-        return self.features[self._row_of_list[chosen.to(self.row.device)]]
+        return rows_of(self.features, self._row_of_list[chosen.to(self.row.device)])
 
     def steps_of(self, chosen: Tensor) -> int:
         """How many steps the longest of the lists of the given numbers (B,) has, with STOP."""
@@ -160,11 +169,27 @@ def examples(
 
 def standardisation(training: Examples) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (D,) float32 of the training features; one that never varies has scale 1."""
-    total = torch.zeros(training.features.shape[1], dtype=torch.float64, device=training.features.device)
+    features, width = training.features, training.features.shape[1]
+    total = torch.zeros(width, dtype=torch.float64, device=features.device)
     squares = total.clone()
-    for _, block in training.blocks():
-        total += block.sum(0)
-        squares += block.square_().sum(0)
+    # The last are taken with those before them: a few columns would be added in another order.
+    firsts = range(0, max(1, width // COLUMNS) * COLUMNS, COLUMNS)
+
+    def sums(rows: Tensor) -> tuple[Tensor, Tensor]:
+        block, of_block, of_squares = rows_of(features, rows), [], []
+        for first, last in zip(firsts, [*firsts[1:], width]):
+            columns = block[:, first:last].float()
+            of_block.append(columns.sum(0))
+            of_squares.append(columns.square_().sum(0))
+        return torch.cat(of_block), torch.cat(of_squares)
+
+    blocks = training.row.split(BLOCK)
+    # A block a thread: threads that share one wait for each other, on a busy machine ten times as long.
+    on_processor = features.device.type == "cpu"
+    each = side_by_side(sums, blocks, torch.get_num_threads()) if on_processor else map(sums, blocks)
+    for of_block, of_squares in each:
+        total += of_block
+        squares += of_squares
     mean = total / len(training.row)
     scale = (squares / len(training.row) - mean.square()).clamp(min=0).sqrt()
     return mean.float(), torch.where(scale > 1e-6, scale, 1.0).float()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,39 +19,10 @@ from ranktag.tags.lists import TagList
 from ranktag.tags.spelling import Spelling
 from ranktag.tags.splits import shuffled
 from ranktag.tags.vocabulary import Vocabulary
-from ranktag.training_data.examples import Examples, StoredRows, examples, standardisation
+from ranktag.training_data.examples import Examples, examples, standardisation
 from ranktag.training_data.join import Joined, Tags, join
+from ranktag.training_data.loading import Loading
 from ranktag.training_data.people import people_of
-
-
-def load_features(store: FeatureStore, device: torch.device, max_memory: float) -> Tensor | StoredRows:
-    """All rows of a cache, (N, D) as stored: in the device's memory, or left on disk.
-
-    max_memory: GiB from which on they are left there; so are those larger than half of a GPU's free memory.
-    """
-    features = store.features
-    gibibytes = features.nbytes / 2**30
-    if gibibytes <= max_memory and (
-        device.type != "cuda" or gibibytes <= 0.5 * torch.cuda.mem_get_info(device)[0] / 2**30
-    ):
-        return _read(store).to(device)
-    if not isinstance(features, np.memmap):
-        return StoredRows(features)
-    # Copy-on-write pages: torch wants writable memory, the file stays as it is.
-    return torch.from_numpy(np.memmap(store.path, features.dtype, "c", features.offset, features.shape))
-
-
-def _read(store: FeatureStore) -> Tensor:
-    """All rows of a cache, in memory."""
-    features = store.features
-    if store.parts and store.order is None:
-        return torch.cat([_read(part) for part in store.parts])
-    if not isinstance(features, np.memmap):
-        return torch.from_numpy(features[:])
-    # Read, not copied from the mapping: a page fault for every 4 KiB would take several times as long.
-    return torch.from_numpy(
-        np.fromfile(store.path, features.dtype, features.size, offset=features.offset).reshape(features.shape)
-    )
 
 
 @dataclass(frozen=True)
@@ -87,20 +58,15 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
     Raises RanktagError for files that cannot be read, features that are not finite, and
     if nothing is left to train or validate on.
     """
-    joined = join(cache, tags, config.split_seed)
-    if not config.keep_case:
-        joined = _in_one_spelling(joined)
-    counts = joined.counts()
-    for split, purpose in (("train", "train on"), ("val", "stop early by")):
-        if not counts[split]:
-            raise RanktagError(
-                f"{joined.tags_name}: no tagged image with a feature in {joined.store.path} is in split '{split}', "
-                f"so there is nothing to {purpose}; the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
-            )
-    lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
-    vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
-    people = people_of(joined, config.person_min_lists) if config.person_embedding else ()
-    features = load_features(joined.store, device, config.max_memory)
+    with Loading(device, config.max_memory) as loading:
+        joined = join(cache, tags, config.split_seed, loading.begin)
+        _refuse_empty(joined)
+        if not config.keep_case:
+            joined = _in_one_spelling(joined)
+        lists = (tag_list for n in joined.parts["train"] for tag_list in joined.lists[n])
+        vocabulary = Vocabulary.from_lists(lists, min_count=config.min_count)
+        people = people_of(joined, config.person_min_lists) if config.person_embedding else ()
+        features = loading.features()
     training = examples(joined, joined.parts["train"], vocabulary, features, people)
     validation = examples(joined, _for_validation(joined), vocabulary, features, people)
     mean, scale = standardisation(training)
@@ -110,9 +76,23 @@ def load_training_data(cache: Caches, tags: Tags, config: TrainingConfig, device
     return TrainingData(joined, vocabulary, training, validation, mean, scale, people)
 
 
+def _refuse_empty(joined: Joined) -> None:
+    """Raise RanktagError where there is nothing to train or to validate on."""
+    counts = joined.counts()
+    for split, purpose in (("train", "train on"), ("val", "stop early by")):
+        if not counts[split]:
+            raise RanktagError(
+                f"{joined.tags_name}: no tagged image with a feature in {joined.store.path} is in split '{split}', "
+                f"so there is nothing to {purpose}; the splits hold {', '.join(f'{n} {s}' for s, n in counts.items())}"
+            )
+
+
 def _in_one_spelling(joined: Joined) -> Joined:
     """The lists with every tag in the spelling that is most frequent in the training lists."""
     spelling = Spelling.of(tags for n in joined.parts["train"] for tags in joined.lists[n])
+    every: set[str] = set().union(*itertools.chain.from_iterable(joined.lists))
+    if all(spelling.spell(tag) == tag for tag in every):
+        return joined
     lists = [_spelt(people, spelling) for people in joined.lists]
     note = spelling.note()
     return replace(joined, lists=lists, notes=[*joined.notes, *([note] if note else [])])

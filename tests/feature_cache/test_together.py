@@ -17,7 +17,7 @@ from ranktag.feature_cache.inspection import inspect_cache
 from ranktag.feature_cache.store import open_features
 from ranktag.feature_cache.together import join_caches, open_together
 from ranktag.tags.predictions import read_predictions
-from ranktag.training_data.load import load_features
+from ranktag.training_data.loading import Loading
 
 FEATURES = np.arange(24, dtype=np.float32).reshape(8, 3)
 IDS = [f"{n}.jpg" for n in range(8)]
@@ -47,7 +47,9 @@ def test_rows_are_those_of_the_caches_one_after_the_other(caches: list[Path]) ->
     np.testing.assert_array_equal(store.features[3:6], FEATURES[3:6])
     np.testing.assert_array_equal(store.features[6], FEATURES[6])
     for gibibytes in (1.0, 0.0):
-        features = load_features(store, torch.device("cpu"), gibibytes)
+        with Loading(torch.device("cpu"), gibibytes) as loading:
+            loading.begin(store)
+            features = loading.features()
         assert torch.equal(features[torch.arange(8)].float(), torch.from_numpy(FEATURES))
 
 

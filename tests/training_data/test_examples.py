@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from making import make_cache, make_data, tiny
 
 from ranktag.compute.device import choose_device
 from ranktag.feature_cache.store import open_features
+from ranktag.tags.vocabulary import Vocabulary
+from ranktag.training_data.examples import Examples, standardisation
 from ranktag.training_data.load import load_training_data
 
 
@@ -23,3 +27,24 @@ def test_standardisation_is_that_of_the_training_rows(tmp_path: Path) -> None:
     expected = rows.std(0)
     expected[3] = 1.0
     np.testing.assert_allclose(data.scale, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("width", [1, 7, 255, 256, 300, 515, 1031])
+def test_standardisation_is_to_the_bit_that_of_whole_blocks_of_512_rows(width: int, threads: int) -> None:
+    # A run is resumed where these numbers are the same, by whichever version.
+    features = torch.randn(1100, width, generator=torch.Generator().manual_seed(width)).mul(3).half()
+    rows = torch.arange(1099, -1, -1)[:1050]
+    training = Examples(features, rows, [[("dog",)]] * len(rows), Vocabulary(("dog",)))
+    blocks = [features[part].float() for part in rows.split(512)]
+    mean = sum(block.sum(0).double() for block in blocks) / len(rows)
+    square = sum(block.square().sum(0).double() for block in blocks) / len(rows)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        ours = standardisation(training)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(ours[0], mean.float())
+    assert torch.equal(ours[1], (square - mean.square()).clamp(min=0).sqrt().float())
