@@ -23,6 +23,7 @@ from ranktag.pipelines.shared.progress import progress
 from ranktag.tags.annotations.builder import TOLD
 from ranktag.tags.annotations.download import DATA_SETS
 from ranktag.tags.annotations.files import BrokenFile
+from ranktag.tags.annotations.summary import summary
 from ranktag.tags.matching import RULES
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _prepare(
 
         rename_to_photos(builder, list_images(photos).ids, rule, str(photos))
     builder.write(output)
-    first, *others = builder.summary()
+    first, *others = summary(builder)
     lines = [one_line(f"{output}: {first}"), *("  " + one_line(line) for line in others)]
     if builder.broken:
         what = builder.skipped if photos is None else "images"

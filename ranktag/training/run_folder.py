@@ -12,27 +12,15 @@ runs/NAME/.new/        a run that overwrites this one, until it has saved what i
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
-import torch
-
-from ranktag.config import TrainingConfig
 from ranktag.errors import Exists, Locked, NotFound
-from ranktag.feature_cache.provenance import utc_now
-from ranktag.feature_cache.together import Caches
-from ranktag.files.atomic import atomic_path
 from ranktag.files.lock import FileLock
 from ranktag.files.replacement import Replacement
-from ranktag.files.tables import write_table
 from ranktag.training.names import (
-    CONFIG_FILE,
     LOCK_FILE,
-    MISSING_FILE,
     POINTS_FOLDER,
     REPLACED,
     RUN_FILES,
@@ -41,9 +29,6 @@ from ranktag.training.names import (
     TABLE_FILE,
     TRAININGS_FILE,
 )
-from ranktag.training_data.load import TrainingData
-from ranktag.urls import without_secrets
-from ranktag.version import __version__
 
 
 def sweep_files(run: Path) -> tuple[str, ...]:
@@ -65,13 +50,6 @@ def sweep_options(run: Path) -> str:
 
 def _as_typed(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
-class Kept(Protocol):
-    """Of the weights that are kept: validation NDCG@5, and the epoch (0 of a baseline)."""
-
-    ndcg5: float
-    epoch: int
 
 
 class RunFolder:
@@ -144,52 +122,6 @@ class RunFolder:
     def commit(self) -> None:
         """The run in progress is of use: it takes the place of the one it overwrites, if there is one."""
         self._replacement.commit()
-
-    def write_missing(self, data: TrainingData) -> None:
-        """``missing.csv``, if a tagged image has no feature: image_id, split (if it has one) and why."""
-        joined = data.joined
-        if joined.missing:
-            rows = [(i, joined.split.get(i, ""), why) for i, why in joined.missing.items()]
-            write_table(self.file(MISSING_FILE), ("image_id", "split", "reason"), rows)
-
-    def write_config(
-        self, config: TrainingConfig, data: TrainingData, cache: Caches, kept: Kept, interval: tuple[float, float]
-    ) -> None:
-        """``config.json``: for people and ``ranktag runs``. It is there once the run is finished. interval: 95%."""
-        low, high = (None if math.isnan(bound) else bound for bound in interval)
-        content = {
-            "ranktag_version": __version__,
-            "torch_version": torch.__version__,
-            "cache": without_secrets(str(cache))
-            if isinstance(cache, (str, Path))
-            else [without_secrets(str(one)) for one in cache],
-            "tags": data.joined.tags_name,
-            "settings": config.to_dict(),
-            "images": data.joined.counts(),
-            "split": "made from the split seed" if data.joined.made_split else "from the tag file",
-            "training_lists": len(data.training.image),
-            "vocabulary": len(data.vocabulary),
-            "left_out": list(data.joined.notes),
-            "features": asdict(data.joined.store.provenance),
-            "finished": self._finished(),
-            "validation": {
-                "ndcg5": kept.ndcg5,
-                "epoch": kept.epoch,
-                "images": len(data.validation.row),
-                "low": low,
-                "high": high,
-            },
-        }
-        with atomic_path(self.file(CONFIG_FILE)) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def _finished(self) -> str:
-        """When the run was finished: now, unless one that was finished already is gone on with."""
-        try:
-            before = json.loads(self.file(CONFIG_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return utc_now()
-        return str(before.get("finished") or utc_now()) if isinstance(before, dict) else utc_now()
 
     def _leftovers(self) -> list[Path]:
         """Files that a process was writing there when it was killed (see ``atomic_path``)."""

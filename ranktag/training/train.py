@@ -24,6 +24,7 @@ from ranktag.models.lstm import FORMS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import read_history
 from ranktag.training.loop import Epoch, Trainer
+from ranktag.training.record import write_config, write_missing
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder, sweep_files, sweep_options
 from ranktag.training.state import StateFile, TrainingState
@@ -117,13 +118,13 @@ def train(
             if progress is None:
                 progress = TrainingState()
                 state.save(progress)
-            folder.write_missing(data)
+            write_missing(folder, data)
             if config.model in FORMS:
                 Run(folder, state, Trainer(data, config, device), progress).fit(events, report)
             else:
                 progress = fit_baseline(folder, config, data)
         interval = mean_interval(progress.values)
-        folder.write_config(config, data, cache, progress, interval)
+        write_config(folder, config, data, cache, progress, interval)
     return _report(folder, data, progress, interval, time.monotonic() - begin)
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ranktag.errors import RanktagError
 from ranktag.progress import Progress
-from ranktag.tags.annotations.account import SHOWN, Account, examples
+from ranktag.tags.annotations.account import Account
 from ranktag.tags.annotations.claims import Claims
 from ranktag.tags.annotations.files import BrokenFile
 from ranktag.tags.lists import SEPARATOR, TagList, TagLists, unique_tags, write_tag_lists
-from ranktag.tags.splits import SPLITS
 
 REPEATS = "repeats of a tag in its list"
 # Who is told of every list that is added: a reader need not know.
@@ -140,27 +139,3 @@ class TagListBuilder(Account):
     def write(self, path: str | Path) -> None:
         """Write the tag-list file (see ``ranktag.tags.lists``), with the column person if that is known of any list."""
         write_tag_lists(path, self.tag_lists)
-
-    def summary(self) -> list[str]:
-        """The account, a line a fact."""
-        lengths = [len(tags) for people in self.lists.values() for tags in people]
-        counts = self.counts()
-        mean = sum(lengths) / len(lengths)
-        lines = [
-            f"{len(self.lists)} images, {len(lengths)} lists, {mean:.2f} tags a list (at most {max(lengths)}), "
-            f"a vocabulary of {len(counts)} tags"
-        ]
-        if self.split:
-            sizes = Counter(self.split.values())
-            lines.append("split: " + ", ".join(f"{sizes[part]} {part}" for part in SPLITS))
-        several = sum(len(people) > 1 for people in self.lists.values())
-        if several:
-            lines.append(f"images with several lists: {several}")
-        lines.append(f"empty lists: {lengths.count(0)}")
-        lines += self.lines()
-        rare = sorted(tag for tag, count in counts.items() if count == 1)
-        if rare:
-            lines.append(
-                f"rare: {len(rare)} of the {len(counts)} tags stand in one list only ({examples(rare, 4 * SHOWN)})"
-            )
-        return lines
