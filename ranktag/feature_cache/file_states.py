@@ -45,6 +45,13 @@ class FileStates:
         chosen = np.asarray(rows, np.int64)
         return FileStates(self.size[chosen], self.mtime_ns[chosen], [self.sha256[row] for row in chosen])
 
+    def put(self, rows: npt.NDArray[np.int64], files: FileStates) -> None:
+        """Fill in the files of the given numbers. The digests must be a list."""
+        self.size[rows], self.mtime_ns[rows] = files.size, files.mtime_ns
+        assert isinstance(self.sha256, list)
+        for row, digest in zip(rows.tolist(), files.sha256):
+            self.sha256[row] = digest
+
     def with_sha256(self, sha256: Sequence[str]) -> FileStates:
         """The same files with other digests."""
         return FileStates(self.size, self.mtime_ns, sha256)

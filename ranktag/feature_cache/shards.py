@@ -31,7 +31,7 @@ from ranktag.errors import Damaged, Locked, Mismatch, NotFound, Outage
 from ranktag.feature_cache.digest import content_sha256, image_list_sha256
 from ranktag.feature_cache.file_states import FileStates
 from ranktag.feature_cache.gather import gathered_files, write_gathered
-from ranktag.feature_cache.provenance import Provenance, utc_now
+from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.store import FeatureStore, open_features, open_own, refuse_crashes
 from ranktag.feature_cache.verified import is_verified, remember
 from ranktag.feature_cache.write import write_features
@@ -129,8 +129,8 @@ def write_shard(
     provenance: Provenance,
     total: int,
     files: FileStates | None = None,
-) -> None:
-    """Write a shard of ``output``: features (rows, D) in the stored type, errors '' where a row is valid.
+) -> FeatureStore:
+    """Write and return a shard of ``output``: features (rows, D) in the stored type, errors '' where a row is valid.
 
     Raises RanktagError if the folder of shards is gone or what was written cannot be read back.
     """
@@ -148,7 +148,7 @@ def write_shard(
             [features],
             valid,
             errors,
-            replace(provenance, created=utc_now()),
+            replace(provenance, created=""),
             features.dtype.name,
             features.shape[1],
             {"row_start": shard.start, "row_count": total},
@@ -164,6 +164,7 @@ def write_shard(
         ):
             raise Outage(f"{folder / shard.name}: {READS_BACK_DIFFERENTLY}")
     remember(folder / shard.name, str(written.attributes["content_sha256"]))
+    return replace(written, path=folder / shard.name)
 
 
 def read_shard(path: Path, known: Mapping[str, str] | None = None) -> FeatureStore:
@@ -172,6 +173,11 @@ def read_shard(path: Path, known: Mapping[str, str] | None = None) -> FeatureSto
     known: what ``verified`` knows of the folder; a shard that is as it was noted is not read again.
     """
     return _whole(as_shard(open_features(path)), known)
+
+
+def read_own(path: Path) -> FeatureStore:
+    """``read_shard`` for a file that HDF5 has been tried on in a fork, or that this process has written."""
+    return _whole(as_shard(open_own(path)))
 
 
 def _whole(store: FeatureStore, known: Mapping[str, str] | None = None) -> FeatureStore:
@@ -214,8 +220,7 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
             raise Locked(
                 f"{folder}: is still being worked on; join when every worker has finished ({_if_dead(output)})"
             )
-        join_locked(output, progress or Progress())
-    return open_own(output)
+        return join_locked(output, progress or Progress())
 
 
 def read_kept(output: Path) -> FeatureStore | None:
@@ -234,13 +239,14 @@ def pending_rows(kept: FeatureStore) -> list[int]:
     return [row for row, error in enumerate(kept.error) if error == PENDING]
 
 
-def join_locked(output: Path, progress: Progress) -> None:
+def join_locked(output: Path, progress: Progress) -> FeatureStore:
     """``join_shards`` for a process that holds the locks; what is at ``output`` is replaced."""
     kept = read_kept(output)
     shards = whole_set(folder_of(output), progress) if kept is None or pending_rows(kept) else []
     image_ids, stores, source, row = in_order(kept, shards)
-    join_rows(output, image_ids, stores, source, row, progress)
+    joined = join_rows(output, image_ids, stores, source, row, progress)
     remove(output)
+    return joined
 
 
 def in_order(
@@ -250,15 +256,24 @@ def in_order(
 
     kept: what is kept of earlier runs. Raises RanktagError for shards that are not of the images that it lacks.
     """
-    source = np.repeat(np.arange(len(shards)), [len(shard) for shard in shards])
-    row = np.concatenate([np.empty(0, np.int64), *(np.arange(len(shard)) for shard in shards)])
+    order = order_of(kept, [len(shard) for shard in shards])
     if kept is None:
-        return [i for shard in shards for i in shard.image_id], shards, source, row
+        return [i for shard in shards for i in shard.image_id], shards, *order
+    _refuse_strangers(kept, pending_rows(kept), shards)
+    return kept.image_id, [*shards, kept], *order
+
+
+def order_of(kept: FeatureStore | None, lengths: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of each row of the list the number of its store and the row there, (N,): of the shards, of these lengths, and
+    behind them of what is kept."""
+    source = np.repeat(np.arange(len(lengths)), lengths)
+    row = np.concatenate([np.empty(0, np.int64), *map(np.arange, lengths)])
+    if kept is None:
+        return source, row
     pending = pending_rows(kept)
-    _refuse_strangers(kept, pending, shards)
-    all_source, all_row = np.full(len(kept), len(shards)), np.arange(len(kept))
+    all_source, all_row = np.full(len(kept), len(lengths)), np.arange(len(kept))
     all_source[pending], all_row[pending] = source, row
-    return kept.image_id, [*shards, kept], all_source, all_row
+    return all_source, all_row
 
 
 def _refuse_strangers(kept: FeatureStore, pending: Sequence[int], shards: Sequence[FeatureStore]) -> None:
@@ -283,13 +298,13 @@ def join_rows(
     source: npt.NDArray[np.int64],
     row: npt.NDArray[np.int64],
     progress: Progress,
-) -> None:
+) -> FeatureStore:
     """Write rows of ``stores`` (see ``write_gathered``) to ``output``, read them again, and only then replace it.
 
     Raises RanktagError if what was written reads back differently.
     """
     list_sha256 = image_list_sha256(image_ids)
-    provenance = replace(stores[0].provenance, created=utc_now(), image_list_sha256=list_sha256)
+    provenance = replace(stores[0].provenance, created="", image_list_sha256=list_sha256)
     files = gathered_files(stores, source, row)
     with progress.working("Joining", 2 * len(image_ids), "rows"), atomic_path(output) as temporary:
         write_gathered(temporary, image_ids, stores, source, row, provenance, files=files, progress=progress)
@@ -297,6 +312,7 @@ def join_rows(
         joined = open_own(temporary)
         if content_sha256(joined, progress=progress) != joined.attributes.get("content_sha256"):
             raise Outage(f"{output}: {READS_BACK_DIFFERENTLY}")
+    return replace(joined, path=output)
 
 
 def remove(output: Path) -> None:
@@ -325,8 +341,8 @@ def whole_set(
         shards = [read(path) for path in progress.over(paths, "Checking", len(paths), "shards")]
     if not shards:
         raise NotFound(f"{folder}: holds no finished shard; run extract-features first")
-    kinds = Counter(_kind(shard) for shard in shards)
-    usual = next(shard for shard in shards if _kind(shard) == kinds.most_common(1)[0][0])
+    kinds = Counter(kind_of(shard) for shard in shards)
+    usual = next(shard for shard in shards if kind_of(shard) == kinds.most_common(1)[0][0])
     for shard in shards:
         if unlike := _unlike(usual, shard):
             raise Mismatch(
@@ -354,7 +370,7 @@ def _read_all(paths: Sequence[Path], progress: Progress) -> list[FeatureStore]:
     """``read_shard`` of every path, in order, several at a time."""
     refuse_crashes(paths)
     with ThreadPoolExecutor(processors()) as pool:
-        shards = pool.map(lambda path: _whole(as_shard(open_own(path))), paths)
+        shards = pool.map(read_own, paths)
         return list(progress.over(shards, "Checking", len(paths), "shards"))
 
 
@@ -362,7 +378,8 @@ def _start(shard: FeatureStore) -> int:
     return int(shard.attributes["row_start"])
 
 
-def _kind(shard: FeatureStore) -> tuple[str, ...]:
+def kind_of(shard: FeatureStore) -> tuple[str, ...]:
+    """What must be alike in all shards of a run."""
     return (
         shard.features.dtype.name,
         str(shard.width),

@@ -19,7 +19,7 @@ from ranktag.feature_cache.gather import gathered_files
 from ranktag.feature_cache.rows import ChainedRows
 from ranktag.feature_cache.shard_folder import open_shards
 from ranktag.feature_cache.shards import join_rows
-from ranktag.feature_cache.store import FeatureStore, open_features, open_own, opening
+from ranktag.feature_cache.store import FeatureStore, open_features, opening
 from ranktag.files.atomic import refuse_existing
 from ranktag.files.mirror import local_copy
 from ranktag.progress import Progress
@@ -86,8 +86,7 @@ def join_caches(
     stores = [together] if together.order is not None else together.parts or [together]
     source = np.repeat(np.arange(len(stores)), [len(store) for store in stores])
     row = np.concatenate([np.arange(len(store)) for store in stores])
-    join_rows(output, together.image_id, stores, source, row, progress or Progress())
-    return open_own(output)
+    return join_rows(output, together.image_id, stores, source, row, progress or Progress())
 
 
 def _opened(cache: Path | str) -> FeatureStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.digest import ContentDigest, image_list_sha256
 from ranktag.feature_cache.file_states import FileStates
-from ranktag.feature_cache.hdf5 import created_hdf5, reason_of
+from ranktag.feature_cache.hdf5 import KeepsFailure, created_hdf5, reason_of
 from ranktag.feature_cache.provenance import Provenance, utc_now
 from ranktag.feature_cache.store import FORMAT, FORMAT_VERSION, first_repeated
 from ranktag.files.atomic import atomic_path, refuse_existing
@@ -38,27 +39,25 @@ def write_features(
     width: int,
     attributes: Mapping[str, Any] | None = None,
     files: FileStates | None = None,
+    read_back: ContentDigest | None = None,
 ) -> None:
     """Write a cache file at ``path``, which the caller makes atomic.
 
     blocks: arrays of shape (rows, D), of type ``dtype``, that together hold the N rows in order.
-    valid, error: looked at when the last block is taken, so that they may be found out on the way.
-    dtype: 'float16' or 'float32'. width: D. attributes: more root attributes.
-    files: of the N images, if they are known.
+    valid, error, files: looked at when the last block is taken, so that they may be found out on the way.
+    provenance: where it says no time, that is written when all the rest is. dtype: 'float16' or 'float32'. width: D.
+    attributes: more root attributes. files: of the N images, if they are known. read_back: is given what the disk
+    has of the features, once each block is on it; if left out, they are not read.
     """
     n = len(image_ids)
     digest = ContentDigest()
     strings = h5py.string_dtype("utf-8")
     with created_hdf5(path) as (file, raw):
-        file.attrs.update(
-            {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(provenance), **(attributes or {})}
-        )
+        made = dataclasses.asdict(provenance)
+        created = made.pop("created")
+        file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, **made, **(attributes or {})})
         features = file.create_dataset("features", (n, width), dtype)
         file.create_dataset("image_id", (n,), strings, data=np.array(image_ids, dtype=object))
-        if files is not None:
-            file.create_dataset("file_size", data=files.size)
-            file.create_dataset("file_mtime_ns", data=files.mtime_ns)
-            file.create_dataset("file_sha256", (n,), strings, data=np.array(files.sha256, dtype=object))
         row = 0
         for block in blocks:
             if raw.failure is not None:
@@ -66,12 +65,28 @@ def write_features(
             block = np.asarray(block, dtype)
             features[row : row + len(block)] = block
             digest.features(block)
+            if read_back is not None and len(block):
+                read_back.features(_on_disk(raw, features, row, len(block)))
             row += len(block)
         if row != n:
             raise ValueError(f"{row} rows of features for {n} images")
         file.create_dataset("valid", data=np.asarray(valid, bool))
         file.create_dataset("error", (n,), strings, data=np.array(error, dtype=object))
+        if files is not None:
+            file.create_dataset("file_size", data=files.size)
+            file.create_dataset("file_mtime_ns", data=files.mtime_ns)
+            file.create_dataset("file_sha256", (n,), strings, data=np.array(files.sha256, dtype=object))
+        file.attrs["created"] = created or utc_now()
         file.attrs["content_sha256"] = digest.finish(image_ids, valid, error)
+
+
+def _on_disk(raw: KeepsFailure, features: h5py.Dataset, row: int, rows: int) -> npt.NDArray[Any]:
+    """Rows of the features, as the disk has them once they are synced; fewer, if it does not take them."""
+    features.flush()
+    os.fsync(raw.fileno())
+    size = features.shape[1] * features.dtype.itemsize
+    found = os.pread(raw.fileno(), rows * size, features.id.get_offset() + row * size)
+    return np.frombuffer(found, np.uint8)
 
 
 def cache_features(

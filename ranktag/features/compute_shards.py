@@ -7,9 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy.typing as npt
 from ranktag.errors import Mismatch, Outage
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard, folder_of, write_shard
+from ranktag.feature_cache.store import FeatureStore
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import choose_batch_size, choose_workers, device_of
 from ranktag.features.progress import ExtractionProgress, Stopped
@@ -48,11 +51,14 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
     with read_batches(job.listed, rows, batch_size, workers, preprocessing, in_turn=on_cpu, digests=True) as batches:
         network = job.network or _load(job, device)
         _refuse_other_weights(job, network)
+        if job.joining is not None:
+            job.joining.start()
         progress.start(job.plan(len(shards), str(device), batch_size, workers))
         began = time.monotonic()
         writer = ShardWriter(job, shards, replace(job.wanted, weights_sha256=network.weights_sha256))
         try:
-            _compute(job, network, batches, writer, progress)
+            with writer:
+                _compute(job, network, batches, writer, progress)
         finally:
             progress.finish()
     return Done(writer.images, writer.failures, network.weights_sha256, time.monotonic() - began)
@@ -94,6 +100,7 @@ def _compute(
             progress.batch(batch.stop - batch.start, len(failures))
             writer.add(batch, features, failures)
             if received and not writer.complete:
+                writer.wait()
                 raise stopped(received[0], job, writer.images)
             if number % BATCHES_KEPT == 0:
                 give_back_memory()
@@ -109,9 +116,10 @@ def stopped(number: int, job: Job, images: int) -> Stopped:
 
 
 class ShardWriter:
-    """Collects features batch by batch and writes each shard once it is full.
+    """Collects features batch by batch; a shard that is full is written by a thread, while the next one is computed.
 
-    images: how many are written. failures: row in the image list -> reason, of them.
+    images: how many are written. failures: row in the image list -> reason, of them. Left as a context, it waits for
+    what is being written.
     """
 
     def __init__(self, job: Job, shards: Sequence[Shard], provenance: Provenance) -> None:
@@ -119,12 +127,35 @@ class ShardWriter:
         self.failures: dict[int, str] = {}
         self._job, self._provenance = job, provenance
         self._pending = list(reversed(shards))
+        self._thread = ThreadPoolExecutor(1, "writing")
+        self._writing: Future[None] | None = None
         self._begin()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        except Exception:
+            # What went wrong first is what is told.
+            if error is None:
+                raise
+        finally:
+            self._thread.shutdown()
 
     @property
     def complete(self) -> bool:
-        """Whether every shard is written."""
+        """Whether every shard is full."""
         return not self._pending
+
+    def wait(self) -> None:
+        """Until what is full is written. Raises what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _begin(self) -> None:
         """An empty place for the next shard."""
@@ -143,18 +174,32 @@ class ShardWriter:
             self._features[row - shard.start] = np.nan
             self._errors[row - shard.start] = reason
         if batch.stop == shard.stop:
-            self._write(shard)
+            # One at a time, or what waits would grow where the disk is slower than the network.
+            self.wait()
+            self._writing = self._thread.submit(self._write, shard, self._features, self._errors, self._sha256)
             self._pending.pop()
             self._begin()
 
-    def _write(self, shard: Shard) -> None:
+    def _write(self, shard: Shard, features: npt.NDArray[Any], errors: Sequence[str], sha256: Sequence[str]) -> None:
         job = self._job
         ids = job.listed.ids[shard.start : shard.stop]
-        files = job.files.take(range(shard.start, shard.stop)).with_sha256(self._sha256)
-        write_shard(job.output, shard, ids, self._features, self._errors, self._provenance, len(job.listed), files)
+        files = job.files.take(range(shard.start, shard.stop)).with_sha256(sha256)
+
+        def write() -> FeatureStore:
+            return write_shard(job.output, shard, ids, features, errors, self._provenance, len(job.listed), files)
+
+        try:
+            written = write()
+        except OSError:
+            # What is joined already takes room on the disk, which the shards need more.
+            if job.joining is None or not job.joining.abandon():
+                raise
+            written = write()
         put_shard(job, shard)
+        if job.joining is not None:
+            job.joining.add(shard, written)
         self.images += len(shard)
-        self.failures.update((shard.start + row, error) for row, error in enumerate(self._errors) if error)
+        self.failures.update((shard.start + row, error) for row, error in enumerate(errors) if error)
 
 
 def failures_of(job: Job, batch: Batch, features: npt.NDArray[np.float32]) -> dict[int, str]:

@@ -8,7 +8,7 @@ something to compute; that a cache is finished is said without it.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ import numpy as np
 from ranktag import registry
 from ranktag.config import ExtractionConfig
 from ranktag.errors import RanktagError
+from ranktag.feature_cache.joining import Joining
 from ranktag.feature_cache.shards import cut, folder_of, join_locked, lock_alone, lock_as_worker, lock_of, remove
-from ranktag.feature_cache.store import open_own
 from ranktag.features.backbone import find_backbone
 from ranktag.features.changes import look_at
 from ranktag.features.engine import Engine
@@ -141,8 +141,14 @@ def _extract(engine: Engine, job: Job, progress: ExtractionProgress) -> Extracti
     put_kept(job, pending)
     job = replace(job, kept=kept)
     done: Done | None = Done()
+    joined = None
     if pending:
-        done = engine.execute(job, pending, progress)
+        # Beside the computing, if that is done in this process.
+        alone = job.worker[1] == 1
+        with Joining(job.output, job.listed.ids, job.shards, pending) if alone else nullcontext() as joining:
+            done = engine.execute(replace(job, joining=joining), pending, progress)
+            if joining is not None:
+                joined = joining.finish(progress)
     if done is None or job.worker[1] != 1:
         manifest = manifest_of(job.output) if done is None else None
         done = done or Done()
@@ -160,8 +166,9 @@ def _extract(engine: Engine, job: Job, progress: ExtractionProgress) -> Extracti
             job.changes,
             manifest=manifest,
         )
-    join_locked(job.output, progress)
-    store = open_own(job.output)
+    if joined is not None:
+        remove(job.output)
+    store = joined or join_locked(job.output, progress)
     failures = [(store.image_id[row], store.error[row]) for row in np.flatnonzero(~store.valid).tolist()]
     return ExtractionReport(
         job.output, len(store), len(store), done.images, failures, done.seconds, job.output, job.worker, job.changes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ranktag.config import ExtractionConfig
 from ranktag.feature_cache.file_states import FileStates
+from ranktag.feature_cache.joining import Joining
 from ranktag.feature_cache.provenance import Provenance
 from ranktag.feature_cache.shards import Shard
 from ranktag.features.backbone import Backbone
@@ -44,7 +45,8 @@ class Job:
     beside what was there already; None in a first run. worker: (index, count). shards: this
     worker's. wanted: the provenance that is asked for; '' where it is not known yet. kept:
     what earlier runs have done of it. network: ``backbone`` loaded, if it is already. mirror:
-    puts the output's files where they belong once they are whole; None where they stay.
+    puts the output's files where they belong once they are whole; None where they stay. joining: is told of every shard
+    that is written; None where that is left to the end.
     """
 
     listed: ImageList
@@ -59,6 +61,7 @@ class Job:
     changes: Changes | None = None
     network: Network | None = None
     mirror: Mirror | None = None
+    joining: Joining | None = None
 
     @property
     def images(self) -> int:

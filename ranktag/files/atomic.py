@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import TextIO
 from ranktag.errors import Exists
 
 SUFFIX = ".tmp"
+
+_asking = threading.Lock()
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -151,6 +154,8 @@ def sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    # The system tells it only to whoever sets it, and it is the whole process's.
+    with _asking:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -96,14 +96,15 @@ def test_a_full_disk_is_one_line_and_going_on_works(
 
 
 class Vanishing(ExtractionProgress):
-    """Moves a folder away once a shard is done."""
+    """Moves a folder away once a shard of ``output`` is done."""
 
-    def __init__(self, folder: Path, elsewhere: Path) -> None:
-        self.folder, self.elsewhere, self.images = folder, elsewhere, 0
+    def __init__(self, folder: Path, elsewhere: Path, output: Path) -> None:
+        self.folder, self.elsewhere, self.output, self.images = folder, elsewhere, output, 0
 
     def batch(self, images: int, failures: int) -> None:
         self.images += images
         if self.images == 12:
+            wait_for(lambda: finished_shards(self.output) == 1)
             self.folder.rename(self.elsewhere)
 
 
@@ -121,7 +122,7 @@ def test_images_that_vanish_stop_the_run_instead_of_failing(
                 here.mkdir(exist_ok=True)
 
     with pytest.raises(RanktagError, match="disk: has vanished.*run the same command again"):
-        extract_features(here, tmp_path / "c.h5", SETTINGS, Unmounting(here, away))
+        extract_features(here, tmp_path / "c.h5", SETTINGS, Unmounting(here, away, tmp_path / "c.h5"))
     assert finished_shards(tmp_path / "c.h5") == 1
     if mount_point_left:
         here.rmdir()
@@ -133,7 +134,7 @@ def test_images_that_vanish_stop_the_run_instead_of_failing(
 def test_an_output_folder_that_vanishes_is_not_made_again(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "disk" / "c.h5"
     with pytest.raises(RanktagError, match="c.h5.shards: has vanished"):
-        extract_features(photos, output, SETTINGS, Vanishing(output.parent, tmp_path / "away"))
+        extract_features(photos, output, SETTINGS, Vanishing(output.parent, tmp_path / "away", output))
     assert not output.parent.exists()
     assert finished_shards(tmp_path / "away" / "c.h5") == 1
 
