@@ -15,7 +15,7 @@ from ranktag.config import (
     ExtractionConfig,
     TrainingBenchmarkConfig,
 )
-from ranktag.pipelines.shared.command import Command
+from ranktag.pipelines.shared.command import HELP, Command
 from ranktag.pipelines.shared.console import Report
 from ranktag.pipelines.shared.options import FilePath, config_options
 from ranktag.pipelines.shared.progress import progress
@@ -30,7 +30,7 @@ rounds_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings=HELP)
 def command() -> None:
     """Time a stage and, in the same run, a reference to compare it with."""
 

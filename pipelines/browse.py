@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 10
 
 
-@click.command("browse", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("browse", cls=Command)
 @click.argument("predictions", type=FilePath, nargs=-1, required=True)
 @click.argument("photos", type=FilePath)
 @click.option("-o", "--output", type=FilePath, required=True, metavar="FOLDER", help="Folder for the page.")

@@ -19,7 +19,7 @@ from ranktag.pipelines.shared.options import (
 from ranktag.pipelines.shared.startup import share_processors
 
 
-@click.command("demo", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("demo", cls=Command)
 @click.option(
     "-o",
     "--output",

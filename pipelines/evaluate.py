@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ranktag.evaluation.results import Row
 
 
-@click.command("evaluate", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("evaluate", cls=Command)
 @click.argument("predictions", type=FilePath, nargs=-1, required=True)
 @click.argument("tags", type=FilePath)
 @click.option(

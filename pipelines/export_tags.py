@@ -24,6 +24,7 @@ from ranktag.pipelines.shared.options import (
     refuse_other_decoders_settings,
     refuse_unused,
     refuse_useless_given,
+    runs_option,
     say_failures,
     say_notes,
 )
@@ -45,17 +46,9 @@ FOR_LISTS_OF_IMAGES = (
 )
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("caches", type=PlacePath, nargs=-1, required=True, metavar="CACHE...")
-@click.option(
-    "--model",
-    "runs",
-    type=FilePath,
-    required=True,
-    multiple=True,
-    metavar="FOLDER",
-    help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
-)
+@runs_option
 @config_options(DecodingConfig)
 @click.option(
     "--split",

@@ -43,7 +43,7 @@ def _list_backbones(context: click.Context, parameter: click.Parameter, pattern:
     context.exit()
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("images", type=PlacePath, required=False)
 @click.option(
     "-o",

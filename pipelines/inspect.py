@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 10
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("cache", type=PlacePath)
 @click.option(
     "--against",

@@ -15,7 +15,7 @@ from ranktag.urls import without_secrets
 from ranktag.wording import count
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("output", type=PlacePath)
 @click.argument("caches", type=PlacePath, nargs=-1, metavar="[CACHE]...")
 @overwrite_option

@@ -13,7 +13,7 @@ from ranktag.pipelines.shared.options import FilePath, config_options, overwrite
 from ranktag.pipelines.shared.recipes import features, finish, recipe_options
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("source", type=FilePath)
 @recipe_options
 @config_options(RecipeConfig)

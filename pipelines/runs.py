@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHOWN_EPOCHS = 12
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("folders", type=FilePath, nargs=-1, required=True, metavar="FOLDER...")
 @click.option(
     "--curves",

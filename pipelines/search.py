@@ -23,7 +23,7 @@ HEADER = ("place", "image_id", "relevance", "ranks", "probabilities")
 WIDEST_NAME = 60
 
 
-@click.command("search", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("search", cls=Command)
 @click.argument("query")
 @click.argument("predictions", type=FilePath)
 @config_options(SearchConfig)

@@ -13,7 +13,6 @@ from ranktag.errors import one_line
 from ranktag.pipelines.shared.command import Command
 from ranktag.pipelines.shared.console import Report, as_json
 from ranktag.pipelines.shared.options import (
-    FilePath,
     PlacePath,
     config_options,
     failures_as_dicts,
@@ -21,6 +20,7 @@ from ranktag.pipelines.shared.options import (
     refuse_decoders_of_baselines,
     refuse_other_decoders_settings,
     refuse_useless_given,
+    runs_option,
     say_failures,
 )
 from ranktag.pipelines.shared.progress import progress
@@ -30,17 +30,9 @@ from ranktag.tags.outputs import Output, TaggedPhoto
 from ranktag.tags.predictions import PredictedImage
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("images", type=PlacePath, nargs=-1, required=True)
-@click.option(
-    "--model",
-    "runs",
-    type=FilePath,
-    required=True,
-    multiple=True,
-    metavar="FOLDER",
-    help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
-)
+@runs_option
 @click.option(
     "--weights",
     metavar="FILE",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ranktag.training_data.load import TrainingData
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("caches", type=PlacePath, nargs=-1, required=True, metavar="CACHE...")
 @click.argument("tags", type=FilePath)
 @click.option(

@@ -109,6 +109,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 # The package whose modules are the models without an LSTM.
 BASELINE_FOLDER = "ranktag.models.baselines"
+PRECISION_HELP = "what is computed in; auto takes bf16 where the device is fast in it, else fp32"
 DEVICE_HELP = "where to compute: cpu, cuda, cuda:1, mps"
 DEVICE_DEFAULT = "the first GPU if there is one, else the processor"
 BACKBONE_HELP = (
@@ -147,9 +148,7 @@ class ExtractionConfig(Config):
         choices=("path", "key"),
     )
     dtype: str = setting("float16", "the type the features are stored in", choices=("float16", "float32"))
-    precision: str = setting(
-        "auto", "what is computed in; auto takes bf16 where the device is fast in it, else fp32", choices=PRECISIONS
-    )
+    precision: str = setting("auto", PRECISION_HELP, choices=PRECISIONS)
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
     batch_size: int | None = setting(
         None, "images computed at once", unit="images", low=1, high=65536, when_none="fits the device"
@@ -298,7 +297,7 @@ class TrainingConfig(Config):
     split_seed: int = setting(0, "of the 80/10/10 split that is made when the tag file has none", low=0, high=2**32 - 1)
     precision: str = setting(
         "auto",
-        "what is computed in; auto takes bf16 where the device is fast in it, else fp32",
+        PRECISION_HELP,
         choices=("auto", "fp32", "bf16"),
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)
@@ -368,7 +367,7 @@ class DecodingConfig(Config):
     )
     precision: str = setting(
         "auto",
-        "what is computed in; auto takes bf16 where the device is fast in it, else fp32",
+        PRECISION_HELP,
         choices=("auto", "fp32", "bf16"),
     )
     device: str | None = setting(None, DEVICE_HELP, when_none=DEVICE_DEFAULT)

@@ -145,3 +145,8 @@ class RanktagWarning(UserWarning):
 def one_line(message: str) -> str:
     """``message`` with control characters (newlines in a file name, say) escaped, so that it prints as one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)
+
+
+def no_image_id(source: object, where: str) -> RanktagError:
+    """The error for a row that names no image. where: 'line 3', or 'row 3' of what has no lines."""
+    return RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")

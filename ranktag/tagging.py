@@ -15,6 +15,7 @@ import torch
 from ranktag.compute.device import choose_device
 from ranktag.config import ChoiceConfig, DecodingConfig, ExtractionConfig
 from ranktag.decoding.given import Encoder, padded
+from ranktag.decoding.inputs import refuse_other_vocabularies
 from ranktag.decoding.person import notes_on_person
 from ranktag.decoding.rank import rank_tags
 from ranktag.decoding.suggest import SUGGESTING, Suggester
@@ -170,9 +171,8 @@ class Tagger:
 
 def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
     """Raise Mismatch for models that cannot decide together of one photo."""
+    refuse_other_vocabularies(runs, checkpoints)
     for path, checkpoint in zip(runs, checkpoints):
-        if checkpoint.vocabulary != checkpoints[0].vocabulary:
-            raise Mismatch(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
         unlike = checkpoints[0].provenance.differences(checkpoint.provenance)
         if unlike:
             raise Mismatch(

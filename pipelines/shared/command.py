@@ -9,6 +9,7 @@ import click
 from ranktag.pipelines.shared.console import Report, current
 from ranktag.pipelines.shared.options import FilePath
 
+HELP = {"help_option_names": ["-h", "--help"]}
 JSON_HELP = "Print one JSON object instead of text: what was done, or why not."
 LOG_HELP = "Append what goes to stderr to this file too, each line with its time."
 
@@ -38,7 +39,7 @@ class Command(click.Command):
     """A command that returns a ``Report``."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+        super().__init__(*arguments, **{"context_settings": HELP, **named})
         self.params += _output_options()
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,7 +54,7 @@ class CommandGroup(click.Group):
     """A group that is a command too, where none of its commands is named."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+        super().__init__(*arguments, **{"context_settings": HELP, **named})
         self.params += _output_options()
 
     def invoke(self, ctx: click.Context) -> Any:

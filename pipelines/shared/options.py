@@ -287,5 +287,14 @@ def refuse_decoders_of_baselines(runs: Sequence[Path]) -> None:
         refuse_unused(names, f"{runs[0]} is of --model {kinds[0]}, which makes no use of this")
 
 
+runs_option = click.option(
+    "--model",
+    "runs",
+    type=FilePath,
+    required=True,
+    multiple=True,
+    metavar="FOLDER",
+    help="The run folder of train-from-cache; several, say of several seeds, decide together (mbr).",
+)
 overwrite_option = click.option("--overwrite", is_flag=True, show_default="off", help="Replace an existing output.")
 quiet_option = click.option("--quiet", is_flag=True, show_default="off", help="Print nothing but errors.")

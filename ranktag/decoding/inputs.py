@@ -30,10 +30,16 @@ def open_models(
 
 def _refuse_unlike(runs: Sequence[Path], checkpoints: Sequence[Checkpoint], store: FeatureStore, force: bool) -> None:
     """Raise RanktagError if models cannot decide together or were trained on other features."""
+    refuse_other_vocabularies(runs, checkpoints)
+    for path, checkpoint in zip(runs, checkpoints):
+        checkpoint.refuse_other_features(store, path, force=force)
+
+
+def refuse_other_vocabularies(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise Mismatch for a model that has other tags than the first, so that they cannot decide together."""
     for path, checkpoint in zip(runs, checkpoints):
         if checkpoint.vocabulary != checkpoints[0].vocabulary:
             raise Mismatch(f"{path}: has other tags than {runs[0]}; runs that decide together need one vocabulary")
-        checkpoint.refuse_other_features(store, path, force=force)
 
 
 def rows_to_decode(store: FeatureStore, checkpoint: Checkpoint, split: str | None, run: Path) -> npt.NDArray[np.int64]:

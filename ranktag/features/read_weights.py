@@ -36,9 +36,7 @@ def read_weights(weights: Weights, backbone: Backbone, expected: Mapping[str, Te
     """
     if weights.seed is not None:
         return random_weights(expected, weights.seed)
-    file = weights.file or (published_file(weights.published) if weights.published else None)
-    if file is None:
-        raise ValueError(f"{weights.name}: neither a seed, nor a file, nor published weights")
+    file = _file_of(weights)
     return _read_file(file, backbone, expected), sha256_file(file)
 
 
@@ -51,10 +49,14 @@ def sha256_of_weights(weights: Weights, backbone: Backbone) -> str:
         with torch.device("meta"):
             shapes = backbone.build().state_dict()
         return random_weights(shapes, weights.seed)[1]
+    return sha256_file(_file_of(weights))
+
+
+def _file_of(weights: Weights) -> Path:
     file = weights.file or (published_file(weights.published) if weights.published else None)
     if file is None:
         raise ValueError(f"{weights.name}: neither a seed, nor a file, nor published weights")
-    return sha256_file(file)
+    return file
 
 
 def random_weights(shapes: Mapping[str, Tensor], seed: int) -> tuple[dict[str, Tensor], str]:

@@ -32,6 +32,22 @@ _QUOTES = frozenset("«»‹›“”‘’…–—")
 _ODD_BEHIND_LETTERS = frozenset("¢£¤¥¦§¨¬¯±¶¸¹º¼½¾¿¡†‡‰ˆ‚ƒ„˜")
 
 
+def marked_encoding(data: bytes) -> str | None:
+    """The encoding that a byte order mark says text is in; None without one."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), None)
+
+
+def xml_encoding(data: bytes) -> str | None:
+    """The encoding that an XML declaration says text is in; None without one that can be read as bytes."""
+    declared = re.match(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)", data)
+    return declared[1].decode("ascii") if declared else None
+
+
+def without_xml_declaration(text: str) -> str:
+    """XML behind its declaration, which would contradict text that is handed over."""
+    return re.sub(r"^\s*<\?xml[^>]*\?>\s*", "", text)
+
+
 def open_text(path: str | Path, encoding: str | None = None) -> TextIO:
     """A text file, opened to be read with its line endings as they are (``newline=""``).
 
@@ -73,7 +89,7 @@ def read_text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 def _encoding(file: BinaryIO, path: Path) -> str:
     start = file.read(4096)
     file.seek(0)
-    marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    marked = marked_encoding(start)
     name = marked or _without_mark(start) or "utf-8"
     try:
         _decode(file, name)

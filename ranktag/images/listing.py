@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ranktag.errors import NotFound, RanktagError, Usage
+from ranktag.errors import NotFound, RanktagError, Usage, no_image_id
 from ranktag.feature_cache.digest import image_list_sha256
 from ranktag.files.locations import shown
 from ranktag.files.photos import EXTENSIONS, RAW_EXTENSIONS, photos_below
@@ -146,7 +146,7 @@ def _list_table(table: Path) -> ImageList:
     folder = os.fsencode(table.parent)
     for line, (image_id, path) in read_table(table, ("image_id",), ("path",)):
         if not image_id:
-            raise RanktagError(f"{table}: line {line} has no image_id; fill it in or remove the line")
+            raise no_image_id(table, f"line {line}")
         if image_id in line_of:
             raise RanktagError(
                 f"{table}: image id '{image_id}' is on line {line_of[image_id]} and again on line {line}; "

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from xml.parsers import expat
 
+from ranktag.files.text import marked_encoding, without_xml_declaration, xml_encoding
 from ranktag.metadata.exiv2 import Damaged, exiv2
 from ranktag.metadata.fields import FIELDS, XMP, Lists
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 # Namespaces of what holds properties, and is none, as ``_named`` writes them.
 _SYNTAX = ("http://www.w3.org/1999/02/22-rdf-syntax-ns/", "adobe:ns:meta/")
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def text_of(data: bytes) -> str:
@@ -31,18 +23,14 @@ def text_of(data: bytes) -> str:
     """
     if not data.strip(b"\0\t\n\r "):
         raise Damaged("is empty")
-    encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None)
-    declared = re.match(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)", data)
-    if encoding is None:
-        encoding = declared[1].decode("ascii") if declared else "utf-8"
+    encoding = marked_encoding(data) or xml_encoding(data) or "utf-8"
     try:
         text = data.decode(encoding)
     except LookupError:
         raise Damaged(f"is in an unknown encoding ({encoding[:40]})") from None
     except UnicodeError:
         raise Damaged(f"is not text in {encoding}") from None
-    # The declaration would contradict the text that is handed over.
-    return re.sub(r"^\s*<\?xml[^>]*\?>\s*", "", text)
+    return without_xml_declaration(text)
 
 
 class Packet:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranktag.errors import RanktagError
+from ranktag.errors import RanktagError, no_image_id
 from ranktag.files.tables import read_header, read_table, write_table
 from ranktag.tags.cells import BadCell, has_other_meaning, is_list_cell, tags_of_cell
 from ranktag.tags.frames import FRAME, cell_text, frame_rows, is_missing
@@ -206,8 +206,7 @@ def _collect(
     places: list[int | str] = []
     for where, image_id, tags, cell, person in rows:
         if not image_id:
-            said = _said(where)
-            raise RanktagError(f"{source}: {said} has no image_id; fill it in or remove the {said.split()[0]}")
+            raise no_image_id(source, _said(where))
         if image_id in lists:
             lists[image_id].append(unique_tags(tags))
         else:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ranktag import registry
-from ranktag.errors import RanktagError, RanktagWarning
+from ranktag.errors import RanktagError, RanktagWarning, no_image_id
 from ranktag.files.atomic import atomic_text
 from ranktag.files.tables import read_header, read_table
 from ranktag.tags.frames import FRAME, cell_text, frame_rows
@@ -234,7 +234,7 @@ def _from_any_rows(source: str, rows: Rows, *, has_split: bool) -> Predictions:
     empty: set[str] = set()
     for where, (image_id, rank_cell, tag_cell, probability_text, split_cell) in rows:
         if not image_id:
-            raise RanktagError(f"{source}: {where} has no image_id; fill it in or remove the {where.split()[0]}")
+            raise no_image_id(source, where)
         _note_split(source, where, image_id, split_cell, seen)
         ranks = found.setdefault(image_id, {})
         tag, rank_text = clean_tag(tag_cell), rank_cell.strip()
@@ -299,7 +299,7 @@ def _read_wide(path: Path, *, has_split: bool) -> Predictions:
     lines: dict[str, int] = {}
     for line, (image_id, tag_cell, probability_text, split_cell) in read_table(path, WIDE[:2], (*WIDE[2:], SPLIT)):
         if not image_id:
-            raise RanktagError(f"{path}: line {line} has no image_id; fill it in or remove the line")
+            raise no_image_id(path, f"line {line}")
         if image_id in lines:
             raise RanktagError(
                 f"{path}: '{image_id}' is on line {lines[image_id]} and on line {line}; "

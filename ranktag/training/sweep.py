@@ -156,10 +156,7 @@ def read_sweep(run: Path | str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = Path(run) / TABLE_FILE
-    if not path.is_file():
-        raise NotFound(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
-    return pd.read_csv(path, dtype={"epochs": str})
+    return pd.read_csv(_file_of_sweep(run, TABLE_FILE), dtype={"epochs": str})
 
 
 def read_trainings(run: Path | str) -> pd.DataFrame:
@@ -170,12 +167,16 @@ def read_trainings(run: Path | str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = Path(run) / TRAININGS_FILE
-    if not path.is_file():
-        raise NotFound(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
-    table = pd.read_csv(path)
+    table = pd.read_csv(_file_of_sweep(run, TRAININGS_FILE))
     table["winner"] = table["winner"] == "yes"
     return table
+
+
+def _file_of_sweep(run: Path | str, name: str) -> Path:
+    path = Path(run) / name
+    if not path.is_file():
+        raise NotFound(f"{path}: no such file; name the folder of a 'train-from-cache' with --seeds or --grid")
+    return path
 
 
 def best_runs(run: Path | str) -> dict[int, Path]:

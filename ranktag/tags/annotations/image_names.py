@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import unicodedata
 import urllib.parse
 from collections.abc import Iterable
@@ -12,8 +11,7 @@ from pathlib import Path
 from ranktag.errors import RanktagError
 from ranktag.files.photos import photos_below
 from ranktag.tags.annotations.files import BrokenFile, is_image_name
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+from ranktag.urls import is_url
 
 
 def image_path(name: object) -> str:
@@ -24,7 +22,7 @@ def image_path(name: object) -> str:
     if not isinstance(name, str) or not name.strip():
         raise BrokenFile("names no image")
     text = name.strip()
-    if _URL.match(text):
+    if is_url(text):
         try:
             text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
         except ValueError as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ranktag.files.text import marked_encoding, without_xml_declaration, xml_encoding
 from ranktag.tags.annotations.files import BrokenFile, need, read_bytes
 
 if TYPE_CHECKING:
@@ -26,24 +26,16 @@ def read_xml(path: Path) -> tuple[Element, bool]:
     etree = need("defusedxml.ElementTree", "reading XML")
     data = read_bytes(path)
     text, guessed = _text(data)
-    # A declaration would contradict the text that is handed over; nothing may stand before one.
-    return _parse(etree, re.sub(r"^\s*<\?xml[^>]*\?>", "", text).lstrip().encode("utf-8", "surrogatepass")), guessed
+    # Nothing may stand before the root.
+    return _parse(etree, without_xml_declaration(text).lstrip().encode("utf-8", "surrogatepass")), guessed
 
 
 def _text(data: bytes) -> tuple[str, bool]:
     """(text, whether its encoding had to be guessed)."""
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF32_LE, "utf-32"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-        (b"<\0", "utf-16-le"),
-        (b"\0<", "utf-16-be"),
-    ):
-        if data.startswith(mark):
-            return _decoded(data, name), False
-    declared = re.match(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)", data)
-    name = declared[1].decode("ascii", "replace") if declared else "utf-8"
+    unmarked = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(data[:2])
+    if (certain := marked_encoding(data) or unmarked) is not None:
+        return _decoded(data, certain), False
+    name = xml_encoding(data) or "utf-8"
     try:
         # A declaration that can be read as bytes is in no encoding of two bytes a letter, whatever it says.
         if codecs.lookup(name).name.startswith(("utf-16", "utf-32", "utf-8")):
