@@ -12,7 +12,8 @@
   const HIGHEST = 16e6;
   const ALIKE = 12, CHOICES = 8, ROWS = 200, ROOM = 3;
   const find = id => document.getElementById(id);
-  const view = find("view"), status = find("status"), box = find("query"), choices = find("choices"), main = find("main");
+  const view = find("view"), status = find("status"), box = find("query"), choices = find("choices"),
+    main = find("main");
 
   // ---- The archive -----------------------------------------------------------------------------------
 
@@ -37,7 +38,10 @@
         script.remove();
         reject(new Error(`data/${name}.js is ${why}`));
       };
-      one.take = data => (data === null ? fail("of another version: the page was made anew, load it again") : resolve(data), (one.came = true));
+      one.take = data => (
+        data === null ? fail("of another version: the page was made anew, load it again") : resolve(data),
+        (one.came = true)
+      );
       const missing = () => fail("missing or damaged: make the page again, or copy the whole folder");
       script.onerror = missing;
       script.onload = () => (one.came ? script.remove() : missing());
@@ -89,9 +93,12 @@
     let k = archive.cuts.length - 1;
     while (archive.cuts[k] > number) k--;
     const run = await part(`listed-${k}`);
-    run.arrays ??= [array(run.photos, Int32Array), array(run.ranks, Int32Array), array(run.probabilities, Float32Array)];
+    run.arrays ??= [
+      array(run.photos, Int32Array), array(run.ranks, Int32Array), array(run.probabilities, Float32Array)
+    ];
     const place = number - archive.cuts[k];
-    const [photos, ranks, probabilities] = run.arrays.map(all => all.subarray(run.starts[place], run.starts[place + 1]));
+    const [photos, ranks, probabilities] = run.arrays.map(
+      all => all.subarray(run.starts[place], run.starts[place + 1]));
     return { photos, ranks, probabilities };
   }
 
@@ -154,7 +161,9 @@
     const key = JSON.stringify([q, by, failed]);
     if (last.key !== key) {
       const promise = failed
-        ? Promise.resolve({ photos: Int32Array.from(archive.failed), relevance: [], wanted: [], unwanted: [], unknown: [] })
+        ? Promise.resolve({
+          photos: Int32Array.from(archive.failed), relevance: [], wanted: [], unwanted: [], unknown: []
+        })
         : search(q, by);
       last = { key, promise };
     }
@@ -173,7 +182,8 @@
     const likeness = new Float64Array(archive.photos);
     [...weights.values()].forEach((weight, t) => {
       const list = lists[t];
-      for (let i = 0; i < list.photos.length; i++) likeness[list.photos[i]] += weight * tagRelevance(list, i, "importance");
+      for (let i = 0; i < list.photos.length; i++)
+        likeness[list.photos[i]] += weight * tagRelevance(list, i, "importance");
     });
     likeness[one.number] = 0;
     const best = [];
@@ -218,7 +228,8 @@
 
   /** What a photo is called for those who do not see it. */
   const description = one =>
-    shown(`${one.id}: ${(one.lists[0] || []).map(({ tag }) => tag).join(", ") || "no tags"}${one.failed ? " (no picture)" : ""}`);
+    shown(`${one.id}: ${(one.lists[0] || []).map(({ tag }) => tag).join(", ") || "no tags"}${
+      one.failed ? " (no picture)" : ""}`);
 
   /** A photo with its tags, linked to its own page. wanted: tags of the query, which stand out. */
   function cell(one, address, wanted) {
@@ -281,7 +292,8 @@
     box.value = to.q;
     for (const radio of document.querySelectorAll("#by input")) radio.checked = radio.value === to.by;
     const at = to.tags ? "to-tags" : to.photo === null && !to.q && !to.failed ? "home" : "";
-    for (const id of ["home", "to-tags"]) id === at ? find(id).setAttribute("aria-current", "page") : find(id).removeAttribute("aria-current");
+    for (const id of ["home", "to-tags"])
+      id === at ? find(id).setAttribute("aria-current", "page") : find(id).removeAttribute("aria-current");
     try {
       const draw = await (to.tags ? allTags(to) : to.photo !== null ? onePhoto(to) : manyPhotos(to, before));
       if (turn !== showing) return;
@@ -304,7 +316,9 @@
       say(to, result, count);
       const list = element("div", { class: "grid", role: "list", "aria-label": "Photos" });
       view.replaceChildren(list);
-      grid = { list, to, count, photos: result.photos, wanted: new Set(result.wanted), at: before?.at ?? 0, cells: new Map() };
+      grid = {
+        list, to, count, photos: result.photos, wanted: new Set(result.wanted), at: before?.at ?? 0, cells: new Map()
+      };
       list.addEventListener("keydown", move);
       list.addEventListener("focusin", event => {
         const at = Number(event.target.closest("[data-at]")?.dataset.at);
@@ -325,7 +339,8 @@
 
   function say(to, { wanted, unwanted, unknown }, count) {
     const quote = tag => element("b", {}, foreign(tags[tagNumber.get(tag)]?.name ?? tag));
-    const list = (some, word) => some.flatMap((tag, i) => [i ? (i === some.length - 1 ? ` ${word} ` : ", ") : "", quote(tag)]);
+    const list = (some, word) => some.flatMap(
+      (tag, i) => [i ? (i === some.length - 1 ? ` ${word} ` : ", ") : "", quote(tag)]);
     const parts = [];
     if (to.failed) parts.push(`${many(count, "photo")} without a picture`);
     else if (unknown.length) {
@@ -333,22 +348,32 @@
       const close = tags.filter(tag => unknown.some(word => tag.key.includes(word))).slice(0, 5);
       if (close.length) parts.push(" There is ");
       close.forEach((tag, i) =>
-        parts.push(i ? ", " : "", element("a", { href: searchFor(tag.name, to.by) }, foreign(tag.name)), ` (${tag.count.toLocaleString("en")})`)
+        parts.push(
+          i ? ", " : "",
+          element("a", { href: searchFor(tag.name, to.by) }, foreign(tag.name)),
+          ` (${tag.count.toLocaleString("en")})`
+        )
       );
     } else {
       parts.push(many(count, "photo"));
       if (wanted.length) parts.push(" with ", ...list(wanted, "and"));
       if (unwanted.length) parts.push(" without ", ...list(unwanted, "or"));
       if (wanted.length)
-        parts.push(to.by === "presence" ? ", the most likely to have them first" : ", those in which they matter most first");
+        parts.push(
+          to.by === "presence" ? ", the most likely to have them first" : ", those in which they matter most first");
       else if (!unwanted.length && archive.failed.length)
-        parts.push("; ", element("a", { href: href({ failed: true }) }, `${archive.failed.length.toLocaleString("en")} without a picture`));
+        parts.push(
+          "; ",
+          element(
+            "a", { href: href({ failed: true }) }, `${archive.failed.length.toLocaleString("en")} without a picture`)
+        );
     }
     status.replaceChildren(...parts);
   }
 
   function measure() {
-    const { list, count } = grid, width = list.clientWidth, rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const { list, count } = grid, width = list.clientWidth,
+      rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const gap = width < 560 ? 10 : 16;
     grid.columns = Math.max(2, Math.floor((width + gap) / ((width < 560 ? 150 : 205) + gap)));
     grid.width = Math.floor((width - gap * (grid.columns - 1)) / grid.columns);
@@ -379,7 +404,8 @@
   }
 
   function place(at) {
-    const node = element("div", { role: "listitem", "aria-setsize": grid.count, "aria-posinset": at + 1, "data-at": at });
+    const node = element(
+      "div", { role: "listitem", "aria-setsize": grid.count, "aria-posinset": at + 1, "data-at": at });
     const column = at % grid.columns, row = (at - column) / grid.columns;
     node.style.width = `${grid.width}px`;
     node.style.transform = `translate(${column * grid.step}px, ${row * grid.row}px)`;
@@ -403,7 +429,8 @@
 
   /** The cell that the tab key leads to. */
   function stand(at) {
-    for (const number of [grid.at, at]) grid.cells.get(number)?.firstChild.setAttribute("tabindex", number === at ? 0 : -1);
+    for (const number of [grid.at, at])
+      grid.cells.get(number)?.firstChild.setAttribute("tabindex", number === at ? 0 : -1);
     grid.at = at;
     places.set(entry, { ...places.get(entry), at });
   }
@@ -457,7 +484,9 @@
       status.replaceChildren();
       const named = new Set(one.people.flat().map(fold)), wanted = new Set(result.wanted);
       const predicted = new Set(one.lists.flatMap(list => list || []).map(({ tag }) => fold(tag)));
-      const near = element("section", { class: "alike" }, element("h2", {}, "Most alike by their tags"), element("div", { class: "strip" }));
+      const near = element(
+        "section", { class: "alike" },
+        element("h2", {}, "Most alike by their tags"), element("div", { class: "strip" }));
       const lists = archive.labels.map((label, file) => listSection(one.lists[file], label, named, to.by));
       view.replaceChildren(
         steps(to, one, at, count, before, after),
@@ -496,8 +525,10 @@
       other ? element("a", { id, href: href({ ...context, photo: other.id, n: other.number }) }, text) : "";
     return element("nav", { class: "steps", "aria-label": "Photos" },
       step(before, "previous", "← Previous"), step(after, "next", "Next →"),
-      at >= 0 ? element("span", { class: "where" }, `${(at + 1).toLocaleString("en")} of ${count.toLocaleString("en")}`) : "",
-      element("a", { id: "back", href: href(context) }, ...(to.q ? ["Back to ", foreign(to.q)] : ["Back to the photos"]))
+      at >= 0
+        ? element("span", { class: "where" }, `${(at + 1).toLocaleString("en")} of ${count.toLocaleString("en")}`) : "",
+      element(
+        "a", { id: "back", href: href(context) }, ...(to.q ? ["Back to ", foreign(to.q)] : ["Back to the photos"]))
     );
   }
 
@@ -570,7 +601,8 @@
     return () => {
       document.title = "All tags";
       status.replaceChildren(`${many(tags.length, "tag")} in ${many(archive.photos, "photo")}`);
-      const filter = element("input", { type: "search", "aria-label": "Show only tags that hold", placeholder: "Filter" });
+      const filter = element(
+        "input", { type: "search", "aria-label": "Show only tags that hold", placeholder: "Filter" });
       const body = element("tbody"), more = element("button", { type: "button" });
       let order = "photos", limit = ROWS;
       const heads = Object.entries({ tag: "Tag", photos: "Photos", rank: "Mean rank" }).map(([name, text]) => {
@@ -579,7 +611,8 @@
         return [name, head];
       });
       const draw = () => {
-        for (const [name, head] of heads) name === order ? head.setAttribute("aria-sort", ORDERS[name][0]) : head.removeAttribute("aria-sort");
+        for (const [name, head] of heads)
+          name === order ? head.setAttribute("aria-sort", ORDERS[name][0]) : head.removeAttribute("aria-sort");
         const word = fold(filter.value), some = tags.filter(tag => tag.key.includes(word)).sort(ORDERS[order][1]);
         body.replaceChildren(...some.slice(0, limit).map(tag => tagRow(tag, typical[tag.number], to.by)));
         more.hidden = some.length <= limit;
@@ -589,14 +622,21 @@
       more.onclick = () => ((limit = Infinity), draw());
       draw();
       const table = element("table", { class: "all" },
-        element("thead", {}, element("tr", {}, ...heads.map(([, head]) => head), element("th", { scope: "col" }, "Where it matters most"))), body);
-      view.replaceChildren(element("div", { class: "tools" }, filter), element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "All tags" }, table), more);
+        element("thead", {}, element(
+          "tr", {}, ...heads.map(([, head]) => head), element("th", { scope: "col" }, "Where it matters most"))),
+        body);
+      view.replaceChildren(
+        element("div", { class: "tools" }, filter),
+        element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "All tags" }, table),
+        more
+      );
     };
   }
 
   function tagRow(tag, typical, by) {
     const pictures = typical.map(([n, id, image]) =>
-      element("a", { href: href({ q: written(tag.name), by, photo: id, n }), "aria-label": shown(id), title: shown(id) },
+      element(
+        "a", { href: href({ q: written(tag.name), by, photo: id, n }), "aria-label": shown(id), title: shown(id) },
         element("img", { src: image, alt: "", loading: "lazy", decoding: "async" }))
     );
     const share = (100 * tag.count) / archive.photos;
@@ -635,7 +675,8 @@
     const some = ranked.flat().slice(0, CHOICES);
     choices.replaceChildren(...some.map((tag, i) => {
       const item = element("li", { role: "option", id: `choice-${i}`, "aria-selected": "false" },
-        foreign(tag.name), element("span", {}, tag.count.toLocaleString("en"), element("span", { class: "hidden" }, " photos")));
+        foreign(tag.name),
+        element("span", {}, tag.count.toLocaleString("en"), element("span", { class: "hidden" }, " photos")));
       // The box keeps the focus.
       item.onmousedown = event => event.preventDefault();
       item.onclick = () => take(tag);
@@ -706,7 +747,9 @@
   });
 
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+    if (
+      event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)
+    ) return;
     const key = event.key;
     if (key === "/") {
       event.preventDefault();
@@ -740,7 +783,10 @@
   window.ranktagSearch = async (query, by = "importance") => {
     await opened;
     const { photos, relevance, ...asked } = await search(query, by);
-    return { ...asked, photos: photos && [...photos], relevance: photos && [...photos].map(number => relevance[number]) };
+    return {
+      ...asked,
+      photos: photos && [...photos], relevance: photos && [...photos].map(number => relevance[number])
+    };
   };
   addEventListener("hashchange", show);
   history.scrollRestoration = "manual";

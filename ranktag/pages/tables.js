@@ -1,5 +1,5 @@
-// Tables that can be sorted and searched: every <table data-rows="25"> gets buttons at the heads of its columns, a search
-// box, and shows so many rows until all are asked for. Without this script all rows are shown.
+// Tables that can be sorted and searched: every <table data-rows="25"> gets buttons at the heads of its columns, a
+// search box, and shows so many rows until all are asked for. Without this script all rows are shown.
 "use strict";
 for (const table of document.querySelectorAll("table[data-rows]")) {
   const body = table.tBodies[0];
@@ -47,7 +47,8 @@ for (const table of document.querySelectorAll("table[data-rows]")) {
   }
 
   function sort(column) {
-    const descending = heads[column].getAttribute("aria-sort") !== (column ? "descending" : "ascending") ? Boolean(column) : !column;
+    const descending =
+      heads[column].getAttribute("aria-sort") !== (column ? "descending" : "ascending") ? Boolean(column) : !column;
     for (const head of heads) head.removeAttribute("aria-sort");
     heads[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
     const keyed = rows.map((row) => [row, value(row, column)]);
