@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 
-from ranktag.errors import Mismatch
+from ranktag.errors import Mismatch, RanktagError
 from ranktag.feature_cache.store import FeatureStore
 from ranktag.feature_cache.together import Caches, opening_together
 from ranktag.files.digest import sha256_file
@@ -78,7 +78,12 @@ def join(cache: Caches, tags: Tags, seed: int, opened: Callable[[FeatureStore], 
     Raises RanktagError for files that cannot be read, and if no id is in both.
     """
     with opening_together(cache) as store_there:
-        tag_lists, name, digest = _read(tags)
+        try:
+            tag_lists, name, digest = _read(tags)
+        except RanktagError:
+            # What is wrong with the cache comes first: they may be given the other way round.
+            store_there()
+            raise
         store = store_there()
     opened(store)
     forms = other_forms(tag_lists.lists, set(store.image_id), name)
