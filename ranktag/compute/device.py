@@ -34,6 +34,13 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` on a device; to a GPU by way of pinned memory, or the copy would wait for all that was launched before."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type to compute in; 'auto' is bfloat16 where the device is fast in it, else float32."""
     if precision != "auto":

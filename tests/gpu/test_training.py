@@ -13,6 +13,7 @@ from trainings import NO_DROPOUT, Killed, history, killed_after, weights
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_device
 from ranktag.errors import RanktagError
+from ranktag.models.baselines.mlp import HeadTraining
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.training import run
 from ranktag.training.loop import Member, rate
@@ -30,10 +31,16 @@ def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ranktag.models.baselines._descent.DROPOUT", (0.5,))
 
 
+def _all_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    head = getattr(model, "head", None)
+    return {**model.state_dict(), **(head.model.state_dict(prefix="head.") if head else {})}
+
+
 def assert_alike(one: Path, other: Path, tolerance: float = 1e-4) -> None:
-    """The same model to rounding, and the same history."""
+    """The same model to rounding, with its head, and the same history."""
     a, b = load_checkpoint(one), load_checkpoint(other)
-    for (name, value), theirs in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
+    ours, others = _all_weights(a.model), _all_weights(b.model)
+    for (name, value), theirs in zip(ours.items(), others.values(), strict=True):
         torch.testing.assert_close(
             value, theirs, rtol=tolerance, atol=tolerance, msg=lambda s, name=name: f"{name}: {s}"
         )
@@ -124,6 +131,28 @@ def test_a_baseline_learns_what_it_learns_on_the_processor(tmp_path: Path, devic
     for name, where in (("processor", "cpu"), ("gpu", device)):
         train(cache, tags, tmp_path / name, tiny().replace(model=model, device=where))
     assert_alike(tmp_path / "processor", tmp_path / "gpu")
+
+
+@pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])
+def test_a_head_is_trained_on_the_gpu(tmp_path: Path, device: str, max_memory: float) -> None:
+    cache, tags = make_data(tmp_path)
+    made = []
+    for place in (choose_device("cpu"), choose_device(device)):
+        data = load_training_data(cache, tags, tiny(max_memory=max_memory), place)
+        scored = []
+
+        def score(gain: torch.Tensor, scored: list[torch.device] = scored) -> float:
+            scored.append(gain.device)
+            return float(len(scored))
+
+        training = HeadTraining(data, score, 3, place, epochs=5)
+        next(training)
+        assert training._begun[0].layers[0].weight.device == place
+        made.append(training.trained().state_dict())
+        assert scored == [place] * 5
+    for name, value in made[0].items():
+        assert made[1][name].device.type == "cpu"
+        torch.testing.assert_close(value, made[1][name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])

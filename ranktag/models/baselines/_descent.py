@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
+from ranktag.compute.device import sent
 from ranktag.compute.dropout import Dropout
 from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, SparseRows
-from ranktag.training_data.examples import Examples, standardisation
+from ranktag.training_data.examples import Examples, rows_of, standardisation
 
 # Shares of the features dropped in training; tried on the validation images, the best is kept.
 DROPOUT = (0.5, 0.7, 0.85)
@@ -57,65 +58,105 @@ N = TypeVar("N", bound=Network)
 def fit_network(
     kind: type[N], training: Examples, validation: Examples, targets: SparseRows, score: Score
 ) -> tuple[N, Sequence[Attempt]]:
-    """Train a network of that kind on targets (N, M) once for each dropout; keep the best by ``score``.
+    """Train a network of that kind on targets (N, M) once for each dropout, where the features are; keep the best by
+    ``score``.
 
     All that is random comes from torch's generator.
     """
-    mean, scale = (part.cpu() for part in standardisation(training))
+    mean, scale = standardisation(training)
+    device = training.features.device
 
     def train(dropout: float) -> tuple[N, Attempt]:
-        model = kind(DescentConfig(len(mean), len(training.known), dropout))
-        model.mean, model.scale = mean, scale
-
-        def validate() -> float:
-            return score(torch.cat([model.predict(block.cpu()).gain for _, block in validation.blocks()]))
-
-        return model, Attempt(f"dropout={dropout:g}", descend(model, training, targets, validate))
+        model = new_network(kind, dropout, mean, scale, len(training.known))
+        descent = Descent(model, training, validation, targets, score, torch.default_generator, device)
+        return model, Attempt(f"dropout={dropout:g}", descent.run())
 
     tried = [train(dropout) for dropout in DROPOUT]
     model, _ = max(tried, key=lambda one: one[1].score)
     return model, [attempt for _, attempt in tried]
 
 
-def descend(
-    model: Network, examples: Examples, targets: SparseRows, score: Callable[[], float], epochs: int = EPOCHS
-) -> float:
-    """Train the model on targets (N, M) in 0..1, leave it with the weights of its best epoch, and return its score.
+def new_network(kind: type[N], dropout: float, mean: Tensor, scale: Tensor, vocabulary: int) -> N:
+    """A network of random weights. mean, scale: (D,) of the training rows."""
+    model = kind(DescentConfig(len(mean), vocabulary, dropout))
+    model.mean, model.scale = mean.cpu(), scale.cpu()
+    return model
+
+
+class Descent:
+    """The training of a network on targets (N, M) in 0..1, on a device, step by step.
 
     What is scored and kept is a moving average of the weights; the best epoch is that with the
-    highest mean of its score and those of the WINDOW - 1 epochs before it. score: of the model as
-    it stands.
+    highest mean of its score and those of the WINDOW - 1 epochs before it. score: of the validation images, from the
+    gain (N, V) of their tags. generator: of the processor, whatever the device, so that the same numbers are drawn.
     """
-    model.requires_grad_(False)
-    moving = copy.deepcopy(model.layers).requires_grad_()
-    optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
-    dropout = Dropout(model.config.dropout, 0.0, 0.0, torch.default_generator)
-    scores: list[float] = []
-    best, kept = -1.0, copy.deepcopy(model.layers.state_dict())
-    step = 0
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(examples.row)).split(BATCH_SIZE):
-            # Standardised batch by batch: of a million images the whole is several times the memory of most machines.
-            x = model.standardise(examples.features[examples.row[chosen.to(examples.row.device)]].cpu())
-            logits = _of_kept_features(moving, x, dropout)
-            loss = F.binary_cross_entropy_with_logits(logits, targets[chosen], reduction="none").sum(1).mean()
-            loss.backward()
-            optimiser.step(LR)
-            follow(model.layers, moving, AVERAGE, step)
-            step += 1
-        scores.append(score())
-        if (mean := statistics.fmean(scores[-WINDOW:])) > best:
-            best, kept = mean, copy.deepcopy(model.layers.state_dict())
-    model.layers.load_state_dict(kept)
-    return best
+
+    def __init__(
+        self,
+        model: Network,
+        training: Examples,
+        validation: Examples,
+        targets: SparseRows,
+        score: Score,
+        generator: torch.Generator,
+        device: torch.device,
+        epochs: int = EPOCHS,
+    ) -> None:
+        self._model, self._training, self._validation = model.requires_grad_(False), training, validation
+        self._targets, self._score, self._generator, self._device = targets, score, generator, device
+        self._dropout = Dropout(model.config.dropout, 0.0, 0.0, generator)
+        self._epochs, self._best = epochs, -1.0
+        # Those that are left to do, each done when it is asked for.
+        self.steps = self._train()
+
+    def run(self) -> float:
+        """Do what is left; the model, on the processor again, has the weights of its best epoch. The epoch's score."""
+        for _ in self.steps:
+            pass
+        return self._best
+
+    def _train(self) -> Iterator[None]:
+        layers = self._model.to(self._device).layers
+        moving = copy.deepcopy(layers).requires_grad_()
+        optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
+        scores: list[float] = []
+        kept = copy_of(layers)
+        step = 0
+        for _ in range(self._epochs):
+            for chosen in torch.randperm(len(self._training.row), generator=self._generator).split(BATCH_SIZE):
+                self._learn(moving, chosen)
+                optimiser.step(LR)
+                follow(layers, moving, AVERAGE, step)
+                step += 1
+                yield
+            scores.append(self._validate())
+            if (mean := statistics.fmean(scores[-WINDOW:])) > self._best:
+                self._best, kept = mean, copy_of(layers)
+        layers.load_state_dict(kept)
+        self._model.cpu()
+
+    def _learn(self, moving: nn.Module, chosen: Tensor) -> None:
+        """The gradients of a batch, which keeps the same features in all of its rows. chosen: (B,) its images."""
+        model, examples = self._model, self._training
+        kept, scale = self._dropout.kept_features(examples.features.shape[1])
+        rows = rows_of(examples.features, examples.row[sent(chosen, examples.row.device)])
+        # Standardised batch by batch: of a million images the whole is several times the memory of most machines.
+        x = sent(rows.index_select(1, sent(kept, rows.device)), self._device).float()
+        kept = sent(kept, self._device)
+        x = x.sub_(model.mean[kept]).div_(model.scale[kept]).mul_(scale)
+        first, *others = moving if isinstance(moving, nn.Sequential) else [moving]
+        first = cast(nn.Linear, first)
+        logits = F.linear(x, first.weight.index_select(1, kept), first.bias)
+        for layer in others:
+            logits = layer(logits)
+        target = sent(self._targets[chosen], self._device)
+        F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean().backward()
+
+    def _validate(self) -> float:
+        blocks = (block.to(self._device) for _, block in self._validation.blocks())
+        return self._score(torch.cat([self._model.predict(block).gain for block in blocks]))
 
 
-def _of_kept_features(layers: nn.Module, x: Tensor, dropout: Dropout) -> Tensor:
-    """What the layers make of (B, D) features, of which the batch keeps the same in all of its rows."""
-    first, *others = layers if isinstance(layers, nn.Sequential) else [layers]
-    kept, scale = dropout.kept_features(x.shape[1])
-    weight, bias = cast(nn.Linear, first).weight, cast(nn.Linear, first).bias
-    logits = F.linear(x.index_select(1, kept) * scale, weight.index_select(1, kept), bias)
-    for layer in others:
-        logits = layer(logits)
-    return logits
+def copy_of(layers: nn.Module) -> dict[str, Tensor]:
+    """Their weights, which stay as they are while the layers' own change."""
+    return {name: value.clone() for name, value in layers.state_dict().items()}

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from ranktag.models.baselines._descent import BATCH_SIZE, EPOCHS, DescentConfig, Network, descend, fit_network
+from ranktag.models.baselines._descent import (
+    BATCH_SIZE,
+    EPOCHS,
+    Descent,
+    DescentConfig,
+    Network,
+    fit_network,
+    new_network,
+)
 from ranktag.models.baselines._shared import Attempt, Score, sparse_targets
 from ranktag.models.ranking import ExpectedGains
-from ranktag.training_data.examples import Examples, standardisation
+from ranktag.training_data.examples import Examples
+from ranktag.training_data.load import TrainingData
 
 HIDDEN = 512
 HEAD_DROPOUT, HEAD_STEPS = 0.7, 4000
@@ -32,7 +42,7 @@ class Model(Network):
 
 
 def head_gibibytes(training: Examples, validation: Examples) -> float:
-    """How much memory ``fit_head`` takes, in GiB."""
+    """How much memory ``HeadTraining`` takes, in GiB."""
     d, v = training.features.shape[1], len(training.known)
     # Twelve for every tag of every list, while the targets are made of them; the weights, their average, the best,
     # gradients and moments, and one in between.
@@ -40,18 +50,39 @@ def head_gibibytes(training: Examples, validation: Examples) -> float:
     return 4 * numbers / 2**30
 
 
-def fit_head(training: Examples, validation: Examples, score: Score, epochs: int) -> Model:
-    """The network that stands beside an LSTM: of one dropout, and in as many epochs as HEAD_STEPS allow, or fewer."""
-    mean, scale = (part.cpu() for part in standardisation(training))
-    model = Model(DescentConfig(len(mean), len(training.known), HEAD_DROPOUT))
-    model.mean, model.scale = mean, scale
+class HeadTraining:
+    """The training of the network that stands beside an LSTM, step by step: of one dropout, and in as many epochs as
+    HEAD_STEPS allow, or fewer. Nothing is made before the first step."""
 
-    def validate() -> float:
-        return score(torch.cat([model.predict(block.cpu()).gain for _, block in validation.blocks()]))
+    def __init__(self, data: TrainingData, score: Score, seed: int, device: torch.device, epochs: int) -> None:
+        self._data, self._score, self._seed, self._device = data, score, seed, device
+        batches = -(-len(data.training.row) // BATCH_SIZE)
+        self._epochs = min(epochs, EPOCHS, max(1, HEAD_STEPS // batches))
 
-    epochs = min(epochs, EPOCHS, max(1, HEAD_STEPS // -(-len(training.row) // BATCH_SIZE)))
-    descend(model, training, sparse_targets(training), validate, epochs)
-    return model
+    def __iter__(self) -> HeadTraining:
+        return self
+
+    def __next__(self) -> None:
+        """Do a step, if one is left to do."""
+        next(self._begun[1].steps)
+
+    def trained(self) -> Model:
+        """The network, after what is left to do."""
+        model, descent = self._begun
+        descent.run()
+        return model
+
+    @cached_property
+    def _begun(self) -> tuple[Model, Descent]:
+        data = self._data
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            model = new_network(Model, HEAD_DROPOUT, data.mean, data.scale, len(data.vocabulary))
+            generator = torch.Generator().set_state(torch.get_rng_state())
+        targets = sparse_targets(data.training)
+        return model, Descent(
+            model, data.training, data.validation, targets, self._score, generator, self._device, self._epochs
+        )
 
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
