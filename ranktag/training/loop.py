@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -43,11 +43,15 @@ VALIDATION_BLOCK = 1024
 LISTS_TOGETHER = 16
 
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+
 class Epoch(NamedTuple):
     """A row of the history.
 
     loss, validation_loss: mean cross-entropy a tag, in nats. ndcg5: of the validation images' free-running decodes.
-    lr: at the end. images_per_second: of training alone. seconds: of training and validation.
+    lr: at the end. images_per_second: of training, with what is done beside it. seconds: of training and validation.
     """
 
     epoch: int
@@ -165,17 +169,17 @@ class Trainer:
 
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
-        # On a processor, random weights of several are drawn at once.
-        threads = min(config.members, torch.get_num_threads()) if device.type == "cpu" else 0
 
         def member(number: int) -> Member:
             return Member(data, config, device, number)
 
-        numbers = range(config.members)
-        self.members = list(side_by_side(member, numbers, threads) if threads > 1 else map(member, numbers))
+        # The random weights of several are drawn at once.
+        self.members = list(self._side_by_side(member, range(config.members)))
         self.average = join_members([member.average for member in self.members])
         self.average.people = data.people
         self.epoch = 0
+        # Steps of something else, which members on a processor take turns with.
+        self.beside: Iterator[None] | None = None
         # NDCG@5 of each validation image, (N,), as it was validated last.
         self.values: Floats = np.empty(0)
 
@@ -222,7 +226,15 @@ class Trainer:
                 if member.recorded is not None:
                     member.recorded.wait()
             return steps
-        return in_turns(epochs, at_once, threads // at_once)
+        series: list[Iterator[Any]] = [*epochs, *self._turns_beside()]
+        return in_turns(series, at_once, threads // at_once)[: len(epochs)]
+
+    def _turns_beside(self) -> list[Iterator[Any]]:
+        """As many turns as a member has in an epoch, each of two steps."""
+        if self.beside is None:
+            return []
+        beside, turns = self.beside, -(-len(self.data.training.image) // self.config.batch_size)
+        return [((next(beside, None), next(beside, None)) for _ in range(turns))]
 
     def _refuse_not_finite(self, losses: Tensor, steps: Sequence[BatchLoss]) -> None:
         bad = (~losses.isfinite()).nonzero()
@@ -235,16 +247,24 @@ class Trainer:
         ids = [self.data.joined.store.image_id[row] for row in rows.unique().tolist()[: self.config.batch_size]]
         return RanktagError(f"{what} is not finite; lower --lr or look at these images: {', '.join(ids)}")
 
-    @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
         """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
         validation = self.data.validation
         stepper = Stepper(self.average, self.dtype)
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
-        for image, block, person in validation.asked(VALIDATION_BLOCK):
+        # On a processor a part of the images a thread: threads that share one wait for each other, and on a busy
+        # machine for those of other programs.
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        size = min(VALIDATION_BLOCK, -(-len(validation.row) // threads))
+
+        @torch.inference_mode()
+        def gains(asked: tuple[Tensor, Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
+            image, block, person = asked
             state = stepper.initial_state(block, person)
-            gain = expected_gains(stepper, state, limits, VALIDATION_DRAW, "log").gain
+            return image, expected_gains(stepper, state, limits, VALIDATION_DRAW, "log").gain
+
+        for image, gain in self._side_by_side(gains, validation.asked(size)):
             bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
             if len(bad):
                 # The last batch's update is in no loss yet.
@@ -263,10 +283,18 @@ class Trainer:
         if not len(chosen):
             return float("nan")
         features, lists = validation.pack(chosen, self.device)
-        p = torch.stack(
-            [torch.softmax(member(features, lists, self.dtype), dim=1) for member in self.average.members]
-        ).mean(0)
+
+        @torch.inference_mode()
+        def probabilities(member: torch.nn.Module) -> Tensor:
+            return torch.softmax(member(features, lists, self.dtype), dim=1)
+
+        p = torch.stack(list(self._side_by_side(probabilities, self.average.members))).mean(0)
         return float(F.nll_loss(p.log(), lists.target))
+
+    def _side_by_side(self, do: Callable[[T], R], work: Iterable[T]) -> Iterator[R]:
+        """``do`` of every piece of work, in order; on a processor by torch's threads, each with a piece of its own."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        return side_by_side(do, work, threads) if threads > 1 else map(do, work)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""

@@ -6,6 +6,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -21,7 +22,6 @@ from ranktag.models.baselines._shared import Baseline
 from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, load_checkpoint, save_checkpoint
 from ranktag.models.ranking import Head, best_five
 from ranktag.tags.splits import SPLITS
-from ranktag.training.calibrate import temperature_for
 from ranktag.training.events import EventWriter
 from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
@@ -52,11 +52,18 @@ class Run:
 
     def fit(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
         """Run epochs to the early stop, saving now and then, and draw the curves."""
+        head = self._begin_head()
+        # Much of a head's step is Python: it fits between those of the LSTMs.
+        self.trainer.beside = head
         with nullcontext() if events is None else events.begun(self.folder, self.progress.history):
             self._run_epochs(events, report)
-        self._fit_head()
-        self._calibrate()
-        plot_history(self.folder.file(CURVES_FILE), self.progress.history, self.progress.epoch)
+        with ThreadPoolExecutor(1) as beside:
+            # Most of it is the import of matplotlib.
+            drawn = beside.submit(
+                plot_history, self.folder.file(CURVES_FILE), self.progress.history, self.progress.epoch
+            )
+            self._finish(head)
+            drawn.result()
 
     def _run_epochs(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
         saved = time.monotonic()
@@ -76,11 +83,11 @@ class Run:
                 self._save_model()
             raise
 
-    def _fit_head(self) -> None:
-        """Train what has a say beside the LSTMs, if it is wanted, fits the memory, and was not trained before."""
+    def _begin_head(self) -> mlp.HeadTraining | None:
+        """The training of what has a say beside the LSTMs, if that is wanted and fits the memory."""
         data, config = self.trainer.data, self.config
         if not config.head:
-            return
+            return None
         gibibytes = mlp.head_gibibytes(data.training, data.validation)
         if gibibytes > config.max_memory:
             warnings.warn(
@@ -89,25 +96,25 @@ class Run:
                 RanktagWarning,
                 stacklevel=2,
             )
-            return
-        saved = load_checkpoint(self.folder.file(MODEL_FILE)).model
-        if isinstance(saved, Baseline) or saved.head is not None:
-            return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model = mlp.fit_head(data.training, data.validation, lambda gain: _score(data, gain), config.epochs)
-        saved.head = Head(model, config.head)
-        _save_checkpoint(self.folder, saved, config, data, self.progress)
-        self.folder.commit()
+            return None
+        device, epochs = self.trainer.device, config.epochs
+        return mlp.HeadTraining(data, lambda gain: _score(data, gain), config.seed, device, epochs)
 
-    def _calibrate(self) -> None:
-        """Make the kept model's probabilities honest, if that was not done before."""
-        data = self.trainer.data
-        saved = load_checkpoint(self.folder.file(MODEL_FILE)).model
-        if saved.temperature is not None:
-            return
-        saved.temperature = temperature_for(saved, data, self.config, self.trainer.device)
-        _save_checkpoint(self.folder, saved, self.config, data, self.progress)
+    def _finish(self, head: mlp.HeadTraining | None) -> None:
+        """Train the head to its end, and make the kept model's probabilities honest, where that was not done before."""
+        # Not before: a training's first step does not wait for the decoders.
+        from ranktag.training.calibrate import temperature_for
+
+        data, saved = self.trainer.data, load_checkpoint(self.folder.file(MODEL_FILE)).model
+        if head is not None and not isinstance(saved, Baseline) and saved.head is None:
+            saved.head = Head(head.trained(), self.config.head)
+            self._save_kept(saved)
+        if saved.temperature is None:
+            saved.temperature = temperature_for(saved, data, self.config, self.trainer.device)
+            self._save_kept(saved)
+
+    def _save_kept(self, model: Model) -> None:
+        _save_checkpoint(self.folder, model, self.config, self.trainer.data, self.progress)
         self.folder.commit()
 
     def _take(self, row: Epoch) -> None:
@@ -145,6 +152,7 @@ def best_epoch(history: Sequence[Epoch], window: int) -> int:
 
 def fit_baseline(folder: RunFolder, config: TrainingConfig, data: TrainingData) -> TrainingState:
     """Fit a baseline, choosing its settings on the validation images, and save it."""
+    from ranktag.training.calibrate import temperature_for
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -16,6 +16,7 @@ from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError, RanktagWarning
 from ranktag.evaluation.metrics.ndcg import ndcg
 from ranktag.feature_cache.store import open_features
+from ranktag.models.baselines import mlp
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.models.ranking import Limits, best_five
 from ranktag.tags.lists import read_tag_lists
@@ -130,6 +131,34 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
             with pytest.raises(RanktagError, match=rf"cache.h5: damaged: the feature of '00{row}.jpg' is not finite"):
                 train(cache, tags, tmp_path / "run", tiny(model=model))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_network_trained_in_turns_with_the_lstms_is_the_one_that_is_trained_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(epochs=8, patience=8, members=3, head=0.3)
+    left: list[int] = []
+    trained = mlp.HeadTraining.trained
+
+    def counted(self: mlp.HeadTraining) -> mlp.Model:
+        left.append(sum(1 for _ in self))
+        return trained(self)
+
+    monkeypatch.setattr(mlp.HeadTraining, "trained", counted)
+    before, heads = torch.get_num_threads(), []
+    try:
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            train(cache, tags, tmp_path / f"run{count}", config)
+            heads.append(load_checkpoint(tmp_path / f"run{count}").model.head.model.state_dict())
+    finally:
+        torch.set_num_threads(before)
+    # 21 images are a batch; with two steps a turn and three turns an epoch, eight epochs are done in two.
+    assert left == [8, 0]
+    assert all(torch.equal(value, heads[1][name]) for name, value in heads[0].items())
+    assert history(tmp_path / "run1") == history(tmp_path / f"run{threads}")
 
 
 def test_a_network_is_trained_beside_the_lstms_unless_it_is_off_or_too_large(tmp_path: Path) -> None:
