@@ -6,7 +6,9 @@ one, the GPU waited for Python for seven eighths of the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,3 +49,52 @@ class Recording:
         """Launch it on the current stream; what it returned is there when the stream has come so far."""
         self._graph.replay()
         return self._result
+
+
+class RecordedWork:
+    """Work on tensors of few shapes, recorded once for each, on a stream of its own, so that several run side by side.
+
+    work: see ``Recording``; it is given tensors on the device, and what else it is called with. state, generator: see
+    there.
+    """
+
+    def __init__(
+        self,
+        work: Callable[..., Tensor],
+        state: Sequence[Tensor],
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.stream = torch.cuda.Stream(device)
+        self._work, self._state, self._generator, self._device = work, state, generator, device
+        # By the tensors' shapes and what else there is: what is recorded, and the tensors that it reads.
+        self._recordings: dict[tuple[Any, ...], tuple[Recording, list[Tensor]]] = {}
+
+    def begin(self) -> None:
+        """Let what is launched from now on be behind what was launched so far on the current stream."""
+        self.stream.wait_stream(torch.cuda.current_stream(self._device))
+
+    def wait(self) -> None:
+        """Let the current stream wait for all that was launched."""
+        torch.cuda.current_stream(self._device).wait_stream(self.stream)
+
+    @contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Within, work is launched beside that of other streams."""
+        with torch.cuda.device(self._device), torch.cuda.stream(self.stream):
+            yield
+
+    def launch(self, *tensors: Tensor, others: tuple[Any, ...] = ()) -> Tensor:
+        """Do the work on tensors that are on the device, within ``on_stream``, and return what it returns."""
+        key = (*(x.shape for x in tensors), *others)
+        if key not in self._recordings:
+            self._recordings[key] = self._recorded(tensors, others)
+        recording, places = self._recordings[key]
+        for place, x in zip(places, tensors):
+            place.copy_(x)
+        return recording().clone()
+
+    def _recorded(self, tensors: Sequence[Tensor], others: tuple[Any, ...]) -> tuple[Recording, list[Tensor]]:
+        places = [torch.zeros_like(x) for x in tensors]
+        beside = next((recording for recording, _ in self._recordings.values()), None)
+        return Recording(lambda: self._work(*places, *others), self._state, self._generator, beside), places

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -16,6 +17,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import sent
 from ranktag.compute.dropout import Dropout
+from ranktag.compute.recording import RecordedWork
 from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, SparseRows
 from ranktag.training_data.examples import Examples, rows_of, standardisation
 
@@ -119,38 +121,57 @@ class Descent:
         layers = self._model.to(self._device).layers
         moving = copy.deepcopy(layers).requires_grad_()
         optimiser = AdamW(moving.parameters(), WEIGHT_DECAY)
+
+        def learn(rows: Tensor, features: Tensor, target: Tensor) -> Tensor:
+            loss = self._loss(moving, rows, features, target)
+            loss.backward()
+            optimiser.step(LR)
+            return loss.detach()
+
+        recorded = None
+        if self._device.type == "cuda":
+            state = [*moving.parameters(), *optimiser.tensors()]
+            recorded = RecordedWork(learn, state, torch.Generator(self._device), self._device)
         scores: list[float] = []
         kept = copy_of(layers)
         step = 0
         for _ in range(self._epochs):
+            if recorded is not None:
+                recorded.begin()
             for chosen in torch.randperm(len(self._training.row), generator=self._generator).split(BATCH_SIZE):
-                self._learn(moving, chosen)
-                optimiser.step(LR)
-                follow(layers, moving, AVERAGE, step)
+                with nullcontext() if recorded is None else recorded.on_stream():
+                    (learn if recorded is None else recorded.launch)(*self._batch(chosen))
+                    follow(layers, moving, AVERAGE, step)
                 step += 1
                 yield
+            if recorded is not None:
+                recorded.wait()
             scores.append(self._validate())
             if (mean := statistics.fmean(scores[-WINDOW:])) > self._best:
                 self._best, kept = mean, copy_of(layers)
         layers.load_state_dict(kept)
         self._model.cpu()
 
-    def _learn(self, moving: nn.Module, chosen: Tensor) -> None:
-        """The gradients of a batch, which keeps the same features in all of its rows. chosen: (B,) its images."""
-        model, examples = self._model, self._training
-        kept, scale = self._dropout.kept_features(examples.features.shape[1])
+    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the images (B,): the features (B, K) that the batch keeps in all of its rows, as stored, their numbers
+        (K,), and the target (B, M)."""
+        examples = self._training
+        kept, _ = self._dropout.kept_features(examples.features.shape[1])
         rows = rows_of(examples.features, examples.row[sent(chosen, examples.row.device)])
+        rows = rows.index_select(1, sent(kept, rows.device))
+        return sent(rows, self._device), sent(kept, self._device), sent(self._targets[chosen], self._device)
+
+    def _loss(self, moving: nn.Module, rows: Tensor, kept: Tensor, target: Tensor) -> Tensor:
+        """The mean loss (), of a ``_batch``."""
+        model = self._model
         # Standardised batch by batch: of a million images the whole is several times the memory of most machines.
-        x = sent(rows.index_select(1, sent(kept, rows.device)), self._device).float()
-        kept = sent(kept, self._device)
-        x = x.sub_(model.mean[kept]).div_(model.scale[kept]).mul_(scale)
+        x = rows.float().sub(model.mean[kept]).div_(model.scale[kept]).mul_(len(model.mean) / len(kept))
         first, *others = moving if isinstance(moving, nn.Sequential) else [moving]
         first = cast(nn.Linear, first)
         logits = F.linear(x, first.weight.index_select(1, kept), first.bias)
         for layer in others:
             logits = layer(logits)
-        target = sent(self._targets[chosen], self._device)
-        F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean().backward()
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
 
     def _validate(self) -> float:
         blocks = (block.to(self._device) for _, block in self._validation.blocks())
