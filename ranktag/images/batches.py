@@ -178,6 +178,8 @@ class _Ahead(Iterator[Batch]):
                 failed, hashed = task.result()
                 errors.update(failed)
                 sha256.update(hashed)
+        if self._next == len(self._rows) and not self._waiting:
+            self._decoders.dismiss()
         self._shared[slot, stop - start :] = 0
         return Batch(start, stop, self._shared[slot], errors, sha256)
 

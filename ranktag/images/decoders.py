@@ -8,6 +8,7 @@ from an accident, and neither the others' photos nor their order depend on it.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import mmap
 import multiprocessing
@@ -49,6 +50,7 @@ class Decoders:
         context = multiprocessing.get_context("fork")
         self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._processes = []
+        self._engaged = count
         for _ in range(count):
             ours, theirs = context.Pipe()
             process = context.Process(target=_keep, args=(theirs, work, os.getpid()))
@@ -74,14 +76,16 @@ class Decoders:
             raise answer
         return answer
 
+    def dismiss(self) -> None:
+        """Let the processes end, which do nothing any more, beside whatever comes next."""
+        while self._engaged:
+            self._engaged -= 1
+            with self._free.get() as pipe, contextlib.suppress(OSError):
+                pipe.send(None)
+
     def close(self) -> None:
-        """End the processes, which do nothing any more."""
-        for _ in self._processes:
-            with self._free.get() as pipe:
-                try:
-                    pipe.send(None)
-                except OSError:
-                    continue
+        """Let the processes end, and wait until they have."""
+        self.dismiss()
         for process in self._processes:
             process.join()
 

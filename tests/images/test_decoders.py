@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawing import BLUE, RED, VGG, saved
+from extracting import wait_for
 from PIL import Image
 
 from ranktag.errors import Outage
@@ -105,6 +107,16 @@ def test_several_crashes_in_one_task_and_a_decoder_that_ends_its_process(
         3: "its decoder crashes (SIGABRT)",
         5: "its decoder crashes (exit code 3)",
     }
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_processes_end_while_the_last_batch_is_computed(photos: Path, in_turn: bool) -> None:
+    with read_batches(list_images(photos), [(0, 8), (8, 16), (16, 20)], 8, 2, VGG, in_turn=in_turn) as read:
+        assert len(multiprocessing.active_children()) == 2
+        for batch in read:
+            if batch.stop == 20:
+                wait_for(lambda: not multiprocessing.active_children())
+                assert tuple(batch.pixels[3, 0, 0]) == BLUE
 
 
 def test_a_process_that_crashes_once_is_an_accident(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
