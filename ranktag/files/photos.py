@@ -56,6 +56,8 @@ def photos_below(folder: Path) -> tuple[list[tuple[str, bytes]], LeftOut]:
 
 def id_of(name: bytes) -> str:
     """A name as text that any file can hold: bytes that are not UTF-8 are written as ``\\xff``."""
+    if name.isascii():
+        return name.decode("ascii")
     return os.fsdecode(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
