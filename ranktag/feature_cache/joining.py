@@ -95,7 +95,7 @@ class Joining:
             self._joined = None
 
     def _join(self) -> FeatureStore:
-        kept = read_kept(self._output)
+        kept = read_kept(self._output, own=True)
         if kept is not None and [kept.image_id[row] for row in pending_rows(kept)] != list(self._image_ids):
             raise Mismatch(f"{kept.path}: was kept for other images")
         image_ids = self._image_ids if kept is None else kept.image_id

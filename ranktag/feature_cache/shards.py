@@ -223,12 +223,15 @@ def join_shards(output: str | Path, *, overwrite: bool = False, progress: Progre
         return join_locked(output, progress or Progress())
 
 
-def read_kept(output: Path) -> FeatureStore | None:
-    """What is kept of earlier runs beside the shards of ``output``. Raises RanktagError if it is damaged."""
+def read_kept(output: Path, *, own: bool = False) -> FeatureStore | None:
+    """What is kept of earlier runs beside the shards of ``output``. Raises RanktagError if it is damaged.
+
+    own: this process has written it, or tried HDF5 on it in a fork: threads had better not fork.
+    """
     path = folder_of(output) / KEPT
     if not path.exists():
         return None
-    kept = open_features(path)
+    kept = open_own(path) if own else open_features(path)
     if content_sha256(kept) != kept.attributes.get("content_sha256"):
         raise Damaged(f"{path}: damaged: its content is not what was written; remove it and run the same again")
     return kept
