@@ -13,11 +13,14 @@ from trainings import NO_DROPOUT, Killed, history, killed_after, weights
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_device
 from ranktag.errors import RanktagError
+from ranktag.models.baselines import linear
 from ranktag.models.baselines.mlp import HeadTraining
 from ranktag.models.checkpoint import load_checkpoint
+from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training import run
 from ranktag.training.loop import Member, rate
 from ranktag.training.train import train
+from ranktag.training_data.examples import Examples
 from ranktag.training_data.load import load_training_data
 
 GPU = "cuda:1"
@@ -131,6 +134,18 @@ def test_a_baseline_learns_what_it_learns_on_the_processor(tmp_path: Path, devic
     for name, where in (("processor", "cpu"), ("gpu", device)):
         train(cache, tags, tmp_path / name, tiny().replace(model=model, device=where))
     assert_alike(tmp_path / "processor", tmp_path / "gpu")
+
+
+def test_a_regression_on_more_images_than_features_is_the_processor_s(device: str) -> None:
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    lists = [[("cat", "dog") if feature[0] > feature[1] else ("dog",)] for feature in features.tolist()]
+    fitted = []
+    for place in ("cpu", device):
+        examples = Examples(features.to(place), torch.arange(40), lists, Vocabulary(("cat", "dog")))
+        fitted.append(linear.fit(examples, examples, lambda gain: float(gain[0, 0]))[0])
+    for (name, value), theirs in zip(fitted[0].state_dict().items(), fitted[1].state_dict().values(), strict=True):
+        assert theirs.device.type == "cpu", name
+        torch.testing.assert_close(value, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])

@@ -52,14 +52,15 @@ class Model(Baseline):
 
 
 def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, Sequence[Attempt]]:
-    """Solve W = (X'X + penalty I)^-1 X'Y for every penalty and keep the best by ``score`` of the validation images."""
+    """Solve W = (X'X + penalty I)^-1 X'Y for every penalty, where the features are, and keep the best by ``score`` of
+    the validation images."""
     y = sparse_targets(training)
-    bias = y.mean()
-    mean, scale = (part.cpu() for part in standardisation(training))
+    mean, scale = standardisation(training)
+    bias = y.mean().to(mean.device)
 
     def rows(examples: Examples) -> Iterator[Tensor]:
         for _, block in examples.blocks():
-            yield (block.cpu() - mean) / scale
+            yield (block - mean) / scale
 
     value, left, right = _decompose(rows(training), y, bias, mean.shape[0])
     # Validation predictions for any penalty are one small product away.
@@ -74,7 +75,7 @@ def fit(training: Examples, validation: Examples, score: Score) -> tuple[Model, 
     penalty = max(attempts, key=lambda p: attempts[p].score)
     model = Model(LinearConfig(mean.shape[0], v, penalty))
     model.mean, model.scale, model.weight, model.bias = mean, scale, left @ solve(penalty), bias
-    return model, list(attempts.values())
+    return model.cpu(), list(attempts.values())
 
 
 def _decompose(rows: Iterator[Tensor], y: SparseRows, bias: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,13 +89,13 @@ def _decompose(rows: Iterator[Tensor], y: SparseRows, bias: Tensor, dim: int) ->
         x = torch.cat(list(rows))
         value, basis = torch.linalg.eigh((x @ x.t()).double())
         # W = X' Q (L + penalty)^-1 Q'Y
-        return value, x.t() @ basis.float(), basis.t() @ (y[:] - bias).double()
-    gram = torch.zeros(dim, dim, dtype=torch.float64)
-    product = torch.zeros(dim, y.shape[1], dtype=torch.float64)
+        return value, x.t() @ basis.float(), basis.t() @ (y[:].to(bias.device) - bias).double()
+    gram = torch.zeros(dim, dim, dtype=torch.float64, device=bias.device)
+    product = torch.zeros(dim, y.shape[1], dtype=torch.float64, device=bias.device)
     start = 0
     for block in rows:
         gram += block.t() @ block
-        product += block.t().double() @ (y[start : start + len(block)] - bias).double()
+        product += block.t().double() @ (y[start : start + len(block)].to(bias.device) - bias).double()
         start += len(block)
     value, basis = torch.linalg.eigh(gram)
     return value, basis.float(), basis.t() @ product
