@@ -18,7 +18,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout
-from ranktag.compute.threads import in_turns, side_by_side
+from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
@@ -174,7 +174,8 @@ class Trainer:
             return Member(data, config, device, number)
 
         # The random weights of several are drawn at once.
-        self.members = list(self._side_by_side(member, range(config.members)))
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        self.members = list(_side_by_side(member, range(config.members), threads))
         self.average = join_members([member.average for member in self.members])
         self.average.people = data.people
         self.epoch = 0
@@ -249,13 +250,16 @@ class Trainer:
 
     def validate(self) -> tuple[float, float]:
         """Teacher-forced loss a tag and free-running NDCG@5 of the validation images."""
+        # On a processor a part of the images a thread: threads that share one wait for each other, and on a busy
+        # machine for those of other programs.
+        with one_thread() as threads:
+            return self._validate(threads if self.device.type == "cpu" else 1)
+
+    def _validate(self, threads: int) -> tuple[float, float]:
         validation = self.data.validation
         stepper = Stepper(self.average, self.dtype)
         limits = Limits(min(self.data.longest, stepper.vocabulary))
         ranked: list[list[int]] = []
-        # On a processor a part of the images a thread: threads that share one wait for each other, and on a busy
-        # machine for those of other programs.
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         size = min(VALIDATION_BLOCK, -(-len(validation.row) // threads))
 
         @torch.inference_mode()
@@ -264,7 +268,7 @@ class Trainer:
             state = stepper.initial_state(block, person)
             return image, expected_gains(stepper, state, limits, VALIDATION_DRAW, "log").gain
 
-        for image, gain in self._side_by_side(gains, validation.asked(size)):
+        for image, gain in _side_by_side(gains, validation.asked(size), threads):
             bad = (~gain.isfinite()).any(dim=1).nonzero().flatten()
             if len(bad):
                 # The last batch's update is in no loss yet.
@@ -274,9 +278,9 @@ class Trainer:
                 )
             ranked += best_five(gain)
         self.values = ndcg5_of_asked(validation, ranked)
-        return self._validation_loss(), float(np.mean(self.values))
+        return self._validation_loss(threads), float(np.mean(self.values))
 
-    def _validation_loss(self) -> float:
+    def _validation_loss(self, threads: int) -> float:
         # Of some images only: it is shown, not decided by, and must stay cheap beside an epoch.
         validation = self.data.validation
         chosen = torch.arange(min(len(validation.image), 256))
@@ -288,13 +292,8 @@ class Trainer:
         def probabilities(member: torch.nn.Module) -> Tensor:
             return torch.softmax(member(features, lists, self.dtype), dim=1)
 
-        p = torch.stack(list(self._side_by_side(probabilities, self.average.members))).mean(0)
+        p = torch.stack(list(_side_by_side(probabilities, self.average.members, threads))).mean(0)
         return float(F.nll_loss(p.log(), lists.target))
-
-    def _side_by_side(self, do: Callable[[T], R], work: Iterable[T]) -> Iterator[R]:
-        """``do`` of every piece of work, in order; on a processor by torch's threads, each with a piece of its own."""
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        return side_by_side(do, work, threads) if threads > 1 else map(do, work)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""
@@ -305,3 +304,8 @@ class Trainer:
         self.epoch = state["epoch"]
         for member, theirs in zip(self.members, state["members"], strict=True):
             member.load_state_dict(theirs)
+
+
+def _side_by_side(do: Callable[[T], R], work: Iterable[T], threads: int) -> Iterator[R]:
+    """``do`` of every piece of work, in order, by so many threads."""
+    return side_by_side(do, work, threads) if threads > 1 else map(do, work)
