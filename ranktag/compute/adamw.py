@@ -7,21 +7,28 @@ median of seven fresh processes, its first step took 1.07 s and the function's 0
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+
+if TYPE_CHECKING:
+    from ranktag.compute.row_adamw import RowAdamW
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
 class AdamW:
-    """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; matrices decay, vectors do not."""
+    """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; matrices decay, vectors do not.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
+    rows: moves a matrix beside the parameters, of which a step uses some rows.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float, rows: RowAdamW | None = None) -> None:
         every = list(parameters)
+        self.rows = rows
         self.groups = [([p for p in every if p.dim() > 1], weight_decay), ([p for p in every if p.dim() <= 1], 0.0)]
         self.mean = [[torch.zeros_like(p) for p in group] for group, _ in self.groups]
         self.square = [[torch.zeros_like(p) for p in group] for group, _ in self.groups]
@@ -37,39 +44,29 @@ class AdamW:
         scale = None
         if clip:
             gradients = [cast(Tensor, p.grad) for group, _ in self.groups for p in group]
+            gradients += [] if self.rows is None else [self.rows.gradient]
             # The kernel divides by it on the way, which saves a pass over the gradients.
             scale = (torch.stack(torch._foreach_norm(gradients)).norm() / clip).clamp(min=1.0)
             if scale.device.type == "cpu" and scale == 1.0:
                 # The kernel would also write back what it divides. On a GPU, asking means waiting for it.
                 scale = None
         for (group, decay), mean, square, steps in zip(self.groups, self.mean, self.square, self.steps):
-            adamw(
-                cast(list[Tensor], group),
-                [cast(Tensor, p.grad) for p in group],
-                mean,
-                square,
-                [],
-                steps,
-                fused=True,
-                grad_scale=scale,
-                lr=lr,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=decay,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-            )
+            gradients = [cast(Tensor, p.grad) for p in group]
+            move(cast(list[Tensor], group), gradients, mean, square, steps, lr, BETAS, decay, scale)
             for parameter in group:
                 parameter.grad = None
+        if self.rows is not None:
+            self.rows.step(lr, scale)
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes beside the parameters."""
-        return [x for groups in (self.mean, self.square, self.steps) for group in groups for x in group]
+        own = [x for groups in (self.mean, self.square, self.steps) for group in groups for x in group]
+        return own if self.rows is None else [*own, *self.rows.state_dict().values()]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly."""
-        return {"mean": self.mean, "square": self.square, "steps": self.steps}
+        state = {"mean": self.mean, "square": self.square, "steps": self.steps}
+        return state if self.rows is None else state | {"rows": self.rows.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict`` of the same parameters."""
@@ -77,3 +74,37 @@ class AdamW:
             for ours, theirs in zip(getattr(self, name), state[name], strict=True):
                 for a, b in zip(ours, theirs, strict=True):
                     a.copy_(b)
+        if self.rows is not None:
+            for name, a in self.rows.state_dict().items():
+                a.copy_(state["rows"][name])
+
+
+def move(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    mean: list[Tensor],
+    square: list[Tensor],
+    steps: list[Tensor],
+    lr: float | Tensor,
+    betas: tuple[float, float],
+    decay: float,
+    scale: Tensor | None,
+) -> None:
+    """A step of tensors in place, by their gradients divided by ``scale``."""
+    adamw(
+        parameters,
+        gradients,
+        mean,
+        square,
+        [],
+        steps,
+        fused=True,
+        grad_scale=scale,
+        lr=lr,
+        beta1=betas[0],
+        beta2=betas[1],
+        weight_decay=decay,
+        eps=EPSILON,
+        amsgrad=False,
+        maximize=False,
+    )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 # After its first steps it is updated once in several: it moves slowly, and each pass costs time.
-EVERY = 4
+EVERY = 8
 AT_EACH_OF_THE_FIRST = 64
 
 

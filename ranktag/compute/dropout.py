@@ -34,7 +34,7 @@ class Dropout(NamedTuple):
 
     def kept_features(self, features: int) -> tuple[Tensor, float]:
         """The numbers of the features that a batch keeps, in order, and what they are scaled by."""
-        kept = max(1, round(features * (1.0 - self.features)))
+        kept = how_many_kept(features, self.features)
         order = torch.randperm(features, generator=self.generator, device=self.generator.device)
         return order[:kept].sort().values, features / kept
 
@@ -42,6 +42,11 @@ class Dropout(NamedTuple):
         """Numbers of people (B,), a share of them replaced by that of an unknown one."""
         drawn = torch.rand(len(person), generator=self.generator, device=self.generator.device)
         return person.masked_fill((drawn < self.person).to(person.device), unknown)
+
+
+def how_many_kept(features: int, dropped: float) -> int:
+    """How many of the numbers of a feature a batch keeps."""
+    return max(1, round(features * (1.0 - dropped)))
 
 
 def random_bits(x: Tensor, generator: torch.Generator) -> Tensor:

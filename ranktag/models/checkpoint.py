@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ranktag import registry
 from ranktag.config import BASELINE_FOLDER
@@ -83,7 +84,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "ranktag_version": __version__,
         "model": checkpoint.kind,
         "model_config": dataclasses.asdict(model.config),
-        "weights": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        "weights": _contents(model),
         "vocabulary": list(checkpoint.vocabulary.tags),
         "longest": checkpoint.longest,
         "split": {split: list(ids) for split, ids in checkpoint.split.items()},
@@ -102,8 +103,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def _head_content(head: Head) -> dict[str, Any]:
     assert isinstance(head.model, mlp.Model), "what is trained beside an LSTM"
-    weights = {name: value.detach().cpu().clone() for name, value in head.model.state_dict().items()}
-    return {"weight": head.weight, "model_config": dataclasses.asdict(head.model.config), "weights": weights}
+    config = dataclasses.asdict(head.model.config)
+    return {"weight": head.weight, "model_config": config, "weights": _contents(head.model)}
+
+
+def _contents(model: nn.Module) -> dict[str, Tensor]:
+    """Its weights and buffers, each a tensor of its own, row by row."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
 
 
 def load_checkpoint(run: Path) -> Checkpoint:

@@ -21,7 +21,7 @@ D features, d projection, H hidden, E embedding, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -128,6 +128,8 @@ class RankTagger(nn.Module):
                 parameter.uniform_(-bound, bound, generator=generator)
         # A forget gate that starts open lets the gradient through (Jozefowicz et al., 2015).
         self.bias[self.config.hidden : 2 * self.config.hidden] = 1.0
+        # Feature by feature in memory: of these, dropout takes some.
+        self.project.weight.data = self.project.weight.t().contiguous().t()
 
     def standardise(self, features: Tensor) -> Tensor:
         """(B, D) raw features of any float type -> (B, D) float32 of mean 0 and scale 1 over the training rows."""
@@ -135,11 +137,18 @@ class RankTagger(nn.Module):
         return features.float().sub(self.mean).mul_(1.0 / self.scale)
 
     def image_state(
-        self, features: Tensor, dtype: torch.dtype, dropout: Dropout | None = None, person: Tensor | None = None
+        self,
+        features: Tensor,
+        dtype: torch.dtype,
+        dropout: Dropout | None = None,
+        person: Tensor | None = None,
+        take: Callable[[Tensor], Tensor] | None = None,
     ) -> ImageState:
         """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``.
 
-        person: (B,) the number of the one whose list it is, P for one who is not known; None: of nobody.
+        person: (B,) the number of the one whose list it is, P for one who is not known; None: of nobody. take: gives
+        the projection's columns for the numbers (R,) of the features that a batch keeps, as rows (R, d); None: the
+        weights' own.
         """
         weight = self.project.weight
         if dropout is not None and dropout.person and person is not None:
@@ -147,8 +156,14 @@ class RankTagger(nn.Module):
         if dropout is None or not dropout.features:
             return self.state_of(self.standardise(features).to(dtype), weight, person)
         kept, scale = dropout.kept_features(features.shape[1])
-        x = features.index_select(1, kept).float().sub(self.mean[kept]).mul_(scale / self.scale[kept])
-        return self.state_of(x.to(dtype), weight.index_select(1, kept), person)
+        x = (
+            features.gather(1, kept.expand(len(features), -1))
+            .float()
+            .sub(self.mean[kept])
+            .mul_(scale / self.scale[kept])
+        )
+        rows = weight.t().index_select(0, kept) if take is None else take(kept)
+        return self.state_of(x.to(dtype), rows.t(), person)
 
     def state_of(self, x: Tensor, weight: Tensor, person: Tensor | None = None) -> ImageState:
         """``image_state`` of standardised features, in the type of ``x``; weight: the projection's."""
@@ -166,13 +181,18 @@ class RankTagger(nn.Module):
         return F.pad(self.person - self.person.mean(0), (0, 0, 0, 1))
 
     def forward(
-        self, features: Tensor, batch: PackedLists, dtype: torch.dtype = torch.float32, dropout: Dropout | None = None
+        self,
+        features: Tensor,
+        batch: PackedLists,
+        dtype: torch.dtype = torch.float32,
+        dropout: Dropout | None = None,
+        take: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
 
-        features: (B, D) raw, of the lists of ``batch``, the longest first.
+        features: (B, D) raw, of the lists of ``batch``, the longest first. take: as in ``image_state``.
         """
-        return self.logits(self.image_state(features, dtype, dropout, batch.person), batch, dropout)
+        return self.logits(self.image_state(features, dtype, dropout, batch.person, take), batch, dropout)
 
     def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
         """``forward`` from what the LSTM knows of the images."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
-from ranktag.compute.dropout import Dropout
+from ranktag.compute.dropout import Dropout, how_many_kept
+from ranktag.compute.row_adamw import RowAdamW
 from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
@@ -41,6 +42,11 @@ VALIDATION_BLOCK = 1024
 # a kernel for every new shape, and 5 ms for that stand against 0.5 ms for the product: measured, an epoch takes 30%
 # less at H = 512. In float32 nothing is compiled.
 LISTS_TOGETHER = 16
+
+# So many batches' lists are sorted by length and dealt into batches again: a step of a few lists takes almost as long
+# as one of all. Measured by turns, an epoch takes 14% less in bfloat16 and 7% less in float32 (d = H = 512, lists of 1
+# to 8 tags), and a fifth less of PASCAL VOC's 1.4 tags.
+SORTED_TOGETHER = 16
 
 
 T = TypeVar("T")
@@ -97,7 +103,7 @@ class Member:
         self.model.to(device)
         # What is validated and kept: the moving average, or the model itself where that is off.
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
-        self.optimiser = AdamW(self.model.parameters(), config.weight_decay)
+        self.optimiser = self._make_optimiser()
         self.dropout = Dropout(
             config.dropout_features,
             config.dropout_embedding,
@@ -105,21 +111,30 @@ class Member:
             torch.Generator(device),
             config.dropout_person,
         )
+        steps = data.training.steps
+        self.tags_a_batch = min(config.batch_size, len(steps)) * float(steps.double().mean())
         self.recorded = self._recorded_steps() if device.type == "cuda" else None
 
     def train_epoch(self, epoch: int) -> Iterator[BatchLoss]:
         """Train for one epoch, the ``epoch``-th from 0, a step whenever the next batch's loss is asked for."""
-        config, training = self.config, self.data.training
         seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
-        order = torch.randperm(len(training.image), generator=torch.Generator().manual_seed(seed))
         self.dropout.generator.manual_seed(seed + 1)
-        batches = order.split(config.batch_size)
+        batches = self.batches(torch.Generator().manual_seed(seed))
         if self.recorded is not None:
             self.recorded.begin()
         for b, chosen in enumerate(batches):
             with nullcontext() if self.recorded is None else self.recorded.on_stream():
                 loss = self._step(chosen, epoch * len(batches) + b, len(batches))
             yield BatchLoss(chosen, loss)
+
+    def batches(self, generator: torch.Generator) -> list[Tensor]:
+        """The numbers of all lists, each batch of lists of much the same length, so that few steps are of a few long
+        ones."""
+        steps, size = self.data.training.steps, self.config.batch_size
+        batches: list[Tensor] = []
+        for together in torch.randperm(len(steps), generator=generator).split(size * SORTED_TOGETHER):
+            batches += together[torch.argsort(steps[together], stable=True)].split(size)
+        return [batches[b] for b in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
         lr = rate(self.config, step, steps_an_epoch)
@@ -133,13 +148,27 @@ class Member:
 
     def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
         """The batch's mean loss a tag, (), before its step."""
-        logits = self.model(features, lists, self.dtype, self.dropout)
-        loss = F.cross_entropy(
-            logits, lists.target, ignore_index=NO_TARGET, label_smoothing=self.config.label_smoothing
+        take = None if self.optimiser.rows is None else self.optimiser.rows.take
+        logits = self.model(features, lists, self.dtype, self.dropout, take)
+        total = F.cross_entropy(
+            logits,
+            lists.target,
+            ignore_index=NO_TARGET,
+            label_smoothing=self.config.label_smoothing,
+            reduction="sum",
         )
-        loss.backward()
+        # By a batch's usual number of tags, not by this one's: a tag counts the same in a short list and in a long one.
+        (total / self.tags_a_batch).backward()
         self.optimiser.step(lr, self.config.clip)
-        return loss.detach()
+        return total.detach() / (lists.target != NO_TARGET).sum()
+
+    def _make_optimiser(self) -> AdamW:
+        config, projection = self.config, self.model.project.weight
+        if not config.dropout_features:
+            return AdamW(self.model.parameters(), config.weight_decay)
+        used = how_many_kept(projection.shape[1], config.dropout_features)
+        rest = [p for p in self.model.parameters() if p is not projection]
+        return AdamW(rest, config.weight_decay, RowAdamW(projection.t(), used, config.weight_decay))
 
     def _recorded_steps(self) -> RecordedSteps:
         state = [*self.model.parameters(), *self.optimiser.tensors()]

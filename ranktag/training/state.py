@@ -14,6 +14,9 @@ from ranktag.training.names import STATE_FILE
 from ranktag.training.run_folder import RunFolder
 from ranktag.training_data.load import TrainingData
 
+# Of what a trainer needs to go on.
+FORMAT = 2
+
 
 @dataclass
 class TrainingState:
@@ -45,6 +48,7 @@ class StateFile:
     def save(self, progress: TrainingState) -> None:
         """From now on a resume goes on from here, and one with other settings or data is refused."""
         content = {
+            "format": FORMAT,
             "settings": self.settings,
             "history": [tuple(row) for row in progress.history],
             "ndcg5": progress.ndcg5,
@@ -65,6 +69,7 @@ class StateFile:
         state = read_tensors(path, "state")
         try:
             self._refuse_other(dict(state["settings"]))
+            self._refuse_other_format(state)
             history = [Epoch(*row) for row in state["history"]]
             progress = TrainingState(
                 history,
@@ -104,6 +109,14 @@ class StateFile:
                     name, f"{name} {theirs[name]}, not {ours}"
                 )
                 raise Mismatch(f"{run}: was begun with {what}; resume it with that, or begin another run")
+
+    def _refuse_other_format(self, state: Mapping[str, Any]) -> None:
+        # Of a finished run nothing is needed that might be kept in another way.
+        if "trainer" in state and state.get("format") != FORMAT:
+            raise Mismatch(
+                f"{self.folder.path}: was begun by another version of ranktag, which trains in another way; "
+                "resume it with that, or begin the run again with --overwrite"
+            )
 
     def _damaged(self, error: Exception) -> RanktagError:
         path = self.folder.file(STATE_FILE)

@@ -97,7 +97,8 @@ def test_recorded_steps_are_steps_on_padded_lists(tmp_path: Path, device: str) -
     assert len(ours.recorded._recordings) > 1 and not torch.equal(*losses)
     for one, other in ((ours.model, theirs.model), (ours.average, theirs.average)):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+            # A weight whose gradient is nothing but rounding may move either way.
+            assert float((a - b).norm()) <= 1e-3 * float(b.norm()) + 1e-5
 
 
 @pytest.mark.usefixtures("fake")

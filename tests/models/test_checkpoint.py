@@ -109,6 +109,12 @@ def test_the_file_is_a_plain_dict_that_torch_loads_without_running_anything(run:
     assert all(isinstance(value, torch.Tensor) for value in content["weights"].values())
 
 
+def test_matrices_lie_row_by_row_in_the_file(run: Path) -> None:
+    # In training the projection lies column by column.
+    weights = torch.load(run / "model.pt", weights_only=True)["weights"]
+    assert weights and all(value.is_contiguous() for value in weights.values())
+
+
 def test_a_truncated_file_is_refused(run: Path, tmp_path: Path) -> None:
     whole = (run / MODEL_FILE).read_bytes()
     cut = tmp_path / "cut.pt"

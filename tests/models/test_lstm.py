@@ -293,6 +293,17 @@ def test_a_batch_drops_the_same_features_in_all_of_its_images() -> None:
     masked = torch.zeros(5, D)
     masked[:, kept] = model.standardise(features)[:, kept] * scale
     assert_near(gates.detach(), F.linear(model.project(masked), model.image_gates, model.bias).detach(), "gates")
+    share.generator.manual_seed(3)
+    taken: list[Tensor] = []
+
+    def take(used: Tensor) -> Tensor:
+        taken.extend((used, model.project.weight.detach().t()[used].requires_grad_()))
+        return taken[1]
+
+    again = model.image_state(features, torch.float32, share, take=take).gates
+    assert torch.equal(again, gates) and torch.equal(taken[0], kept)
+    again.sum().backward()
     gates.sum().backward()
     gradient = model.project.weight.grad
+    assert gradient is not None and torch.equal(taken[1].grad, gradient.t()[kept])
     assert gradient is not None and gradient.abs().sum(0).nonzero().flatten().tolist() == kept.tolist()

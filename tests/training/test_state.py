@@ -203,6 +203,22 @@ def test_a_state_of_an_older_version_is_refused_as_such(tmp_path: Path, monkeypa
         train(cache, tags, run, tiny(epochs=5), resume=True)
 
 
+def test_a_state_that_is_kept_in_another_way_is_refused_unless_nothing_of_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, tags, run = interrupted(tmp_path, monkeypatch, tiny(epochs=5))
+    state = read_tensors(run / "state.pt", "state")
+    # The first format had no number.
+    torch.save({name: value for name, value in state.items() if name != "format"}, run / "state.pt")
+    with pytest.raises(RanktagError, match="begun by another version of ranktag, which trains in another way"):
+        train(cache, tags, run, tiny(epochs=5), resume=True)
+    torch.save(state, run / "state.pt")
+    done = train(cache, tags, run, tiny(epochs=5), resume=True)
+    state = read_tensors(run / "state.pt", "state")
+    torch.save({name: value for name, value in state.items() if name != "format"}, run / "state.pt")
+    assert train(cache, tags, run, tiny(epochs=5), resume=True).ndcg5 == done.ndcg5
+
+
 @pytest.mark.parametrize("model", ["popularity", "linear"])
 def test_a_resume_with_another_model_does_not_replace_a_baseline(tmp_path: Path, model: str) -> None:
     cache, tags = make_data(tmp_path)
