@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +19,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout, how_many_kept
+from ranktag.compute.forks import Forks, can_fork, share
 from ranktag.compute.row_adamw import RowAdamW
 from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
@@ -83,7 +85,9 @@ class Member:
     generator needs to be saved between epochs.
     """
 
-    def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int) -> None:
+    def __init__(
+        self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int, shared: bool = False
+    ) -> None:
         self.data, self.config, self.device = data, config, device
         self.dtype = choose_dtype(config.precision, device)
         self.multiple = LISTS_TOGETHER if device.type == "cpu" and self.dtype == torch.bfloat16 else 1
@@ -103,7 +107,11 @@ class Member:
         self.model.to(device)
         # What is validated and kept: the moving average, or the model itself where that is off.
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
+        if shared:
+            share([*self.model.parameters(), *(self.average.parameters() if self.average is not self.model else ())])
         self.optimiser = self._make_optimiser()
+        if shared:
+            share(self.optimiser.tensors())
         self.dropout = Dropout(
             config.dropout_features,
             config.dropout_embedding,
@@ -126,6 +134,11 @@ class Member:
             with nullcontext() if self.recorded is None else self.recorded.on_stream():
                 loss = self._step(chosen, epoch * len(batches) + b, len(batches))
             yield BatchLoss(chosen, loss)
+
+    def losses(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.int64], float]]:
+        """``train_epoch``, for another process."""
+        for lists, loss in self.train_epoch(epoch):
+            yield lists.numpy(), float(loss)
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """The numbers of all lists, each batch of lists of much the same length, so that few steps are of a few long
@@ -199,12 +212,18 @@ class Trainer:
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
 
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        self._at_once = min(config.members, threads)
+        # Many more members than threads would be processes that wait for a processor, each with memory of its own.
+        apart = self._at_once > 1 and threads < 2 * config.members <= 4 * threads and can_fork()
+
         def member(number: int) -> Member:
-            return Member(data, config, device, number)
+            return Member(data, config, device, number, shared=apart)
 
         # The random weights of several are drawn at once.
-        threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.members = list(_side_by_side(member, range(config.members), threads))
+        self._apart = apart
+        self._forks: Forks[int, tuple[Any, float]] | None = None
         self.average = join_members([member.average for member in self.members])
         self.average.people = data.people
         self.epoch = 0
@@ -244,20 +263,40 @@ class Trainer:
         """Train every member for an epoch: on a processor side by side, with a share of torch's threads each.
 
         Threads that share one member's small products wait for each other: measured on VOC, two together took 0.24 s
-        for an epoch of each member, and side by side 0.39 s for one of two members. Members take turns step by step,
-        so that three of them keep two threads busy to the end.
+        for an epoch of each member, and side by side 0.39 s for one of two members. Where a member's share is one
+        thread, it has a process of its own. In threads of one process they take turns step by step, so that three keep
+        two threads busy to the end.
         """
-        threads = torch.get_num_threads()
-        at_once = min(len(self.members), threads) if self.device.type == "cpu" else 1
+        if self._apart:
+            return self._train_apart()
         epochs = [member.train_epoch(self.epoch) for member in self.members]
-        if at_once == 1:
+        if self._at_once == 1:
             steps = [list(epoch) for epoch in epochs]
             for member in self.members:
                 if member.recorded is not None:
                     member.recorded.wait()
             return steps
         series: list[Iterator[Any]] = [*epochs, *self._turns_beside()]
-        return in_turns(series, at_once, threads // at_once)[: len(epochs)]
+        return in_turns(series, self._at_once, torch.get_num_threads() // self._at_once)[: len(epochs)]
+
+    def _train_apart(self) -> list[list[BatchLoss]]:
+        if self._forks is None:
+            self._forks = Forks([member.losses for member in self.members])
+        self._forks.begin(self.epoch)
+        with one_thread():
+            for turns in self._turns_beside():
+                for _ in turns:
+                    pass
+        return [
+            [BatchLoss(torch.from_numpy(lists), torch.tensor(loss)) for lists, loss in steps]
+            for steps in self._forks.results()
+        ]
+
+    def close(self) -> None:
+        """End the processes that train."""
+        if self._forks is not None:
+            self._forks.close()
+            self._forks = None
 
     def _turns_beside(self) -> list[Iterator[Any]]:
         """As many turns as a member has in an epoch, each of two steps."""

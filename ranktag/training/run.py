@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import numpy as np
 import torch
@@ -55,7 +55,10 @@ class Run:
         head = self._begin_head()
         # Much of a head's step is Python: it fits between those of the LSTMs.
         self.trainer.beside = head
-        with nullcontext() if events is None else events.begun(self.folder, self.progress.history):
+        with (
+            closing(self.trainer),
+            nullcontext() if events is None else events.begun(self.folder, self.progress.history),
+        ):
             self._run_epochs(events, report)
         with ThreadPoolExecutor(1) as beside:
             # Most of it is the import of matplotlib.

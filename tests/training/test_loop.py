@@ -12,6 +12,7 @@ from making import make_data, tiny
 from trainings import NO_DROPOUT
 
 from ranktag.compute.device import choose_device
+from ranktag.compute.forks import can_fork
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.training.loop import Member, Trainer
 from ranktag.training.train import train
@@ -99,8 +100,14 @@ def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("forked", [True, False])
 @pytest.mark.parametrize("threads", [2, 3])
-def test_members_side_by_side_learn_what_they_learn_one_after_another(tmp_path: Path, threads: int) -> None:
+def test_members_side_by_side_learn_what_they_learn_one_after_another(
+    tmp_path: Path, threads: int, forked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if forked and not can_fork():
+        pytest.skip("a fork cannot compute here")
+    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: forked)
     cache, tags = make_data(tmp_path)
     config = tiny(members=3, epochs=2)
     data = load_training_data(cache, tags, config, choose_device("cpu"))
@@ -111,6 +118,7 @@ def test_members_side_by_side_learn_what_they_learn_one_after_another(tmp_path: 
             torch.set_num_threads(count)
             trainer = Trainer(data, config, choose_device("cpu"))
             losses.append([trainer.train_epoch()[0] for _ in range(2)])
+            trainer.close()
             learned.append([p for member in trainer.members for p in member.model.state_dict().values()])
             left.append(torch.get_num_threads())
     finally:
@@ -122,6 +130,9 @@ def test_members_side_by_side_learn_what_they_learn_one_after_another(tmp_path: 
 def test_a_member_that_fails_ends_the_others_at_their_next_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: False)
     cache, tags = make_data(tmp_path)
     config = tiny(members=2, batch_size=1)
     trainer = Trainer(load_training_data(cache, tags, config, choose_device("cpu")), config, choose_device("cpu"))
@@ -140,8 +151,6 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
         return torch.zeros(())
 
     monkeypatch.setattr(Member, "_step", step)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
         with pytest.raises(MemoryError):
             trainer.train_epoch()
