@@ -6,7 +6,7 @@ median of seven fresh processes, its first step took 1.07 s and the function's 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -23,16 +23,22 @@ EPSILON = 1e-8
 class AdamW:
     """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; matrices decay, vectors do not.
 
-    rows: moves a matrix beside the parameters, of which a step uses some rows.
+    rows: moves a matrix beside the parameters, of which a step uses some rows. zeros: makes what is kept of a tensor.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float, rows: RowAdamW | None = None) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float,
+        rows: RowAdamW | None = None,
+        zeros: Callable[[Tensor], Tensor] = torch.zeros_like,
+    ) -> None:
         every = list(parameters)
         self.rows = rows
         self.groups = [([p for p in every if p.dim() > 1], weight_decay), ([p for p in every if p.dim() <= 1], 0.0)]
-        self.mean = [[torch.zeros_like(p) for p in group] for group, _ in self.groups]
-        self.square = [[torch.zeros_like(p) for p in group] for group, _ in self.groups]
-        self.steps = [[torch.zeros((), device=p.device) for p in group] for group, _ in self.groups]
+        self.mean = [[zeros(p) for p in group] for group, _ in self.groups]
+        self.square = [[zeros(p) for p in group] for group, _ in self.groups]
+        self.steps = [[zeros(p.detach().new_empty(())) for p in group] for group, _ in self.groups]
 
     @torch.no_grad()
     def step(self, lr: float | Tensor, clip: float = 0.0) -> None:

@@ -35,15 +35,20 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not torch.accelerator.is_available()
 
 
+def shared_zeros_like(tensor: Tensor) -> Tensor:
+    """Zeros of the shape, type and order in memory of a tensor that has no gaps there, which all forks share."""
+    if not tensor.numel():
+        return torch.zeros_like(tensor)
+    # Not in /dev/shm, of which containers often have 64 MiB. The system fills in the zeros where they are first used.
+    memory = mmap.mmap(-1, tensor.numel() * tensor.element_size())
+    zeros = torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel())
+    return zeros.as_strided(tensor.shape, tensor.stride())
+
+
 def share(tensors: Iterable[Tensor]) -> None:
     """Move the numbers of tensors, whose memory has no gaps, to memory that is the same in all forks."""
     for tensor in tensors:
-        if not tensor.numel():
-            continue
-        # Not in /dev/shm, of which containers often have 64 MiB.
-        memory = mmap.mmap(-1, tensor.numel() * tensor.element_size())
-        moved = torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel())
-        tensor.data = moved.as_strided(tensor.shape, tensor.stride()).copy_(tensor.detach())
+        tensor.data = shared_zeros_like(tensor).copy_(tensor.detach())
 
 
 class Forks(Generic[T, R]):

@@ -15,6 +15,8 @@ bfloat16 and 4% less in float32 (d = H = 512).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -24,18 +26,20 @@ from ranktag.compute.adamw import BETAS, move
 class RowAdamW:
     """AdamW of the rows of ``matrix`` (D, d).
 
-    used: how many of them a step uses. weight_decay: as of AdamW.
+    used: how many of them a step uses. weight_decay, zeros: as of AdamW.
     """
 
-    def __init__(self, matrix: Tensor, used: int, weight_decay: float) -> None:
+    def __init__(
+        self, matrix: Tensor, used: int, weight_decay: float, zeros: Callable[[Tensor], Tensor] = torch.zeros_like
+    ) -> None:
         self.matrix = matrix.detach()
         self.share = used / len(matrix)
         self.rate = self.share**-0.5
         self.decay = weight_decay * self.rate
         self.betas = BETAS[0] ** (1.0 / self.share), BETAS[1] ** (1.0 / self.share)
-        self.mean, self.square = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix)
+        self.mean, self.square = zeros(self.matrix), zeros(self.matrix)
         # How often a row was used, on average.
-        self.steps = torch.zeros((), device=matrix.device)
+        self.steps = zeros(self.matrix.new_empty(()))
         self._taken: tuple[Tensor, Tensor] | None = None
 
     def take(self, used: Tensor) -> Tensor:

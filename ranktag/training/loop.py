@@ -19,7 +19,7 @@ from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout, how_many_kept
-from ranktag.compute.forks import Forks, can_fork, share
+from ranktag.compute.forks import Forks, can_fork, share, shared_zeros_like
 from ranktag.compute.row_adamw import RowAdamW
 from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
@@ -109,9 +109,7 @@ class Member:
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
         if shared:
             share([*self.model.parameters(), *(self.average.parameters() if self.average is not self.model else ())])
-        self.optimiser = self._make_optimiser()
-        if shared:
-            share(self.optimiser.tensors())
+        self.optimiser = self._make_optimiser(shared_zeros_like if shared else torch.zeros_like)
         self.dropout = Dropout(
             config.dropout_features,
             config.dropout_embedding,
@@ -175,13 +173,14 @@ class Member:
         self.optimiser.step(lr, self.config.clip)
         return total.detach() / (lists.target != NO_TARGET).sum()
 
-    def _make_optimiser(self) -> AdamW:
+    def _make_optimiser(self, zeros: Callable[[Tensor], Tensor]) -> AdamW:
         config, projection = self.config, self.model.project.weight
         if not config.dropout_features:
-            return AdamW(self.model.parameters(), config.weight_decay)
+            return AdamW(self.model.parameters(), config.weight_decay, zeros=zeros)
         used = how_many_kept(projection.shape[1], config.dropout_features)
         rest = [p for p in self.model.parameters() if p is not projection]
-        return AdamW(rest, config.weight_decay, RowAdamW(projection.t(), used, config.weight_decay))
+        rows = RowAdamW(projection.t(), used, config.weight_decay, zeros)
+        return AdamW(rest, config.weight_decay, rows, zeros)
 
     def _recorded_steps(self) -> RecordedSteps:
         state = [*self.model.parameters(), *self.optimiser.tensors()]
