@@ -30,9 +30,13 @@ R = TypeVar("R")
 
 
 def can_fork() -> bool:
-    """Whether a fork of this process may compute: on macOS its libraries do not allow that, and where there is a GPU
-    torch computes no gradients in one."""
-    return sys.platform == "linux" and not torch.accelerator.is_available()
+    """Whether a fork of this process may compute: on macOS its libraries do not allow that, where there is a GPU torch
+    computes no gradients in one, and a worker of ``multiprocessing`` that is to end with its parent may have none."""
+    return (
+        sys.platform == "linux"
+        and not torch.accelerator.is_available()
+        and not multiprocessing.current_process().daemon
+    )
 
 
 def shared_zeros_like(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -122,6 +123,15 @@ os.kill(os.getpid(), signal.SIGKILL)
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, "still there"
         time.sleep(0.1)
+
+
+def test_a_daemon_does_without(capfd: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("fork")
+    for daemon in (False, True):
+        process = context.Process(target=lambda: print(can_fork(), flush=True), daemon=daemon)
+        process.start()
+        process.join()
+    assert capfd.readouterr().out.split() == ["True", "False"]
 
 
 def is_running(pid: int) -> bool:
