@@ -98,7 +98,7 @@ def test_recorded_steps_are_steps_on_padded_lists(tmp_path: Path, device: str) -
     for one, other in ((ours.model, theirs.model), (ours.average, theirs.average)):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
             # A weight whose gradient is nothing but rounding may move either way.
-            assert float((a - b).norm()) <= 1e-3 * float(b.norm()) + 1e-5
+            assert float((a - b).detach().norm()) <= 1e-3 * float(b.detach().norm()) + 1e-5
 
 
 @pytest.mark.usefixtures("fake")
