@@ -57,7 +57,7 @@ def share(tensors: Iterable[Tensor]) -> None:
 
 class Forks(Generic[T, R]):
     """A process for each piece of work, forked now, which does it for every task that comes, with one of torch's
-    threads.
+    threads; ``start`` makes them.
 
     What it changes of the tensors that are shared shows here, and nothing else but the results. ``close`` ends them;
     so do their being forgotten and, however it comes, the end of this process.
@@ -78,6 +78,17 @@ class Forks(Generic[T, R]):
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
+
+    @classmethod
+    def start(cls, work: Sequence[Callable[[T], Iterator[R]]]) -> Forks[T, R] | None:
+        """Processes that have computed a gradient; None if one could not. Torch refuses that where this process has
+        begun to compute gradients on a device, even one that is not used any more."""
+        forks = cls(work)
+        with _alive():
+            if all(pipe.recv() for pipe in forks._pipes):
+                return forks
+        forks.close()
+        return None
 
     def begin(self, task: T) -> None:
         """Let all work begin on a task, when the one before has been waited for. Raises Outage if one was killed."""
@@ -123,6 +134,7 @@ def _work(pipe: Connection, work: Callable[[Any], Iterator[Any]], parent: int) -
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Of torch's other threads a fork has none.
     torch.set_num_threads(1)
+    pipe.send(_computes_gradients())
     while True:
         while not pipe.poll(1):
             _stop_without(parent)
@@ -138,6 +150,14 @@ def _work(pipe: Connection, work: Callable[[Any], Iterator[Any]], parent: int) -
         except Exception as error:  # noqa: BLE001 (whatever it is, the parent raises it)
             answer = error
         pipe.send(answer)
+
+
+def _computes_gradients() -> bool:
+    try:
+        torch.ones((), requires_grad=True).backward()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _stop_without(parent: int) -> None:

@@ -266,8 +266,11 @@ class Trainer:
         thread, it has a process of its own. In threads of one process they take turns step by step, so that three keep
         two threads busy to the end.
         """
-        if self._apart:
-            return self._train_apart()
+        if self._apart and self._forks is None:
+            self._forks = Forks.start([member.losses for member in self.members])
+            self._apart = self._forks is not None
+        if self._forks is not None:
+            return self._train_apart(self._forks)
         epochs = [member.train_epoch(self.epoch) for member in self.members]
         if self._at_once == 1:
             steps = [list(epoch) for epoch in epochs]
@@ -278,17 +281,15 @@ class Trainer:
         series: list[Iterator[Any]] = [*epochs, *self._turns_beside()]
         return in_turns(series, self._at_once, torch.get_num_threads() // self._at_once)[: len(epochs)]
 
-    def _train_apart(self) -> list[list[BatchLoss]]:
-        if self._forks is None:
-            self._forks = Forks([member.losses for member in self.members])
-        self._forks.begin(self.epoch)
+    def _train_apart(self, forks: Forks[int, tuple[Any, float]]) -> list[list[BatchLoss]]:
+        forks.begin(self.epoch)
         with one_thread():
             for turns in self._turns_beside():
                 for _ in turns:
                     pass
         return [
             [BatchLoss(torch.from_numpy(lists), torch.tensor(loss)) for lists, loss in steps]
-            for steps in self._forks.results()
+            for steps in forks.results()
         ]
 
     def close(self) -> None:

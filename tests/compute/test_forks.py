@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,13 @@ from ranktag.compute.forks import Forks, can_fork, share
 from ranktag.errors import Outage, RanktagError
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="a fork cannot compute here")
+
+
+def started(work: list[Callable[[int], Iterator[Any]]]) -> Forks[int, Any]:
+    forks = Forks.start(work)
+    if forks is None:
+        pytest.skip("this process has computed gradients on a device before, so its forks cannot")
+    return forks
 
 
 def test_each_does_every_task_and_changes_what_is_shared() -> None:
@@ -29,7 +37,7 @@ def test_each_does_every_task_and_changes_what_is_shared() -> None:
             own[row] += 1.0
             yield float(numbers[row].sum())
 
-    forks = Forks([lambda n: (n * k for k in (1, 2)), lambda n: work(0), lambda n: work(1)])
+    forks = started([lambda n: (n * k for k in (1, 2)), lambda n: work(0), lambda n: work(1)])
     for task, sums in ((5, [3.0, 6.0]), (7, [9.0, 12.0])):
         forks.begin(task)
         assert forks.results() == [[task, 2 * task], sums, sums]
@@ -54,7 +62,7 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
     # Products and gradients by several threads here do not stand in the way.
     x = torch.randn(300, 300, requires_grad=True)
     (x @ x).sum().backward()
-    forks = Forks([work, work])
+    forks = started([work, work])
     forks.begin(0)
     (one,), (other,) = forks.results()
     forks.close()
@@ -67,7 +75,7 @@ def test_what_one_raises_comes_out_and_the_next_task_is_done() -> None:
         if n == 0:
             raise RanktagError("x.jpg: is no number")
 
-    forks = Forks([work, lambda n: iter([n])])
+    forks = started([work, lambda n: iter([n])])
     forks.begin(0)
     with pytest.raises(RanktagError, match="x.jpg: is no number"):
         forks.results()
@@ -85,7 +93,7 @@ def test_one_that_is_killed_is_an_outage_and_its_siblings_end() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         yield os.getpid()
 
-    forks = Forks([work, dies])
+    forks = started([work, dies])
     forks.begin(0)
     pids = [pid for (pid,) in forks.results()]
     forks.begin(1)
@@ -102,16 +110,16 @@ import os, signal, time
 from ranktag.compute.forks import Forks
 
 def works(_):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     while True:
         time.sleep(0.05)
         yield 0
 
 def waits(_):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     yield 0
 
-forks = Forks([works, waits])
+forks = Forks.start([works, waits])
 forks.begin(0)
 time.sleep(1.0)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -123,6 +131,11 @@ os.kill(os.getpid(), signal.SIGKILL)
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, "still there"
         time.sleep(0.1)
+
+
+def test_where_torch_refuses_gradients_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranktag.compute.forks._computes_gradients", lambda: False)
+    assert Forks.start([lambda n: iter([n])] * 2) is None
 
 
 def test_a_daemon_does_without(capfd: pytest.CaptureFixture[str]) -> None:

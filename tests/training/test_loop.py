@@ -100,14 +100,16 @@ def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("forked", [True, False])
+@pytest.mark.parametrize("forked", [True, False, None], ids=["forks", "threads", "forks without gradients"])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_members_side_by_side_learn_what_they_learn_one_after_another(
-    tmp_path: Path, threads: int, forked: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, threads: int, forked: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if forked and not can_fork():
         pytest.skip("a fork cannot compute here")
-    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: forked)
+    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: forked is not False)
+    if forked is None:
+        monkeypatch.setattr("ranktag.compute.forks._computes_gradients", lambda: False)
     cache, tags = make_data(tmp_path)
     config = tiny(members=3, epochs=2)
     data = load_training_data(cache, tags, config, choose_device("cpu"))
