@@ -53,7 +53,7 @@ def test_the_same_features_are_extracted(made: Path) -> None:
     np.testing.assert_allclose(now.features[now.valid], then.features[then.valid], rtol=2e-3, atol=1e-3)
 
 
-# Of LSTMs since then others: batches are dealt by length, and dropped features rest (tests/training/test_loop.py).
+# Of LSTMs since then others: batches are dealt by length, and dropped features rest (tests/training/test_member.py).
 @pytest.mark.parametrize("model", fingerprints.MODELS[2:])
 def test_the_same_weights_are_learned(made: Path, model: str) -> None:
     then, now = fingerprints.weights(BEFORE / "runs" / model), fingerprints.weights(made / "runs" / model)

@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranktag.compute.adamw import AdamW
-from ranktag.compute.average import follow
-from ranktag.compute.device import choose_dtype
-from ranktag.compute.dropout import Dropout, how_many_kept
-from ranktag.compute.forks import Forks, can_fork, share, shared_zeros_like
-from ranktag.compute.row_adamw import RowAdamW
+from ranktag.compute.forks import Forks, can_fork
 from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
 from ranktag.decoding.mbr import Draw, expected_gains
 from ranktag.decoding.stepper import Stepper
 from ranktag.errors import RanktagError
 from ranktag.evaluation.matches import Floats
-from ranktag.models.lstm import ModelConfig, RankTagger, join_members
+from ranktag.models.lstm import join_members
 from ranktag.models.ranking import Limits, best_five
-from ranktag.training.recorded_steps import RecordedSteps
-from ranktag.training.schedule import learning_rate
+from ranktag.training.member import BatchLoss, Member, rate
 from ranktag.training.validation import ndcg5_of_asked
-from ranktag.training_data.examples import NO_TARGET, PackedLists
 from ranktag.training_data.load import TrainingData
 
 # Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the
 # noise between epochs comes from the images, not from the lists.
 VALIDATION_DRAW = Draw(lists=4, offset=0.5)
 VALIDATION_BLOCK = 1024
-
-# Of which number those that reach a step are made a multiple. oneDNN, which multiplies bfloat16 on processors, compiles
-# a kernel for every new shape, and 5 ms for that stand against 0.5 ms for the product: measured, an epoch takes 30%
-# less at H = 512. In float32 nothing is compiled.
-LISTS_TOGETHER = 16
-
-# So many batches' lists are sorted by length and dealt into batches again: a step of a few lists takes almost as long
-# as one of all. Measured by turns, an epoch takes 14% less in bfloat16 and 7% less in float32 (d = H = 512, lists of 1
-# to 8 tags), and a fifth less of PASCAL VOC's 1.4 tags.
-SORTED_TOGETHER = 16
 
 
 T = TypeVar("T")
@@ -69,140 +49,6 @@ class Epoch(NamedTuple):
     lr: float
     images_per_second: float
     seconds: float
-
-
-class BatchLoss(NamedTuple):
-    """What a step gives: the batch's list numbers (B,) and its mean loss a tag, (), on the device."""
-
-    lists: Tensor
-    loss: Tensor
-
-
-class Member:
-    """One LSTM in training: its weights, their moving average and its optimiser.
-
-    Everything random in an epoch follows from the member's seed and the epoch's number, so no state of a random
-    generator needs to be saved between epochs.
-    """
-
-    def __init__(
-        self, data: TrainingData, config: TrainingConfig, device: torch.device, number: int, shared: bool = False
-    ) -> None:
-        self.data, self.config, self.device = data, config, device
-        self.dtype = choose_dtype(config.precision, device)
-        self.multiple = LISTS_TOGETHER if device.type == "cpu" and self.dtype == torch.bfloat16 else 1
-        # Mixed, so that no member of one run is a member of another; torch looks at 32 bits of a seed.
-        self.seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-        sizes = ModelConfig(
-            config.model,
-            data.mean.shape[0],
-            config.projection,
-            config.hidden,
-            config.embedding,
-            len(data.vocabulary),
-            people=len(data.people),
-        )
-        self.model = RankTagger(sizes, torch.Generator().manual_seed(self.seed))
-        self.model.mean, self.model.scale = data.mean.cpu(), data.scale.cpu()
-        self.model.to(device)
-        # What is validated and kept: the moving average, or the model itself where that is off.
-        self.average = copy.deepcopy(self.model).requires_grad_(False) if config.average else self.model
-        if shared:
-            share([*self.model.parameters(), *(self.average.parameters() if self.average is not self.model else ())])
-        self.optimiser = self._make_optimiser(shared_zeros_like if shared else torch.zeros_like)
-        self.dropout = Dropout(
-            config.dropout_features,
-            config.dropout_embedding,
-            config.dropout_output,
-            torch.Generator(device),
-            config.dropout_person,
-        )
-        steps = data.training.steps
-        self.tags_a_batch = min(config.batch_size, len(steps)) * float(steps.double().mean())
-        self.recorded = self._recorded_steps() if device.type == "cuda" else None
-
-    def train_epoch(self, epoch: int) -> Iterator[BatchLoss]:
-        """Train for one epoch, the ``epoch``-th from 0, a step whenever the next batch's loss is asked for."""
-        seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
-        self.dropout.generator.manual_seed(seed + 1)
-        batches = self.batches(torch.Generator().manual_seed(seed))
-        if self.recorded is not None:
-            self.recorded.begin()
-        for b, chosen in enumerate(batches):
-            with nullcontext() if self.recorded is None else self.recorded.on_stream():
-                loss = self._step(chosen, epoch * len(batches) + b, len(batches))
-            yield BatchLoss(chosen, loss)
-
-    def losses(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.int64], float]]:
-        """``train_epoch``, for another process."""
-        for lists, loss in self.train_epoch(epoch):
-            yield lists.numpy(), float(loss)
-
-    def batches(self, generator: torch.Generator) -> list[Tensor]:
-        """The numbers of all lists, each batch of lists of much the same length, so that few steps are of a few long
-        ones."""
-        steps, size = self.data.training.steps, self.config.batch_size
-        batches: list[Tensor] = []
-        for together in torch.randperm(len(steps), generator=generator).split(size * SORTED_TOGETHER):
-            batches += together[torch.argsort(steps[together], stable=True)].split(size)
-        return [batches[b] for b in torch.randperm(len(batches), generator=generator).tolist()]
-
-    def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
-        lr = rate(self.config, step, steps_an_epoch)
-        if self.recorded is not None:
-            loss = self.recorded(chosen, lr)
-        else:
-            loss = self._learn(*self.data.training.pack(chosen, self.device, self.multiple), lr)
-        if self.average is not self.model:
-            follow(self.average, self.model, self.config.average, step)
-        return loss
-
-    def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
-        """The batch's mean loss a tag, (), before its step."""
-        take = None if self.optimiser.rows is None else self.optimiser.rows.take
-        logits = self.model(features, lists, self.dtype, self.dropout, take)
-        total = F.cross_entropy(
-            logits,
-            lists.target,
-            ignore_index=NO_TARGET,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
-        # By a batch's usual number of tags, not by this one's: a tag counts the same in a short list and in a long one.
-        (total / self.tags_a_batch).backward()
-        self.optimiser.step(lr, self.config.clip)
-        return total.detach() / (lists.target != NO_TARGET).sum()
-
-    def _make_optimiser(self, zeros: Callable[[Tensor], Tensor]) -> AdamW:
-        config, projection = self.config, self.model.project.weight
-        if not config.dropout_features:
-            return AdamW(self.model.parameters(), config.weight_decay, zeros=zeros)
-        used = how_many_kept(projection.shape[1], config.dropout_features)
-        rest = [p for p in self.model.parameters() if p is not projection]
-        rows = RowAdamW(projection.t(), used, config.weight_decay, zeros)
-        return AdamW(rest, config.weight_decay, rows, zeros)
-
-    def _recorded_steps(self) -> RecordedSteps:
-        state = [*self.model.parameters(), *self.optimiser.tensors()]
-        return RecordedSteps(self._learn, state, self.dropout.generator, self.data.training, self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that ``load_state_dict`` needs to go on exactly."""
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return state | ({} if self.average is self.model else {"average": self.average.state_dict()})
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state_dict`` of the same settings and data."""
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not self.model:
-            self.average.load_state_dict(state["average"])
-
-
-def rate(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
-    """The learning rate of a step, from 0."""
-    total, warmup = config.epochs * steps_an_epoch, round(config.warmup * steps_an_epoch)
-    return learning_rate(step, total, warmup, config.lr, config.cosine)
 
 
 class Trainer:

@@ -18,7 +18,7 @@ from ranktag.models.baselines.mlp import HeadTraining
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.tags.vocabulary import Vocabulary
 from ranktag.training import run
-from ranktag.training.loop import Member, rate
+from ranktag.training.member import Member, rate
 from ranktag.training.train import train
 from ranktag.training_data.examples import Examples
 from ranktag.training_data.load import load_training_data
