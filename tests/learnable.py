@@ -12,7 +12,7 @@ from torch import Tensor
 from ranktag.models.baselines._shared import Score
 from ranktag.models.ranking import best_five
 from ranktag.tags.vocabulary import Vocabulary
-from ranktag.training.validation import ndcg5
+from ranktag.training.score import ndcg5
 from ranktag.training_data.examples import Examples
 
 TAGS = Vocabulary(("a", "b", "c", "d"))

@@ -22,7 +22,7 @@ from ranktag.evaluation.matches import Floats
 from ranktag.models.lstm import join_members
 from ranktag.models.ranking import Limits, best_five
 from ranktag.training.member import BatchLoss, Member, rate
-from ranktag.training.validation import ndcg5_of_asked
+from ranktag.training.score import ndcg5_of_asked
 from ranktag.training_data.load import TrainingData
 
 # Early stopping draws fewer lists of an image than an export: the first tag's gain is exact with any number, and the

@@ -27,8 +27,8 @@ from ranktag.training.history import plot_history, write_history
 from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.names import CURVES_FILE, HISTORY_FILE
 from ranktag.training.run_folder import RunFolder
+from ranktag.training.score import ndcg5, ndcg5_of_images
 from ranktag.training.state import StateFile, TrainingState
-from ranktag.training.validation import ndcg5, ndcg5_of_images
 from ranktag.training_data.load import TrainingData
 
 # A state is five times the weights, so it is not written after every short epoch.

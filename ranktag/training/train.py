@@ -27,8 +27,8 @@ from ranktag.training.loop import Epoch, Trainer
 from ranktag.training.record import write_config, write_missing
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder, sweep_files, sweep_options
+from ranktag.training.score import in_words, mean_interval
 from ranktag.training.state import StateFile, TrainingState
-from ranktag.training.validation import in_words, mean_interval
 from ranktag.training_data.join import Tags
 from ranktag.training_data.load import TrainingData, load_training_data
 

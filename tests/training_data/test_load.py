@@ -13,8 +13,8 @@ from ranktag.compute.device import choose_device
 from ranktag.errors import RanktagError
 from ranktag.feature_cache.store import open_features
 from ranktag.models.checkpoint import load_checkpoint
+from ranktag.training.score import ndcg5
 from ranktag.training.train import train
-from ranktag.training.validation import ndcg5
 from ranktag.training_data.load import load_training_data
 
 

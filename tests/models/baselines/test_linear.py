@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from ranktag.models.baselines import linear
 from ranktag.models.baselines._shared import targets
 from ranktag.models.ranking import best_five
-from ranktag.training.validation import ndcg5
+from ranktag.training.score import ndcg5
 
 
 @pytest.mark.parametrize(("n", "dim"), [(30, 80), (80, 30), (40, 40)], ids=["dual", "primal", "square"])
