@@ -53,8 +53,9 @@ class Run:
     def fit(self, events: EventWriter | None, report: Callable[[Epoch], None]) -> None:
         """Run epochs to the early stop, saving now and then, and draw the curves."""
         head = self._begin_head()
-        # Much of a head's step is Python: it fits between those of the LSTMs.
-        self.trainer.beside = head
+        if head is not None:
+            # Much of a head's step is Python: it fits between those of the LSTMs.
+            self.trainer.members.beside = head
         with (
             closing(self.trainer),
             nullcontext() if events is None else events.begun(self.folder, self.progress.history),

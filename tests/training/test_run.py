@@ -20,10 +20,11 @@ from ranktag.models.baselines import mlp
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.models.ranking import Limits, best_five
 from ranktag.tags.lists import read_tag_lists
-from ranktag.training.loop import VALIDATION_DRAW, Epoch
+from ranktag.training.loop import Epoch
 from ranktag.training.member import Member
 from ranktag.training.run import best_epoch
 from ranktag.training.train import train
+from ranktag.training.validation import DRAW
 
 
 def epochs_of(*ndcg5: float) -> list[Epoch]:
@@ -70,9 +71,7 @@ def test_early_stopping_keeps_the_best_epochs_weights(tmp_path: Path) -> None:
     features = torch.from_numpy(np.array(store.features[[store.row_of()[i] for i in ids]]))
     stepper = Stepper(checkpoint.model, torch.float32)
     with torch.inference_mode():
-        gains = expected_gains(
-            stepper, stepper.initial_state(features), Limits(checkpoint.longest), VALIDATION_DRAW, "log"
-        )
+        gains = expected_gains(stepper, stepper.initial_state(features), Limits(checkpoint.longest), DRAW, "log")
     predicted = [checkpoint.vocabulary.decode(numbers) for numbers in best_five(gains.gain)]
     recomputed = float(ndcg([truth.lists[i] for i in ids], predicted, 5).mean())
     assert checkpoint.validation == {"ndcg5": pytest.approx(recomputed, abs=1e-9), "epoch": report.epoch}

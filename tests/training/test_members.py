@@ -15,6 +15,7 @@ from ranktag.compute.forks import can_fork
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.training.loop import Trainer
 from ranktag.training.member import Member
+from ranktag.training.members import Members
 from ranktag.training.train import train
 from ranktag.training_data.load import load_training_data
 
@@ -41,7 +42,7 @@ def test_members_side_by_side_learn_what_they_learn_one_after_another(
 ) -> None:
     if forked and not can_fork():
         pytest.skip("a fork cannot compute here")
-    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: forked is not False)
+    monkeypatch.setattr("ranktag.training.members.can_fork", lambda: forked is not False)
     if forked is None:
         monkeypatch.setattr("ranktag.compute.forks._computes_gradients", lambda: False)
     cache, tags = make_data(tmp_path)
@@ -68,11 +69,12 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
 ) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr("ranktag.training.loop.can_fork", lambda: False)
+    monkeypatch.setattr("ranktag.training.members.can_fork", lambda: False)
     cache, tags = make_data(tmp_path)
     config = tiny(members=2, batch_size=1)
-    trainer = Trainer(load_training_data(cache, tags, config, choose_device("cpu")), config, choose_device("cpu"))
-    first, second = trainer.members
+    data = load_training_data(cache, tags, config, choose_device("cpu"))
+    members = Members(data, config, choose_device("cpu"))
+    _, second = members
     begun, steps = threading.Event(), 0
 
     def step(self: Member, *_: object) -> torch.Tensor:
@@ -89,7 +91,7 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
     monkeypatch.setattr(Member, "_step", step)
     try:
         with pytest.raises(MemoryError):
-            trainer.train_epoch()
+            members.train_epoch(0)
     finally:
         torch.set_num_threads(before)
-    assert 1 <= steps < len(trainer.data.training.image)
+    assert 1 <= steps < len(data.training.image)
