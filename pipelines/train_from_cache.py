@@ -28,7 +28,7 @@ from ranktag.pipelines.shared.startup import imports, share_processors
 from ranktag.wording import count
 
 if TYPE_CHECKING:
-    from ranktag.training.loop import Epoch
+    from ranktag.training.history import Epoch
     from ranktag.training.train import TrainingReport
     from ranktag.training_data.load import TrainingData
 

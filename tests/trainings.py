@@ -13,7 +13,7 @@ from making import make_data
 from ranktag.config import TrainingConfig
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.training import run
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch
 from ranktag.training.train import train
 
 NO_DROPOUT = {"dropout_features": 0.0, "dropout_embedding": 0.0, "dropout_output": 0.0}

@@ -39,7 +39,7 @@ from ranktag.features.weights import choose_weights
 from ranktag.files.atomic import atomic_path
 from ranktag.recipes.demo_scenes import SETTINGS, draw_scenes
 from ranktag.tags.lists import TagList
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch
 from ranktag.training.train import train
 
 MARK = "demo.json"

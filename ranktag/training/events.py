@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from ranktag.errors import NotInstalled
 from ranktag.files.atomic import blaming
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch
 from ranktag.training.names import EVENT_FILES
 from ranktag.training.run_folder import RunFolder
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ranktag.errors import NotFound
 from ranktag.files.atomic import atomic_path
 from ranktag.files.tables import write_table
-from ranktag.training.loop import Epoch
 from ranktag.training.names import HISTORY_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Epoch(NamedTuple):
+    """A row of the history.
+
+    loss, validation_loss: mean cross-entropy a tag, in nats. ndcg5: of the validation images' free-running decodes.
+    lr: at the end. images_per_second: of training, with what is done beside it. seconds: of training and validation.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    ndcg5: float
+    lr: float
+    images_per_second: float
+    seconds: float
 
 
 def write_history(path: Path, epochs: Sequence[Epoch]) -> None:

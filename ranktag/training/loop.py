@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +15,11 @@ from ranktag.config import TrainingConfig
 from ranktag.evaluation.matches import Floats
 from ranktag.models.lstm import join_members
 from ranktag.training.divergence import divergence
+from ranktag.training.history import Epoch
 from ranktag.training.member import BatchLoss, rate
 from ranktag.training.members import Members
 from ranktag.training.validation import Validation
 from ranktag.training_data.load import TrainingData
-
-
-class Epoch(NamedTuple):
-    """A row of the history.
-
-    loss, validation_loss: mean cross-entropy a tag, in nats. ndcg5: of the validation images' free-running decodes.
-    lr: at the end. images_per_second: of training, with what is done beside it. seconds: of training and validation.
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float
-    ndcg5: float
-    lr: float
-    images_per_second: float
-    seconds: float
 
 
 class Trainer:

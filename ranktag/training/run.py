@@ -23,8 +23,8 @@ from ranktag.models.checkpoint import MODEL_FILE, Checkpoint, Model, load_checkp
 from ranktag.models.ranking import Head, best_five
 from ranktag.tags.splits import SPLITS
 from ranktag.training.events import EventWriter
-from ranktag.training.history import plot_history, write_history
-from ranktag.training.loop import Epoch, Trainer
+from ranktag.training.history import Epoch, plot_history, write_history
+from ranktag.training.loop import Trainer
 from ranktag.training.names import CURVES_FILE, HISTORY_FILE
 from ranktag.training.run_folder import RunFolder
 from ranktag.training.score import ndcg5, ndcg5_of_images

@@ -9,7 +9,8 @@ from typing import Any
 from ranktag.config import TrainingConfig
 from ranktag.errors import Damaged, Mismatch, RanktagError
 from ranktag.models.checkpoint import read_tensors, write_tensors
-from ranktag.training.loop import Epoch, Trainer
+from ranktag.training.history import Epoch
+from ranktag.training.loop import Trainer
 from ranktag.training.names import STATE_FILE
 from ranktag.training.run_folder import RunFolder
 from ranktag.training_data.load import TrainingData

@@ -22,8 +22,8 @@ from ranktag.errors import Usage
 from ranktag.feature_cache.together import Caches
 from ranktag.models.lstm import FORMS
 from ranktag.training.events import EventWriter
-from ranktag.training.history import read_history
-from ranktag.training.loop import Epoch, Trainer
+from ranktag.training.history import Epoch, read_history
+from ranktag.training.loop import Trainer
 from ranktag.training.record import write_config, write_missing
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder, sweep_files, sweep_options

@@ -20,7 +20,7 @@ from ranktag.models.baselines import mlp
 from ranktag.models.checkpoint import load_checkpoint
 from ranktag.models.ranking import Limits, best_five
 from ranktag.tags.lists import read_tag_lists
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch
 from ranktag.training.member import Member
 from ranktag.training.run import best_epoch
 from ranktag.training.train import train

@@ -20,7 +20,7 @@ from trainings import Killed, contents, history, killed_after
 from ranktag.errors import RanktagError
 from ranktag.models.checkpoint import load_checkpoint, read_tensors
 from ranktag.training import run
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch
 from ranktag.training.train import train
 
 

@@ -20,8 +20,7 @@ from ranktag.models.checkpoint import load_checkpoint
 from ranktag.models.lstm import FORMS
 from ranktag.tags.lists import TagLists, read_tag_lists
 from ranktag.tags.predictions import read_predictions
-from ranktag.training.history import read_history
-from ranktag.training.loop import Epoch
+from ranktag.training.history import Epoch, read_history
 from ranktag.training.train import train
 from ranktag.training_data.load import load_training_data
 
