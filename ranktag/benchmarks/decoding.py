@@ -26,7 +26,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import DecodingConfig, TrainingBenchmarkConfig, TrainingConfig
 from ranktag.decoding.rank import rank_tags
 from ranktag.models.lstm import RankTagger, Tagger
-from ranktag.training.loop import Trainer
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import TrainingData, load_training_data
 
 EPOCHS = 8

@@ -27,7 +27,7 @@ from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
 from ranktag.feature_cache.write import cache_features
 from ranktag.tags.lists import TagLists, write_tag_lists
-from ranktag.training.loop import Trainer
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import load_training_data
 
 LONGEST = 8

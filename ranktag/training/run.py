@@ -24,11 +24,11 @@ from ranktag.models.ranking import Head, best_five
 from ranktag.tags.splits import SPLITS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import Epoch, plot_history, write_history
-from ranktag.training.loop import Trainer
 from ranktag.training.names import CURVES_FILE, HISTORY_FILE
 from ranktag.training.run_folder import RunFolder
 from ranktag.training.score import ndcg5, ndcg5_of_images
 from ranktag.training.state import StateFile, TrainingState
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import TrainingData
 
 # A state is five times the weights, so it is not written after every short epoch.

@@ -10,9 +10,9 @@ from ranktag.config import TrainingConfig
 from ranktag.errors import Damaged, Mismatch, RanktagError
 from ranktag.models.checkpoint import read_tensors, write_tensors
 from ranktag.training.history import Epoch
-from ranktag.training.loop import Trainer
 from ranktag.training.names import STATE_FILE
 from ranktag.training.run_folder import RunFolder
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import TrainingData
 
 # Of what a trainer needs to go on.

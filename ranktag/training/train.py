@@ -23,12 +23,12 @@ from ranktag.feature_cache.together import Caches
 from ranktag.models.lstm import FORMS
 from ranktag.training.events import EventWriter
 from ranktag.training.history import Epoch, read_history
-from ranktag.training.loop import Trainer
 from ranktag.training.record import write_config, write_missing
 from ranktag.training.run import Run, fit_baseline
 from ranktag.training.run_folder import RunFolder, sweep_files, sweep_options
 from ranktag.training.score import in_words, mean_interval
 from ranktag.training.state import StateFile, TrainingState
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.join import Tags
 from ranktag.training_data.load import TrainingData, load_training_data
 

@@ -10,7 +10,7 @@ from making import make_data, tiny
 from trainings import NO_DROPOUT
 
 from ranktag.compute.device import choose_device
-from ranktag.training.loop import Trainer
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import load_training_data
 
 

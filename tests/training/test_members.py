@@ -13,10 +13,10 @@ from making import make_data, tiny
 from ranktag.compute.device import choose_device
 from ranktag.compute.forks import can_fork
 from ranktag.models.checkpoint import load_checkpoint
-from ranktag.training.loop import Trainer
 from ranktag.training.member import Member
 from ranktag.training.members import Members
 from ranktag.training.train import train
+from ranktag.training.trainer import Trainer
 from ranktag.training_data.load import load_training_data
 
 

@@ -1,4 +1,4 @@
-"""The LSTM's training loop: epoch by epoch its members learn, and what they know together is validated."""
+"""Training epoch by epoch: the members of a model learn, and what they know together is validated."""
 
 from __future__ import annotations
 
