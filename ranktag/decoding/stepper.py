@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranktag.compute.packed_lstm import activate
+from ranktag.compute.lstm_step import activate
 from ranktag.models.lstm import RankTagger, Tagger
 from ranktag.models.ranking import Limits
 

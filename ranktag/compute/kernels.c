@@ -1,0 +1,192 @@
+/* What training does most often on a processor, one pass over memory each where torch's operations take a dozen.
+
+   Built where a C compiler is there when ranktag is installed (see setup.py); without it, torch's operations do the
+   same. Arrays are given by their addresses and are contiguous; those "of numbers" are float32 or bfloat16.
+   Python's lock is free meanwhile. */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* For processors with 512 and 256 bits a register, too; which it is, is looked up once. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+/* A copy for each value of the flags it is called with, in each of the functions for each processor. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float get(const void *numbers, int64_t k, int bfloat16) {
+    if (!bfloat16) return ((const float *)numbers)[k];
+    uint32_t bits = (uint32_t)((const uint16_t *)numbers)[k] << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE void put(void *numbers, int64_t k, float x, int bfloat16) {
+    if (!bfloat16) {
+        ((float *)numbers)[k] = x;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    /* To the nearest, of two to the even one, as torch does; what is no number stays none. */
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    ((uint16_t *)numbers)[k] = (uint16_t)(x == x ? bits : 0x7fc0);
+}
+
+/* e^x = 2^n e^r with |r| <= ln 2 / 2 and the Taylor series of e^r: within 2e-7 of it, relatively. */
+INLINE float exponential(float x) {
+    x = x > 80.0f ? 80.0f : x < -80.0f ? -80.0f : x;
+    /* Adding 1.5 2^23 leaves no bits after the point. */
+    float n = (x * 1.442695041f + 12582912.0f) - 12582912.0f;
+    /* ln 2 in two parts, the first of so few bits that n times it is exact. */
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float sum = 1.0f / 5040;
+    sum = sum * r + 1.0f / 720;
+    sum = sum * r + 1.0f / 120;
+    sum = sum * r + 1.0f / 24;
+    sum = sum * r + 1.0f / 6;
+    sum = sum * r + 1.0f / 2;
+    sum = sum * r + 1.0f;
+    sum = sum * r + 1.0f;
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+INLINE float hyperbolic_tangent(float x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
+
+/* A step of an LSTM for some rows: see lstm_step.py. product and c are NULL where the sequences begin with zeros. */
+typedef struct {
+    int64_t rows, hidden;
+    const void *gates, *image, *product; /* (rows, 4H) numbers */
+    const float *c;                      /* (rows, H) */
+    float *activated;                    /* (rows, 4H) */
+    float *c_next;                       /* (rows, H) */
+    void *output;                        /* (rows, H) numbers */
+} Forward;
+
+INLINE void forward_row(const Forward *x, int64_t row, int begins, int bfloat16) {
+    const int64_t H = x->hidden, first = row * 4 * H;
+#pragma GCC ivdep
+    for (int64_t k = 0; k < H; k++) {
+        float sums[4];
+        for (int gate = 0; gate < 4; gate++) {
+            int64_t at = first + gate * H + k;
+            sums[gate] = get(x->gates, at, bfloat16) + get(x->image, at, bfloat16);
+            if (!begins) sums[gate] += get(x->product, at, bfloat16);
+        }
+        float a[4] = {sigmoid(sums[0]), sigmoid(sums[1]), hyperbolic_tangent(sums[2]), sigmoid(sums[3])};
+        for (int gate = 0; gate < 4; gate++) x->activated[first + gate * H + k] = a[gate];
+        float c = a[0] * a[2];
+        if (!begins) c += a[1] * x->c[row * H + k];
+        x->c_next[row * H + k] = c;
+        put(x->output, row * H + k, a[3] * hyperbolic_tangent(c), bfloat16);
+    }
+}
+
+INLINE void forward_rows(const Forward *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        if (x->c)
+            forward_row(x, row, 0, bfloat16);
+        else
+            forward_row(x, row, 1, bfloat16);
+    }
+}
+
+FOR_EACH_PROCESSOR static void forward_float32(const void *x, int64_t from, int64_t to) { forward_rows(x, from, to, 0); }
+FOR_EACH_PROCESSOR static void forward_bfloat16(const void *x, int64_t from, int64_t to) { forward_rows(x, from, to, 1); }
+
+/* The gradient of such a step. d_c is changed to that of the step before; d_image is added to. */
+typedef struct {
+    int64_t rows, hidden;
+    const float *activated;     /* (rows, 4H) */
+    const float *c, *c_next;    /* (rows, H) */
+    const void *d_output, *d_h; /* (rows, H) numbers: of what the step gives, and through the next step */
+    float *d_c, *d_image;       /* (rows, H), (rows, 4H) */
+    void *d_gates;              /* (rows, 4H) numbers */
+} Backward;
+
+INLINE void backward_row(const Backward *x, int64_t row, int begins, int bfloat16) {
+    const int64_t H = x->hidden, first = row * 4 * H;
+#pragma GCC ivdep
+    for (int64_t k = 0; k < H; k++) {
+        const int64_t at = row * H + k;
+        float a[4];
+        for (int gate = 0; gate < 4; gate++) a[gate] = x->activated[first + gate * H + k];
+        float i = a[0], f = a[1], g = a[2], o = a[3], tanh_c = hyperbolic_tangent(x->c_next[at]);
+        float d_h = get(x->d_output, at, bfloat16) + get(x->d_h, at, bfloat16);
+        float d_c = x->d_c[at] + d_h * o * (1.0f - tanh_c * tanh_c);
+        float sums[4] = {
+            d_c * g * i * (1.0f - i),
+            begins ? 0.0f : d_c * x->c[at] * f * (1.0f - f),
+            d_c * i * (1.0f - g * g),
+            d_h * tanh_c * o * (1.0f - o),
+        };
+        for (int gate = 0; gate < 4; gate++) {
+            put(x->d_gates, first + gate * H + k, sums[gate], bfloat16);
+            x->d_image[first + gate * H + k] += sums[gate];
+        }
+        x->d_c[at] = d_c * f;
+    }
+}
+
+INLINE void backward_rows(const Backward *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        if (x->c)
+            backward_row(x, row, 0, bfloat16);
+        else
+            backward_row(x, row, 1, bfloat16);
+    }
+}
+
+FOR_EACH_PROCESSOR static void backward_float32(const void *x, int64_t from, int64_t to) { backward_rows(x, from, to, 0); }
+FOR_EACH_PROCESSOR static void backward_bfloat16(const void *x, int64_t from, int64_t to) { backward_rows(x, from, to, 1); }
+
+static PyObject *share_out(void (*rows_of)(const void *, int64_t, int64_t), const void *x, int64_t rows, int threads) {
+    Py_BEGIN_ALLOW_THREADS;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int part = 0; part < threads; part++) rows_of(x, rows * part / threads, rows * (part + 1) / threads);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *lstm_forward(PyObject *module, PyObject *arguments) {
+    Forward x;
+    int threads, bfloat16;
+    unsigned long long p[7];
+    if (!PyArg_ParseTuple(arguments, "iiLLKKKKKKK", &threads, &bfloat16, &x.rows, &x.hidden, p, p + 1, p + 2, p + 3,
+                          p + 4, p + 5, p + 6))
+        return NULL;
+    x.gates = (void *)p[0], x.image = (void *)p[1], x.product = (void *)p[2], x.c = (void *)p[3];
+    x.activated = (void *)p[4], x.c_next = (void *)p[5], x.output = (void *)p[6];
+    return share_out(bfloat16 ? forward_bfloat16 : forward_float32, &x, x.rows, threads);
+}
+
+static PyObject *lstm_backward(PyObject *module, PyObject *arguments) {
+    Backward x;
+    int threads, bfloat16;
+    unsigned long long p[8];
+    if (!PyArg_ParseTuple(arguments, "iiLLKKKKKKKK", &threads, &bfloat16, &x.rows, &x.hidden, p, p + 1, p + 2, p + 3,
+                          p + 4, p + 5, p + 6, p + 7))
+        return NULL;
+    x.activated = (void *)p[0], x.c = (void *)p[1], x.c_next = (void *)p[2], x.d_output = (void *)p[3];
+    x.d_h = (void *)p[4], x.d_c = (void *)p[5], x.d_image = (void *)p[6], x.d_gates = (void *)p[7];
+    return share_out(bfloat16 ? backward_bfloat16 : backward_float32, &x, x.rows, threads);
+}
+
+static PyMethodDef functions[] = {
+    {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
+    {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef kernels = {PyModuleDef_HEAD_INIT, .m_name = "kernels", .m_size = -1, .m_methods = functions};
+
+PyMODINIT_FUNC PyInit_kernels(void) { return PyModule_Create(&kernels); }

@@ -1,0 +1,32 @@
+"""See kernels.c. Arrays are addresses of contiguous memory: of float32, or where ``# numbers`` says so of bfloat16 if
+``bfloat16`` is 1. Rows are shared out among ``threads``."""
+
+def lstm_forward(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    hidden: int,
+    gates: int,  # numbers
+    image: int,  # numbers
+    product: int,  # numbers
+    c: int,
+    activated: int,
+    c_next: int,
+    output: int,  # numbers
+    /,
+) -> None: ...
+def lstm_backward(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    hidden: int,
+    activated: int,
+    c: int,
+    c_next: int,
+    d_output: int,  # numbers
+    d_h: int,  # numbers
+    d_c: int,
+    d_image: int,
+    d_gates: int,  # numbers
+    /,
+) -> None: ...

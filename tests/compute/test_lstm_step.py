@@ -1,0 +1,135 @@
+"""The step of an LSTM, compiled and by torch's operations, held to autograd in float64."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from ranktag.compute import compiled, lstm_step
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "torch":
+        monkeypatch.setattr(compiled, "kernels", None)
+    elif compiled.kernels is None:
+        pytest.skip("there was no C compiler where ranktag was installed")
+    return str(request.param)
+
+
+class Step(NamedTuple):
+    """What a step is given, and the gradient of what it gives."""
+
+    gates: Tensor
+    image: Tensor
+    h: Tensor | None
+    c: Tensor | None
+    weight: Tensor
+    d_output: Tensor
+    d_h: Tensor
+    d_c: Tensor
+
+
+def random_step(n: int, hidden: int, dtype: torch.dtype, begins: bool, spread: float = 1.0) -> Step:
+    generator = torch.Generator().manual_seed(n * 1000 + hidden)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * spread
+
+    def numbers(*shape: int) -> Tensor:
+        return random(*shape).to(dtype)
+
+    h, c = (None, None) if begins else (numbers(n, hidden), random(n, hidden))
+    gates, image, weight = numbers(n, 4 * hidden), numbers(n, 4 * hidden), numbers(4 * hidden, hidden)
+    return Step(gates, image, h, c, weight, numbers(n, hidden), numbers(n, hidden), random(n, hidden))
+
+
+def computed(x: Step) -> dict[str, Tensor]:
+    n, hidden = x.d_output.shape
+    activated, c_next = torch.empty(n, 4 * hidden), torch.empty(n, hidden)
+    output, d_gates = torch.empty_like(x.d_output), torch.empty_like(x.gates)
+    lstm_step.forward(x.gates, x.image, x.h, x.c, x.weight, activated, c_next, output)
+    d_c, d_image = x.d_c.clone(), torch.ones(n, 4 * hidden)
+    lstm_step.backward(activated, x.c, c_next, x.d_output, x.d_h, d_c, d_image, d_gates)
+    return {"output": output, "c_next": c_next, "d_gates": d_gates, "d_image": d_image - 1.0, "d_c": d_c}
+
+
+def expected(x: Step) -> dict[str, Tensor]:
+    exact = Step(*(None if tensor is None else tensor.double() for tensor in x))  # type: ignore[arg-type]
+    before = torch.zeros_like(exact.d_c) if exact.c is None else exact.c
+    before.requires_grad_()
+    # The product is rounded to the numbers' type before it is added.
+    product = 0.0 if x.h is None else (x.h @ x.weight.t()).double()
+    sums = (exact.gates + exact.image + product).requires_grad_()
+    i, f, g, o = sums.chunk(4, dim=1)
+    c_next = torch.sigmoid(f) * before + torch.sigmoid(i) * torch.tanh(g)
+    output = torch.sigmoid(o) * torch.tanh(c_next)
+    d_sums, d_c = torch.autograd.grad((output, c_next), (sums, before), (exact.d_output + exact.d_h, exact.d_c))
+    return {"output": output.detach(), "c_next": c_next.detach(), "d_gates": d_sums, "d_image": d_sums, "d_c": d_c}
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize(("n", "hidden"), [(1, 1), (3, 37), (64, 256)])
+def test_float32_is_right_to_some_of_its_last_bits(way: str, n: int, hidden: int, begins: bool) -> None:
+    x = random_step(n, hidden, torch.float32, begins)
+    for name, want in expected(x).items():
+        torch.testing.assert_close(computed(x)[name].double(), want, rtol=5e-6, atol=2e-6, msg=name)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize(("n", "hidden"), [(1, 1), (3, 37), (64, 256)])
+def test_bfloat16_loses_what_it_rounds(way: str, n: int, hidden: int, begins: bool) -> None:
+    x = random_step(n, hidden, torch.bfloat16, begins, spread=0.25)
+    # Torch's operations also round what they add up to, 3 bits before the point at most: 8 bits in all.
+    tolerance = 2**-8 if way == "compiled" else 2**-5
+    for name, want in expected(x).items():
+        torch.testing.assert_close(computed(x)[name].double(), want, rtol=tolerance, atol=tolerance / 4, msg=name)
+
+
+def test_c_and_d_c_are_float32_where_the_numbers_are_bfloat16(way: str) -> None:
+    """A forget gate of almost 1 keeps what bfloat16 would round away: 1 + 2^-12."""
+    x = random_step(1, 1, torch.bfloat16, begins=False)
+    gates = torch.tensor([[-100.0, 100.0, 0.0, 0.0]], dtype=torch.bfloat16)
+    kept = torch.tensor([[1.0 + 2**-12]])
+    zeros = torch.zeros_like
+    x = x._replace(
+        gates=gates, image=zeros(gates), h=zeros(x.d_h), c=kept, d_output=zeros(x.d_h), d_h=zeros(x.d_h), d_c=kept
+    )
+    assert computed(x)["c_next"] == kept
+    assert computed(x)["d_c"] == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_sums_saturate_and_what_is_no_number_shows(way: str, dtype: torch.dtype) -> None:
+    infinite, nan = float("inf"), float("nan")
+    gates = torch.tensor([[1e4, -1e4, infinite, infinite], [infinite, -infinite, -infinite, 1e4], [nan] * 4]).to(dtype)
+    x = random_step(3, 1, dtype, begins=True)._replace(gates=gates, image=torch.zeros_like(gates))
+    found = computed(x)
+    assert found["c_next"][:2].tolist() == [[1.0], [-1.0]]
+    torch.testing.assert_close(found["output"][:2].float(), torch.tensor([[1.0], [-1.0]]).tanh(), rtol=2**-8, atol=0.0)
+    for name, values in found.items():
+        assert values[2].isnan().any(), name
+        assert values[:2].isfinite().all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_share_the_rows_out(way: str, dtype: torch.dtype) -> None:
+    x = random_step(5, 37, dtype, begins=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = computed(x)
+        torch.set_num_threads(3)
+        together = computed(x)
+    finally:
+        torch.set_num_threads(before)
+    for name in alone:
+        torch.testing.assert_close(together[name], alone[name], rtol=0.0 if way == "compiled" else 1e-5, atol=0.0)
+
+
+def test_numbers_of_other_types_are_not_for_the_kernels() -> None:
+    assert not compiled.compiled(torch.zeros(1, dtype=torch.float64))
+    assert not compiled.compiled(torch.zeros(1, dtype=torch.float16))
