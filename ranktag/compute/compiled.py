@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 try:
-    from ranktag.compute import kernels
+    from ranktag.compute import kernels as kernels
 except ImportError:
     kernels = None  # type: ignore[assignment]
 
 
 def compiled(numbers: Tensor) -> bool:
     """Whether there are kernels for such a tensor: on a processor, float32 or bfloat16."""
-    return (
-        kernels is not None and numbers.device.type == "cpu" and numbers.dtype in (torch.float32, torch.bfloat16)
-    )
+    return kernels is not None and numbers.device.type == "cpu" and numbers.dtype in (torch.float32, torch.bfloat16)

@@ -39,8 +39,8 @@ class PackedLSTM(torch.autograd.Function):
         cells = torch.empty_like(outputs, dtype=exact)
         steps = zip(sizes, *(x.split(sizes) for x in (gates, activated, cells, outputs)))
         for n, sums, a, c_next, output in steps:
-            before = (None, None) if h is None or c is None else (h[:n], c[:n])
-            lstm_step.forward(sums, image[:n], *before, weight, a, c_next, output)
+            h, c = (None, None) if h is None or c is None else (h[:n], c[:n])
+            lstm_step.forward(sums, image[:n], h, c, weight, a, c_next, output)
             h, c = output, c_next
         ctx.save_for_backward(activated, outputs, cells, h0, c0, weight)
         ctx.sizes = sizes
