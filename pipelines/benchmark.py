@@ -146,7 +146,8 @@ def train(images: int, vocabulary: int, rounds: int, config: TrainingBenchmarkCo
     found = benchmark_training(config, images, vocabulary, rounds)
     lines = [
         f"{found.images} images an epoch, {rounds} rounds, medians. "
-        f"{found.device}, {found.dtype}, batches of {config.batch_size}."
+        f"{found.device}, {found.dtype}, batches of {config.batch_size}, "
+        f"{'with' if found.kernels else 'without'} compiled kernels."
     ]
     ours = found.rate("ours")
     lines.append(f"ours                    {ours:8,.0f} images/s")

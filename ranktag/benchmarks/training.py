@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ranktag.benchmarks.timing import alternate, rate
 from ranktag.compute.allocator import kept_memory
+from ranktag.compute.compiled import compiled
 from ranktag.compute.device import choose_device
 from ranktag.config import TrainingConfig
 from ranktag.feature_cache.write import cache_features
@@ -36,11 +37,15 @@ FEATURE_DIM = 4096  # as VGG's
 
 @dataclass(frozen=True)
 class TrainingBenchmark:
-    """Seconds an epoch of ``images`` images took in each round. validation: of ours, on a tenth as many images."""
+    """Seconds an epoch of ``images`` images took in each round. validation: of ours, on a tenth as many images.
+
+    kernels: whether those of ``ranktag.compute.compiled`` were used.
+    """
 
     images: int
     device: str
     dtype: str
+    kernels: bool
     seconds: dict[str, list[float]]
 
     def rate(self, name: str) -> float:
@@ -122,7 +127,9 @@ def benchmark_training(config: TrainingConfig, images: int, vocabulary: int, rou
         for contestant in contestants.values():
             contestant()
         seconds = alternate(contestants, rounds)
-    return TrainingBenchmark(images, str(device), str(trainer.dtype).removeprefix("torch."), seconds)
+    dtype = str(trainer.dtype).removeprefix("torch.")
+    kernels = compiled(torch.empty(0, dtype=trainer.dtype, device=device))
+    return TrainingBenchmark(images, str(device), dtype, kernels, seconds)
 
 
 def _epochs(trainer: Trainer) -> Callable[[], None]:
