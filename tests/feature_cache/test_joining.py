@@ -58,6 +58,12 @@ def assert_nothing_beside(output: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
+def assert_joined(output: Path, afterwards: Path) -> None:
+    """It is that file byte for byte, and alone."""
+    assert output.read_bytes() == afterwards.read_bytes()
+    assert_nothing_beside(output)
+
+
 @pytest.mark.usefixtures("only_on_the_way")
 @pytest.mark.parametrize("shard_size", [8, 7, 4096])
 def test_it_is_the_same_file_byte_for_byte(photos: Path, tmp_path: Path, afterwards: Path, shard_size: int) -> None:
@@ -74,8 +80,7 @@ def test_what_is_there_already_is_joined_too(photos: Path, tmp_path: Path, after
     output = tmp_path / "c" / "c.h5"
     extract_features(photos, output, SETTINGS.replace(worker_index=0, worker_count=2))
     assert extract_features(photos, output, SETTINGS).computed == 14
-    assert output.read_bytes() == afterwards.read_bytes()
-    assert_nothing_beside(output)
+    assert_joined(output, afterwards)
 
 
 @pytest.mark.usefixtures("only_on_the_way")
@@ -96,13 +101,16 @@ def test_an_update_is_joined_with_what_is_kept(photos: Path, tmp_path: Path) -> 
     assert_nothing_beside(output)
 
 
-def failing(method: Callable[..., Any], fails: Callable[[hdf5.KeepsFailure], bool]) -> Callable[..., Any]:
-    def called(self: hdf5.KeepsFailure, data: Any) -> Any:
-        if fails(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return method(self, data)
+def let_writes_fail(monkeypatch: pytest.MonkeyPatch, full: Callable[[hdf5.KeepsFailure], bool]) -> None:
+    """The disk has no room for what is written to files that are ``full``."""
+    write_some = hdf5.KeepsFailure._write_some
 
-    return called
+    def write(self: hdf5.KeepsFailure, data: Any) -> Any:
+        if full(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_some(self, data)
+
+    monkeypatch.setattr(hdf5.KeepsFailure, "_write_some", write)
 
 
 def test_where_it_fails_the_shards_are_joined_at_the_end(
@@ -116,11 +124,10 @@ def test_where_it_fails_the_shards_are_joined_at_the_end(
             tried.append(file.name)
         return len(tried) == 1 and file.name in tried
 
-    monkeypatch.setattr(hdf5.KeepsFailure, "_write_some", failing(hdf5.KeepsFailure._write_some, full))
+    let_writes_fail(monkeypatch, full)
     extract_features(photos, output, SETTINGS)
     assert len(tried) == 2
-    assert output.read_bytes() == afterwards.read_bytes()
-    assert_nothing_beside(output)
+    assert_joined(output, afterwards)
 
 
 def test_what_reads_back_differently_is_joined_again(
@@ -136,8 +143,7 @@ def test_what_reads_back_differently_is_joined_again(
     monkeypatch.setattr(write, "_on_disk", other)
     output = tmp_path / "c" / "c.h5"
     extract_features(photos, output, SETTINGS)
-    assert output.read_bytes() == afterwards.read_bytes()
-    assert_nothing_beside(output)
+    assert_joined(output, afterwards)
 
 
 def test_a_shard_gets_the_room_that_the_joined_file_took(
@@ -159,11 +165,10 @@ def test_a_shard_gets_the_room_that_the_joined_file_took(
         return True
 
     monkeypatch.setattr(Joining, "abandon", counted)
-    monkeypatch.setattr(hdf5.KeepsFailure, "_write_some", failing(hdf5.KeepsFailure._write_some, full))
+    let_writes_fail(monkeypatch, full)
     assert extract_features(photos, output, SETTINGS).computed == 30
     assert given_up == [True, False]
-    assert output.read_bytes() == afterwards.read_bytes()
-    assert_nothing_beside(output)
+    assert_joined(output, afterwards)
 
 
 def test_where_the_run_fails_nothing_half_joined_is_left(
@@ -199,4 +204,4 @@ def test_an_engine_that_tells_nothing_is_waited_for_in_vain_no_longer_than_it_wo
     monkeypatch.setattr(Engine, "execute", silent)
     output = tmp_path / "c" / "c.h5"
     extract_features(photos, output, SETTINGS)
-    assert output.read_bytes() == afterwards.read_bytes()
+    assert_joined(output, afterwards)
