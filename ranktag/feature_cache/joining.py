@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 from ranktag.errors import Damaged, Mismatch, Outage
 from ranktag.feature_cache.digest import ContentDigest, image_list_sha256
@@ -31,9 +31,9 @@ from ranktag.progress import Progress
 class Joining:
     """Joins the shards of ``output`` in a thread, each as soon as it is there; made by whoever holds their locks.
 
-    It is a shorter way to what ``ranktag.feature_cache.shards.join_locked`` does, and no more: the file is the same.
-    Where anything goes wrong on it there is no file, nothing is lost, and that way is left to be taken, which says
-    what is wrong. What is written meanwhile is a temporary file beside ``output``.
+    The file is the one that ``ranktag.feature_cache.shards.join_locked`` makes, only sooner. Where anything goes wrong
+    there is none, and nothing is lost: that function is still to be called, and says what is wrong. Meanwhile there is
+    a temporary file beside ``output``. Left as a context, it gives up what is not done.
     """
 
     def __init__(self, output: Path, image_ids: Sequence[str], shards: Sequence[Shard], made: Sequence[Shard]) -> None:
@@ -48,51 +48,49 @@ class Joining:
     def __enter__(self) -> Joining:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abandon()
 
     def start(self) -> None:
-        """Begin with the shards that are there; more than once if one likes."""
+        """Begin, with the shards that are there already. A second call does nothing."""
         if self._thread.ident is None:
             self._thread.start()
 
     def add(self, shard: Shard, store: FeatureStore) -> None:
-        """The shard is written, as ``store``."""
+        """Take a shard that has been written, opened as ``store``."""
         if not self._abandoned:
             self._made[shard.number].set_result(store)
 
     def abandon(self) -> bool:
-        """Give up, and give back the room on the disk; returned is whether there was something to give up."""
+        """Give up, and give back the room on the disk. False if nothing was going on."""
         if self._abandoned or not self._thread.is_alive():
             return False
         self._abandoned = True
-        self._wait_no_more()
+        self._expect_no_more()
         self._thread.join()
         return True
 
-    def _wait_no_more(self) -> None:
-        """Nobody will make it any more."""
+    def finish(self, progress: Progress) -> FeatureStore | None:
+        """The cache, after the last shard has been added; None if it is still to be joined."""
+        self._expect_no_more()
+        told = 0
+        with progress.working("Joining", len(self._image_ids), "rows"):
+            while self._thread.is_alive():
+                self._thread.join(0.2)
+                written = self._rows.written
+                progress.advance(written - told)
+                told = written
+        return self._joined
+
+    def _expect_no_more(self) -> None:
+        """End the wait for shards that have not been added."""
         for store in self._made.values():
             store.cancel()
 
-    def finish(self, progress: Progress) -> FeatureStore | None:
-        """The cache, when every shard has been added; None if it is still to be joined."""
-        self._wait_no_more()
-        with progress.working("Joining", len(self._image_ids), "rows"):
-            told = 0
-            while self._thread.is_alive():
-                self._thread.join(0.2)
-                told, before = self._rows.written, told
-                progress.advance(told - before)
-        return self._joined
-
     def _run(self) -> None:
-        try:
+        # Whatever goes wrong, ``join_locked`` comes upon it.
+        with suppress(Exception):
             self._joined = self._join()
-        except Exception:  # noqa: BLE001 (whatever it is, ``join_locked`` comes upon it, and says it)
-            self._joined = None
 
     def _join(self) -> FeatureStore:
         kept = read_kept(self._output, own=True)
@@ -122,22 +120,27 @@ class Joining:
             sync(temporary)
             joined = open_own(temporary)
             found = read_back.finish(joined.image_id, joined.valid, joined.error)
-            if found != joined.attributes.get("content_sha256") or self._abandoned:
+            if found != joined.attributes.get("content_sha256"):
                 raise Damaged(f"{self._output}: reads back differently")
+            if self._abandoned:
+                raise CancelledError
         return replace(joined, path=self._output)
 
     def _shard(self, number: int) -> FeatureStore:
-        """A shard, waited for where it is still being made. Raises CancelledError where nobody makes it any more."""
+        """A shard, waited for where it is still being made. Raises CancelledError where that is given up."""
         if self._abandoned:
             raise CancelledError
         if number in self._made:
-            # It has been compared with what was to be written.
+            # Not read again: whoever wrote it has compared it with what was to be written.
             return self._made[number].result()
         return read_own(folder_of(self._output) / self._shards[number].name)
 
 
 class _Arriving:
-    """The shards, and behind them what is kept; the one that was asked for last is held, as it may be needed again."""
+    """The shards by number, and behind them what is kept of earlier runs.
+
+    Each is waited for when it is asked for. The last one is held, as the next rows may be of it, too.
+    """
 
     def __init__(self, shard: Callable[[int], FeatureStore], count: int, kept: FeatureStore | None) -> None:
         self._shard, self._count, self._kept = shard, count, kept
