@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from ranktag.features.network import Network
 
-# Batches between which freed memory is kept: to ask for it again takes a fifth of a second, once a minute on two cores.
+# After so many batches freed memory goes back to the system. To get it again takes a fifth of a second: with two cores,
+# once a minute.
 BATCHES_KEPT = 64
 
 

@@ -1,6 +1,6 @@
 """The folder of what is kept for a user from run to run: copies of objects, and where the members of tars lie.
 
-Whatever was not used for ``DAYS`` days goes when something is put beside it.
+When a file was of use last is its time of change. Whoever keeps something there removes what was not for ``DAYS`` days.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ def cache_folder() -> Path:
 
 
 def note_use(path: Path) -> None:
-    """A file that stands for what is kept was of use just now, which is written down as its time."""
-    # Where that cannot be written, or there is no such file yet, nothing is lost but time.
+    """Note that a file there is of use now."""
+    # Where its time cannot be set, or it is not there yet, what may be lost is a copy, and no result.
     with suppress(OSError):
         os.utime(path)
 
 
 def long_unused(folder: Path, pattern: str) -> list[Path]:
     """The files in a folder that are of this pattern and were not used for ``DAYS`` days."""
-    before, found = time.time() - DAYS * 86400, []
+    oldest = time.time() - DAYS * 24 * 60 * 60
+    found = []
     for path in sorted(folder.glob(pattern)):
-        # Another process may remove it, too.
+        # Another process may have removed it meanwhile.
         with suppress(OSError):
-            if path.stat().st_mtime < before:
+            if path.stat().st_mtime < oldest:
                 found.append(path)
     return found

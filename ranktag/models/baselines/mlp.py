@@ -51,8 +51,10 @@ def head_gibibytes(training: Examples, validation: Examples) -> float:
 
 
 class HeadTraining:
-    """The training of the network that stands beside an LSTM, step by step: of one dropout, and in as many epochs as
-    HEAD_STEPS allow, or fewer. Nothing is made before the first step."""
+    """The training of the network that stands beside LSTMs, an iterator that does a step each time it is asked.
+
+    Of one dropout, in at most as many epochs as HEAD_STEPS allow. Nothing is made before the first step.
+    """
 
     def __init__(self, data: TrainingData, score: Score, seed: int, device: torch.device, epochs: int) -> None:
         self._data, self._score, self._seed, self._device = data, score, seed, device
@@ -64,7 +66,8 @@ class HeadTraining:
 
     def __next__(self) -> None:
         """Do a step, if one is left to do."""
-        next(self._begun[1].steps)
+        _, descent = self._begun
+        next(descent.steps)
 
     def trained(self) -> Model:
         """The network, after what is left to do."""
