@@ -176,7 +176,7 @@ def test_where_the_run_fails_nothing_half_joined_is_left(
 ) -> None:
     output = tmp_path / "c" / "c.h5"
     monkeypatch.setattr(
-        "ranktag.features.compute_shards.put_shard",
+        "ranktag.features.shard_writer.put_shard",
         lambda job, shard: (_ for _ in ()).throw(RanktagError("the server")) if shard.number == 2 else None,
     )
     with pytest.raises(RanktagError, match="the server"):

@@ -14,13 +14,13 @@ from ranktag.config import ExtractionConfig
 from ranktag.errors import NotInstalled, Outage, RanktagError, Usage, kind_called
 from ranktag.feature_cache.shards import Shard, folder_of
 from ranktag.features import engine
-from ranktag.features.compute_shards import signals_received, stopped
 from ranktag.features.executors._cluster import Cluster, Lost, started
 from ranktag.features.executors._runs import Runs
 from ranktag.features.job import Done, Job
 from ranktag.features.machine import PRECISION_OF
 from ranktag.features.manifest import for_workers, manifest_of, open_manifest, write_manifest
 from ranktag.features.progress import ExtractionProgress
+from ranktag.features.signals import signals_received, stopped
 
 # The number of the request that has a network loaded; runs are numbered from 1.
 LOADING = 0
