@@ -1,4 +1,4 @@
-"""AdamW by torch's fused kernel, called as a function.
+"""AdamW: by a compiled kernel where there is one, or by torch's fused one, called as a function.
 
 The class ``torch.optim.AdamW`` is the same arithmetic, but making one imports ``torch._dynamo``: measured, as the
 median of seven fresh processes, its first step took 1.07 s and the function's 0.004 s.
@@ -6,18 +6,23 @@ median of seven fresh processes, its first step took 1.07 s and the function's 0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from ranktag.compute.compiled import address, compiled, kernels
+
 if TYPE_CHECKING:
     from ranktag.compute.row_adamw import RowAdamW
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+
+# Tensors of so many numbers are shared out among threads.
+SHARED_OUT = 32768
 
 
 class AdamW:
@@ -39,6 +44,20 @@ class AdamW:
         self.mean = [[zeros(p) for p in group] for group, _ in self.groups]
         self.square = [[zeros(p) for p in group] for group, _ in self.groups]
         self.steps = [[zeros(p.detach().new_empty(())) for p in group] for group, _ in self.groups]
+        # The parameters in the type that is computed in, kept up with them by the kernel.
+        self._rounded: dict[Tensor, Tensor] = {}
+
+    def weight(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
+        """A parameter to compute with, in ``dtype``: ``step`` moves the parameter by the gradient that comes to it.
+
+        Measured by turns, an epoch takes 6% less in bfloat16 than with weights that are rounded, and gradients that are
+        given more bits again, at every step (d = H = 512).
+        """
+        if not (dtype == torch.bfloat16 and compiled(parameter)):
+            return parameter.to(dtype)
+        if parameter not in self._rounded:
+            self._rounded[parameter] = parameter.detach().to(dtype).requires_grad_()
+        return self._rounded[parameter]
 
     @torch.no_grad()
     def step(self, lr: float | Tensor, clip: float = 0.0) -> None:
@@ -47,22 +66,26 @@ class AdamW:
         lr: a number, or a tensor () on the parameters' device. clip: the norm that gradients together are scaled down
         to if theirs is larger; 0 is off.
         """
+        gradients = [[cast(Tensor, self._leaf(p).grad) for p in group] for group, _ in self.groups]
         scale = None
         if clip:
-            gradients = [cast(Tensor, p.grad) for group, _ in self.groups for p in group]
-            gradients += [] if self.rows is None else [self.rows.gradient]
+            every = [g for group in gradients for g in group] + ([] if self.rows is None else [self.rows.gradient])
             # The kernel divides by it on the way, which saves a pass over the gradients.
-            scale = (torch.stack(torch._foreach_norm(gradients)).norm() / clip).clamp(min=1.0)
+            scale = (_norm(every) / clip).clamp(min=1.0)
             if scale.device.type == "cpu" and scale == 1.0:
-                # The kernel would also write back what it divides. On a GPU, asking means waiting for it.
+                # Torch's would also write back what it divides. On a GPU, asking means waiting for it.
                 scale = None
-        for (group, decay), mean, square, steps in zip(self.groups, self.mean, self.square, self.steps):
-            gradients = [cast(Tensor, p.grad) for p in group]
-            move(cast(list[Tensor], group), gradients, mean, square, steps, lr, BETAS, decay, scale)
+        for (group, decay), g, mean, square, steps in zip(self.groups, gradients, self.mean, self.square, self.steps):
+            rounded = [self._rounded.get(p) for p in group]
+            move(cast(list[Tensor], group), g, mean, square, steps, lr, BETAS, decay, scale, rounded)
             for parameter in group:
-                parameter.grad = None
+                self._leaf(parameter).grad = None
         if self.rows is not None:
             self.rows.step(lr, scale)
+
+    def _leaf(self, parameter: nn.Parameter) -> Tensor:
+        """What the gradient comes to."""
+        return self._rounded.get(parameter, parameter)
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes beside the parameters."""
@@ -75,7 +98,7 @@ class AdamW:
         return state if self.rows is None else state | {"rows": self.rows.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state_dict`` of the same parameters."""
+        """Go on from a ``state_dict`` of the same parameters, which have been loaded before."""
         for name in ("mean", "square", "steps"):
             for ours, theirs in zip(getattr(self, name), state[name], strict=True):
                 for a, b in zip(ours, theirs, strict=True):
@@ -83,6 +106,7 @@ class AdamW:
         if self.rows is not None:
             for name, a in self.rows.state_dict().items():
                 a.copy_(state["rows"][name])
+        self._rounded.clear()
 
 
 def move(
@@ -95,8 +119,17 @@ def move(
     betas: tuple[float, float],
     decay: float,
     scale: Tensor | None,
+    rounded: Sequence[Tensor | None],
 ) -> None:
-    """A step of tensors in place, by their gradients divided by ``scale``."""
+    """A step of tensors in place, by their gradients divided by ``scale``.
+
+    rounded: of each a bfloat16 copy that is to follow it, if there is one; only of tensors that are ``compiled``.
+    """
+    if parameters and compiled(parameters[0]):
+        for p, g, m, v, step, copy in zip(parameters, gradients, mean, square, steps, rounded):
+            step += 1.0
+            move_rows(p, g, m, v, float(step), cast(float, lr), betas, decay, scale, rounded=copy)
+        return
     adamw(
         parameters,
         gradients,
@@ -114,3 +147,54 @@ def move(
         amsgrad=False,
         maximize=False,
     )
+
+
+def move_rows(
+    weights: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    step: float,
+    lr: float,
+    betas: tuple[float, float],
+    decay: float,
+    scale: Tensor | None,
+    used: Tensor | None = None,
+    rounded: Tensor | None = None,
+) -> None:
+    """The ``step``-th step of a ``compiled`` tensor without gaps in memory, or of those rows of it (R, d) whose numbers
+    are ``used`` (R,); gradient: theirs, float32 or bfloat16."""
+    like = weights if used is None else weights[: len(used)]
+    if gradient.stride() != like.stride():
+        gradient = torch.empty_like(like, dtype=gradient.dtype).copy_(gradient)
+    kernels.adamw(
+        *_shape(gradient),
+        1.0 if scale is None else float(scale),
+        1.0 - lr * decay,
+        lr / (1.0 - betas[0] ** step),
+        betas[0],
+        betas[1],
+        (1.0 - betas[1] ** step) ** 0.5,
+        EPSILON,
+        *map(address, (used, weights, mean, square, gradient, rounded)),
+    )
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """The norm of all together, (). Torch's takes three times as long on a processor."""
+    if not all(map(compiled, gradients)):
+        norms: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
+        return norms
+    gradients = [g.contiguous() for g in gradients]
+    shapes = [_shape(g) for g in gradients]
+    sums = torch.empty(sum(rows for _, _, rows, _ in shapes))
+    for gradient, shape, part in zip(gradients, shapes, sums.split([rows for _, _, rows, _ in shapes])):
+        kernels.squares(*shape, address(gradient), address(part))
+    return sums.sum().sqrt()
+
+
+def _shape(numbers: Tensor) -> tuple[int, int, int, int]:
+    """A kernel's first arguments for a tensor without gaps in memory: threads, whether it is bfloat16, rows, width."""
+    threads = torch.get_num_threads() if numbers.numel() >= SHARED_OUT else 1
+    rows = len(numbers) if numbers.dim() > 1 else 1
+    return threads, int(numbers.dtype == torch.bfloat16), rows, numbers.numel() // max(1, rows)

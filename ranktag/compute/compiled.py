@@ -14,3 +14,8 @@ except ImportError:
 def compiled(numbers: Tensor) -> bool:
     """Whether there are kernels for such a tensor: on a processor, float32 or bfloat16."""
     return kernels is not None and numbers.device.type == "cpu" and numbers.dtype in (torch.float32, torch.bfloat16)
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a kernel finds a tensor's numbers; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()

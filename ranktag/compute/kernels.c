@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -149,6 +150,67 @@ INLINE void backward_rows(const Backward *x, int64_t row, int64_t end, int bfloa
 FOR_EACH_PROCESSOR static void backward_float32(const void *x, int64_t from, int64_t to) { backward_rows(x, from, to, 0); }
 FOR_EACH_PROCESSOR static void backward_bfloat16(const void *x, int64_t from, int64_t to) { backward_rows(x, from, to, 1); }
 
+/* A step of AdamW: see adamw.py. Of weights, mean and square it moves the rows ``used``, or where that is NULL all. */
+typedef struct {
+    int64_t rows, width;
+    const int64_t *used;
+    float *weights, *mean, *square;
+    const void *gradient; /* (rows, width) numbers */
+    uint16_t *rounded;    /* (rows, width) bfloat16: the weights as they are then; NULL: nowhere */
+    /* What the gradient is divided by, the share of a weight that does not decay, the learning rate over the first
+       bias, the betas, the root of the second bias. */
+    double scale, kept, rate, beta1, beta2, root, epsilon;
+} Adam;
+
+INLINE void adamw_row(const Adam *x, int64_t row, int rounds, int bfloat16) {
+    const int64_t width = x->width, first = (x->used ? x->used[row] : row) * width;
+    const float scale = 1.0 / x->scale, kept = x->kept, rate = x->rate, root = 1.0 / x->root, epsilon = x->epsilon;
+    const float new1 = 1.0 - x->beta1, old2 = x->beta2, new2 = 1.0 - x->beta2;
+    float *weights = x->weights + first, *mean = x->mean + first, *square = x->square + first;
+#pragma GCC ivdep
+    for (int64_t k = 0; k < width; k++) {
+        float g = get(x->gradient, row * width + k, bfloat16) * scale;
+        float m = mean[k] + new1 * (g - mean[k]), v = old2 * square[k] + new2 * g * g;
+        float w = weights[k] * kept - rate * m / (sqrtf(v) * root + epsilon);
+        mean[k] = m, square[k] = v, weights[k] = w;
+        if (rounds) put(x->rounded, row * width + k, w, 1);
+    }
+}
+
+INLINE void adamw_rows(const Adam *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        if (x->rounded)
+            adamw_row(x, row, 1, bfloat16);
+        else
+            adamw_row(x, row, 0, bfloat16);
+    }
+}
+
+FOR_EACH_PROCESSOR static void adamw_float32(const void *x, int64_t from, int64_t to) { adamw_rows(x, from, to, 0); }
+FOR_EACH_PROCESSOR static void adamw_bfloat16(const void *x, int64_t from, int64_t to) { adamw_rows(x, from, to, 1); }
+
+/* The sum of the squares of each row. */
+typedef struct {
+    int64_t rows, width;
+    const void *gradient; /* (rows, width) numbers */
+    float *sums;          /* (rows) */
+} Squares;
+
+INLINE void squares_rows(const Squares *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < x->width; k++) {
+            float g = get(x->gradient, row * x->width + k, bfloat16);
+            sum += g * g;
+        }
+        x->sums[row] = sum;
+    }
+}
+
+FOR_EACH_PROCESSOR static void squares_float32(const void *x, int64_t from, int64_t to) { squares_rows(x, from, to, 0); }
+FOR_EACH_PROCESSOR static void squares_bfloat16(const void *x, int64_t from, int64_t to) { squares_rows(x, from, to, 1); }
+
 static PyObject *share_out(void (*rows_of)(const void *, int64_t, int64_t), const void *x, int64_t rows, int threads) {
     Py_BEGIN_ALLOW_THREADS;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
@@ -181,9 +243,32 @@ static PyObject *lstm_backward(PyObject *module, PyObject *arguments) {
     return share_out(bfloat16 ? backward_bfloat16 : backward_float32, &x, x.rows, threads);
 }
 
+static PyObject *adamw(PyObject *module, PyObject *arguments) {
+    Adam x;
+    int threads, bfloat16;
+    unsigned long long p[6];
+    if (!PyArg_ParseTuple(arguments, "iiLLdddddddKKKKKK", &threads, &bfloat16, &x.rows, &x.width, &x.scale, &x.kept,
+                          &x.rate, &x.beta1, &x.beta2, &x.root, &x.epsilon, p, p + 1, p + 2, p + 3, p + 4, p + 5))
+        return NULL;
+    x.used = (void *)p[0], x.weights = (void *)p[1], x.mean = (void *)p[2], x.square = (void *)p[3];
+    x.gradient = (void *)p[4], x.rounded = (void *)p[5];
+    return share_out(bfloat16 ? adamw_bfloat16 : adamw_float32, &x, x.rows, threads);
+}
+
+static PyObject *squares(PyObject *module, PyObject *arguments) {
+    Squares x;
+    int threads, bfloat16;
+    unsigned long long p[2];
+    if (!PyArg_ParseTuple(arguments, "iiLLKK", &threads, &bfloat16, &x.rows, &x.width, p, p + 1)) return NULL;
+    x.gradient = (void *)p[0], x.sums = (void *)p[1];
+    return share_out(bfloat16 ? squares_bfloat16 : squares_float32, &x, x.rows, threads);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
+    {"adamw", adamw, METH_VARARGS, NULL},
+    {"squares", squares, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

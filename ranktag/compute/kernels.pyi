@@ -30,3 +30,32 @@ def lstm_backward(
     d_gates: int,  # numbers
     /,
 ) -> None: ...
+def adamw(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    scale: float,
+    kept: float,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    root: float,
+    epsilon: float,
+    used: int,  # int64
+    weights: int,
+    mean: int,
+    square: int,
+    gradient: int,  # numbers
+    rounded: int,  # bfloat16
+    /,
+) -> None: ...
+def squares(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    gradient: int,  # numbers
+    sums: int,
+    /,
+) -> None: ...

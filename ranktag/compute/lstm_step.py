@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ranktag.compute.compiled import compiled, kernels
+from ranktag.compute.compiled import address, compiled, kernels
 
 aten = torch.ops.aten
 
@@ -35,7 +35,7 @@ def forward(
     if compiled(gates):
         product = None if h is None else h @ weight.t()
         tensors = gates, image, product, c, activated, c_next, output
-        kernels.lstm_forward(*_shape(output), *map(_address, tensors))
+        kernels.lstm_forward(*_shape(output), *map(address, tensors))
         return
     # Written where it belongs at once, unless that has more bits.
     added = torch.add(gates, image, out=activated if gates.dtype == activated.dtype else torch.empty_like(gates))
@@ -67,7 +67,7 @@ def backward(
     """
     if compiled(d_gates):
         tensors = activated, c, c_next, d_output, d_h, d_c, d_image, d_gates
-        kernels.lstm_backward(*_shape(d_output), *map(_address, tensors))
+        kernels.lstm_backward(*_shape(d_output), *map(address, tensors))
         return
     i, f, g, o = activated.chunk(4, dim=1)
     dh, tanh_c = d_h.to(d_c.dtype) + d_output, torch.tanh(c_next)
@@ -99,7 +99,3 @@ def activate(gates: Tensor) -> tuple[Tensor, ...]:
 
 def _shape(output: Tensor) -> tuple[int, int, int, int]:
     return torch.get_num_threads(), int(output.dtype == torch.bfloat16), *output.shape
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

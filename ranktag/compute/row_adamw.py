@@ -16,11 +16,13 @@ bfloat16 and 4% less in float32 (d = H = 512).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ranktag.compute.adamw import BETAS, move
+from ranktag.compute.adamw import BETAS, move, move_rows
+from ranktag.compute.compiled import compiled
 
 
 class RowAdamW:
@@ -42,11 +44,13 @@ class RowAdamW:
         self.steps = zeros(self.matrix.new_empty(()))
         self._taken: tuple[Tensor, Tensor] | None = None
 
-    def take(self, used: Tensor) -> Tensor:
-        """The rows of the given numbers (R,), (R, d), that the next step is to move."""
-        rows = self.matrix.index_select(0, used).requires_grad_()
-        self._taken = used, rows
-        return rows
+    def take(self, used: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The rows of the given numbers (R,), (R, d), in ``dtype``, that the next step is to move."""
+        rows = self.matrix.index_select(0, used)
+        if compiled(rows):
+            rows = rows.to(dtype)
+        self._taken = used, rows.requires_grad_()
+        return rows.to(dtype)
 
     @property
     def gradient(self) -> Tensor:
@@ -60,11 +64,18 @@ class RowAdamW:
         assert self._taken is not None, "rows are taken before a step"
         (used, rows), gradient = self._taken, self.gradient
         self._taken = None
+        if compiled(rows):
+            self.steps += self.share
+            step, rate = float(self.steps), cast(float, lr) * self.rate
+            move_rows(
+                self.matrix, gradient, self.mean, self.square, step, rate, self.betas, self.decay, scale, used=used
+            )
+            return
         mean, square = self.mean.index_select(0, used), self.square.index_select(0, used)
-        # The kernel counts the rest of a step.
+        # Torch's kernel counts the rest of a step.
         self.steps.add_(self.share - 1.0)
         moved = rows.detach()
-        move([moved], [gradient], [mean], [square], [self.steps], lr * self.rate, self.betas, self.decay, scale)
+        move([moved], [gradient], [mean], [square], [self.steps], lr * self.rate, self.betas, self.decay, scale, [])
         for whole, part in ((self.matrix, moved), (self.mean, mean), (self.square, square)):
             whole.index_copy_(0, used, part)
 

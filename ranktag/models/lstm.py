@@ -21,9 +21,9 @@ D features, d projection, H hidden, E embedding, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,9 @@ from ranktag.compute.dropout import Dropout
 from ranktag.compute.packed_lstm import PackedLSTM
 from ranktag.models.ranking import Head
 from ranktag.training_data.examples import PackedLists
+
+if TYPE_CHECKING:
+    from ranktag.compute.adamw import AdamW
 
 FORMS = ("every-step", "initial-state")
 # More would be a mistake, or a file made to exhaust the memory.
@@ -142,19 +145,18 @@ class RankTagger(nn.Module):
         dtype: torch.dtype,
         dropout: Dropout | None = None,
         person: Tensor | None = None,
-        take: Callable[[Tensor], Tensor] | None = None,
+        optimiser: AdamW | None = None,
     ) -> ImageState:
         """(B, D) raw features -> what the LSTM knows of the images; products in ``dtype``.
 
-        person: (B,) the number of the one whose list it is, P for one who is not known; None: of nobody. take: gives
-        the projection's columns for the numbers (R,) of the features that a batch keeps, as rows (R, d); None: the
-        weights' own.
+        person: (B,) the number of the one whose list it is, P for one who is not known; None: of nobody. optimiser:
+        what gives the weights in training, to move them; None: they are the model's.
         """
-        weight = self.project.weight
+        projection = self.project.weight
         if dropout is not None and dropout.person and person is not None:
             person = dropout.forgotten(person, self.config.people)
         if dropout is None or not dropout.features:
-            return self.state_of(self.standardise(features).to(dtype), weight, person)
+            return self.state_of(self.standardise(features).to(dtype), projection, person, optimiser)
         kept, scale = dropout.kept_features(features.shape[1])
         x = (
             features.gather(1, kept.expand(len(features), -1))
@@ -162,19 +164,26 @@ class RankTagger(nn.Module):
             .sub(self.mean[kept])
             .mul_(scale / self.scale[kept])
         )
-        rows = weight.t().index_select(0, kept) if take is None else take(kept)
-        return self.state_of(x.to(dtype), rows.t(), person)
+        if optimiser is None or optimiser.rows is None:
+            rows = projection.t().index_select(0, kept)
+        else:
+            rows = optimiser.rows.take(kept, dtype)
+        return self.state_of(x.to(dtype), rows.t(), person, optimiser)
 
-    def state_of(self, x: Tensor, weight: Tensor, person: Tensor | None = None) -> ImageState:
-        """``image_state`` of standardised features, in the type of ``x``; weight: the projection's."""
+    def state_of(
+        self, x: Tensor, projection: Tensor, person: Tensor | None = None, optimiser: AdamW | None = None
+    ) -> ImageState:
+        """``image_state`` of standardised features, in the type of ``x``; projection: its weights."""
         dtype = x.dtype
-        v = F.linear(x, weight.to(dtype), self.project.bias.to(dtype))
+        v = F.linear(x, projection.to(dtype), _weight(self.project.bias, dtype, optimiser))
         if person is not None and self.config.people:
             v = v + F.embedding(person, self.person_shares().to(dtype))
+        bias = _weight(self.bias, dtype, optimiser)
         if self.config.form == "every-step":
-            return ImageState(F.linear(v, self.image_gates.to(dtype), self.bias.to(dtype)), None)
-        h, c = F.linear(v, self.start.weight.to(dtype), self.start.bias.to(dtype)).chunk(2, dim=1)
-        return ImageState(self.bias.to(dtype).expand(len(v), -1), (torch.tanh(h), c.float()))
+            return ImageState(F.linear(v, _weight(self.image_gates, dtype, optimiser), bias), None)
+        start = F.linear(v, *(_weight(p, dtype, optimiser) for p in (self.start.weight, self.start.bias)))
+        h, c = start.chunk(2, dim=1)
+        return ImageState(bias.expand(len(v), -1), (torch.tanh(h), c.float()))
 
     def person_shares(self) -> Tensor:
         """(P + 1, d) what each person adds to v: zero on average, and of one who is not known, the last."""
@@ -186,26 +195,40 @@ class RankTagger(nn.Module):
         batch: PackedLists,
         dtype: torch.dtype = torch.float32,
         dropout: Dropout | None = None,
-        take: Callable[[Tensor], Tensor] | None = None,
+        optimiser: AdamW | None = None,
     ) -> Tensor:
         """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
 
-        features: (B, D) raw, of the lists of ``batch``, the longest first. take: as in ``image_state``.
+        features: (B, D) raw, of the lists of ``batch``, the longest first. optimiser: as in ``image_state``.
         """
-        return self.logits(self.image_state(features, dtype, dropout, batch.person, take), batch, dropout)
+        image = self.image_state(features, dtype, dropout, batch.person, optimiser)
+        return self.logits(image, batch, dropout, optimiser)
 
-    def logits(self, image: ImageState, batch: PackedLists, dropout: Dropout | None = None) -> Tensor:
+    def logits(
+        self,
+        image: ImageState,
+        batch: PackedLists,
+        dropout: Dropout | None = None,
+        optimiser: AdamW | None = None,
+    ) -> Tensor:
         """``forward`` from what the LSTM knows of the images."""
         dtype = image.gates.dtype
         embedded = F.embedding(batch.previous, self.embedding).to(dtype)
         if dropout is not None:
             embedded = dropout(embedded, dropout.embedding)
-        gates = F.linear(embedded, self.embedding_gates.to(dtype))
+        gates = F.linear(embedded, _weight(self.embedding_gates, dtype, optimiser))
         h, c = image.start or (None, None)
-        hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, self.recurrent.to(dtype), batch.sizes)
+        recurrent = _weight(self.recurrent, dtype, optimiser)
+        hidden: Tensor = PackedLSTM.apply(gates, image.gates, h, c, recurrent, batch.sizes)
         if dropout is not None:
             hidden = dropout(hidden, dropout.output)
-        return F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()
+        output = (_weight(p, dtype, optimiser) for p in (self.output.weight, self.output.bias))
+        return F.linear(hidden, *output).float()
+
+
+def _weight(parameter: Tensor, dtype: torch.dtype, optimiser: AdamW | None) -> Tensor:
+    """A parameter to compute with, in ``dtype``."""
+    return parameter.to(dtype) if optimiser is None else optimiser.weight(parameter, dtype)
 
 
 class Ensemble(nn.Module):

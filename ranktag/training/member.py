@@ -125,8 +125,7 @@ class Member:
 
     def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
         """The batch's mean loss a tag, (), before its step."""
-        take = None if self.optimiser.rows is None else self.optimiser.rows.take
-        logits = self.model(features, lists, self.dtype, self.dropout, take)
+        logits = self.model(features, lists, self.dtype, self.dropout, self.optimiser)
         total = F.cross_entropy(
             logits,
             lists.target,

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ranktag.compute.adamw import AdamW
 from ranktag.compute.dropout import Dropout
+from ranktag.compute.row_adamw import RowAdamW
 from ranktag.decoding.stepper import Stepper
 from ranktag.models.lstm import FORMS, ModelConfig, RankTagger
 from ranktag.models.ranking import Limits
@@ -294,16 +296,11 @@ def test_a_batch_drops_the_same_features_in_all_of_its_images() -> None:
     masked[:, kept] = model.standardise(features)[:, kept] * scale
     assert_near(gates.detach(), F.linear(model.project(masked), model.image_gates, model.bias).detach(), "gates")
     share.generator.manual_seed(3)
-    taken: list[Tensor] = []
-
-    def take(used: Tensor) -> Tensor:
-        taken.extend((used, model.project.weight.detach().t()[used].requires_grad_()))
-        return taken[1]
-
-    again = model.image_state(features, torch.float32, share, take=take).gates
-    assert torch.equal(again, gates) and torch.equal(taken[0], kept)
+    rows = RowAdamW(model.project.weight.t(), 3, 0.0)
+    again = model.image_state(features, torch.float32, share, optimiser=AdamW([], 0.0, rows)).gates
+    assert torch.equal(again, gates)
     again.sum().backward()
     gates.sum().backward()
     gradient = model.project.weight.grad
-    assert gradient is not None and torch.equal(taken[1].grad, gradient.t()[kept])
-    assert gradient is not None and gradient.abs().sum(0).nonzero().flatten().tolist() == kept.tolist()
+    assert gradient is not None and torch.equal(rows.gradient, gradient.t()[kept])
+    assert gradient.abs().sum(0).nonzero().flatten().tolist() == kept.tolist()
