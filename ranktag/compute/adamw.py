@@ -66,7 +66,7 @@ class AdamW:
         lr: a number, or a tensor () on the parameters' device. clip: the norm that gradients together are scaled down
         to if theirs is larger; 0 is off.
         """
-        gradients = [[cast(Tensor, self._leaf(p).grad) for p in group] for group, _ in self.groups]
+        gradients = [[_in_order(cast(Tensor, self._leaf(p).grad), p) for p in group] for group, _ in self.groups]
         scale = None
         if clip:
             every = [g for group in gradients for g in group] + ([] if self.rows is None else [self.rows.gradient])
@@ -164,9 +164,6 @@ def move_rows(
 ) -> None:
     """The ``step``-th step of a ``compiled`` tensor without gaps in memory, or of those rows of it (R, d) whose numbers
     are ``used`` (R,); gradient: theirs, float32 or bfloat16."""
-    like = weights if used is None else weights[: len(used)]
-    if gradient.stride() != like.stride():
-        gradient = torch.empty_like(like, dtype=gradient.dtype).copy_(gradient)
     kernels.adamw(
         *_shape(gradient),
         1.0 if scale is None else float(scale),
@@ -180,12 +177,18 @@ def move_rows(
     )
 
 
+def _in_order(gradient: Tensor, weights: Tensor) -> Tensor:
+    """The gradient with its numbers in the order in memory that the weights have, as both kernels expect it."""
+    if gradient.stride() == weights.stride():
+        return gradient
+    return torch.empty_like(weights, dtype=gradient.dtype).copy_(gradient)
+
+
 def _norm(gradients: list[Tensor]) -> Tensor:
     """The norm of all together, (). Torch's takes three times as long on a processor."""
     if not all(map(compiled, gradients)):
         norms: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
         return norms
-    gradients = [g.contiguous() for g in gradients]
     shapes = [_shape(g) for g in gradients]
     sums = torch.empty(sum(rows for _, _, rows, _ in shapes))
     for gradient, shape, part in zip(gradients, shapes, sums.split([rows for _, _, rows, _ in shapes])):

@@ -8,6 +8,8 @@ from torch import nn
 
 from ranktag.compute.adamw import AdamW
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def make() -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
@@ -91,3 +93,57 @@ def test_goes_on_exactly_from_its_state() -> None:
 def test_a_state_of_other_parameters_is_refused() -> None:
     with pytest.raises((ValueError, RuntimeError)):
         AdamW(make()[:2], 0.0).load_state_dict(AdamW(make(), 0.0).state_dict())
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (7,), (1, 1)])
+def test_weights_are_moved_by_the_gradient_of_what_was_computed_with(shape: tuple[int, ...]) -> None:
+    """In bfloat16, too: the weights are of float32, and what is computed with is those, rounded."""
+    ours = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    theirs = nn.Parameter(ours.detach().clone())
+    optimiser, reference = AdamW([ours], 0.0), torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.0)
+    for step in range(5):
+        weight = optimiser.weight(ours, torch.bfloat16)
+        assert weight.dtype == torch.bfloat16 and torch.equal(weight, ours.to(torch.bfloat16))
+        factor = torch.randn(shape, generator=torch.Generator().manual_seed(step + 1)).to(torch.bfloat16)
+        (weight * factor).sum().backward()
+        optimiser.step(0.01, clip=0.5)
+        theirs.grad = factor.float()
+        nn.utils.clip_grad_norm_([theirs], 0.5)
+        reference.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert optimiser.weight(ours, torch.float32) is ours
+
+
+def test_what_is_computed_with_is_what_was_loaded() -> None:
+    parameter = nn.Parameter(torch.ones(2, 2))
+    optimiser = AdamW([parameter], 0.0)
+    assert optimiser.weight(parameter, torch.bfloat16).eq(1.0).all()
+    with torch.no_grad():
+        parameter.fill_(3.0)
+    optimiser.load_state_dict(optimiser.state_dict())
+    assert optimiser.weight(parameter, torch.bfloat16).eq(3.0).all()
+
+
+def test_gradients_of_another_order_in_memory_are_for_the_same_weights() -> None:
+    parameter = nn.Parameter(torch.zeros(2, 3))
+    optimiser = AdamW([parameter], 0.0)
+    parameter.grad = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).t()
+    optimiser.step(0.01, clip=1e3)
+    torch.testing.assert_close(optimiser.mean[0][0], 0.1 * torch.tensor([[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]))
+
+
+def test_threads_share_the_rows_out() -> None:
+    """Of 256 x 130 numbers, which are enough for that, and so few rows a thread that some get one more."""
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            parameter = nn.Parameter(torch.zeros(257, 130))
+            optimiser = AdamW([parameter], 0.1)
+            parameter.grad = torch.randn(257, 130, generator=torch.Generator().manual_seed(0))
+            optimiser.step(0.01, clip=1.0)
+            found.append(parameter.detach())
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*found, rtol=1e-6, atol=0.0)

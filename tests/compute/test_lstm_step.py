@@ -11,15 +11,6 @@ from torch import Tensor
 from ranktag.compute import compiled, lstm_step
 
 
-@pytest.fixture(params=["compiled", "torch"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "torch":
-        monkeypatch.setattr(compiled, "kernels", None)
-    elif compiled.kernels is None:
-        pytest.skip("there was no C compiler where ranktag was installed")
-    return str(request.param)
-
-
 class Step(NamedTuple):
     """What a step is given, and the gradient of what it gives."""
 

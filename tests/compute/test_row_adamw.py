@@ -9,6 +9,8 @@ from torch import nn
 from ranktag.compute.adamw import AdamW
 from ranktag.compute.row_adamw import RowAdamW
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def gradient(step: int, rows: int = 4) -> torch.Tensor:
     return torch.randn(rows, 3, generator=torch.Generator().manual_seed(step)) + 0.5
@@ -86,3 +88,15 @@ def test_goes_on_exactly_from_its_state() -> None:
             one.step(0.01)
     assert torch.equal(straight, interrupted)
     assert len(first.tensors()) == 6
+
+
+def test_rows_are_computed_with_in_bfloat16_and_moved_in_float32() -> None:
+    matrices = torch.full((4, 3), 1.0 + 2**-12), torch.full((4, 3), 1.0 + 2**-12)
+    for matrix, dtype in zip(matrices, (torch.float32, torch.bfloat16)):
+        rows = RowAdamW(matrix, 2, 0.1)
+        taken = rows.take(torch.tensor([3, 1]), dtype)
+        assert taken.dtype == dtype and bool((taken == torch.full((), 1.0 + 2**-12).to(dtype)).all())
+        (taken * torch.tensor([[2.0], [-3.0]]).to(dtype)).sum().backward()
+        rows.step(0.01, None)
+        assert matrix[1, 0] > matrix[0, 0] == 1.0 + 2**-12 == matrix[2, 0] > matrix[3, 0]
+    assert torch.equal(*matrices)
