@@ -13,16 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from ranktag.compute.compiled import address, compiled, kernels
+from ranktag.compute.compiled import address, compiled, kernels, threads
 
 if TYPE_CHECKING:
     from ranktag.compute.row_adamw import RowAdamW
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-# Tensors of so many numbers are shared out among threads.
-SHARED_OUT = 32768
 
 
 class AdamW:
@@ -198,6 +195,5 @@ def _norm(gradients: list[Tensor]) -> Tensor:
 
 def _shape(numbers: Tensor) -> tuple[int, int, int, int]:
     """A kernel's first arguments for a tensor without gaps in memory: threads, whether it is bfloat16, rows, width."""
-    threads = torch.get_num_threads() if numbers.numel() >= SHARED_OUT else 1
     rows = len(numbers) if numbers.dim() > 1 else 1
-    return threads, int(numbers.dtype == torch.bfloat16), rows, numbers.numel() // max(1, rows)
+    return threads(numbers), int(numbers.dtype == torch.bfloat16), rows, numbers.numel() // max(1, rows)

@@ -10,10 +10,18 @@ try:
 except ImportError:
     kernels = None  # type: ignore[assignment]
 
+# As many as torch itself shares out among threads.
+SHARED_OUT = 32768
+
 
 def compiled(numbers: Tensor) -> bool:
     """Whether there are kernels for such a tensor: on a processor, float32 or bfloat16."""
     return kernels is not None and numbers.device.type == "cpu" and numbers.dtype in (torch.float32, torch.bfloat16)
+
+
+def threads(numbers: Tensor) -> int:
+    """How many of torch's threads a kernel shares such a tensor out among."""
+    return torch.get_num_threads() if numbers.numel() >= SHARED_OUT else 1
 
 
 def address(tensor: Tensor | None) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ranktag.compute.compiled import address, compiled, kernels
+from ranktag.compute.compiled import address, compiled, kernels, threads
 
 aten = torch.ops.aten
 
@@ -98,4 +98,4 @@ def activate(gates: Tensor) -> tuple[Tensor, ...]:
 
 
 def _shape(output: Tensor) -> tuple[int, int, int, int]:
-    return torch.get_num_threads(), int(output.dtype == torch.bfloat16), *output.shape
+    return threads(output), int(output.dtype == torch.bfloat16), *output.shape

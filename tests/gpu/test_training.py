@@ -155,7 +155,11 @@ def test_a_regression_on_more_images_than_features_is_the_processor_s(device: st
 
 
 @pytest.mark.parametrize("max_memory", [8.0, 0.0], ids=["loaded", "mapped"])
-def test_a_head_is_trained_on_the_gpu(tmp_path: Path, device: str, max_memory: float) -> None:
+def test_a_head_is_trained_on_the_gpu(
+    tmp_path: Path, device: str, max_memory: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # AdamW makes much of gradients' last bits where they are almost zero.
+    monkeypatch.setattr(compiled, "kernels", None)
     cache, tags = make_data(tmp_path)
     made = []
     for place in (choose_device("cpu"), choose_device(device)):
