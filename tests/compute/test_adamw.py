@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 from torch import nn
 
+from ranktag.compute import compiled
 from ranktag.compute.adamw import AdamW
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -147,3 +150,20 @@ def test_threads_share_the_rows_out() -> None:
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(*found, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="there the kernels leave such numbers as they are"
+)
+def test_moments_that_fade_away_become_zero_and_nothing_else_does() -> None:
+    """Computing with numbers below 2^-126 takes ten times as long."""
+    parameter = nn.Parameter(torch.zeros(300, 200))
+    optimiser = AdamW([parameter], 0.0)
+    smallest = 2.0**-126
+    optimiser.mean[0][0].fill_(smallest)
+    parameter.grad = torch.zeros(300, 200)
+    optimiser.step(0.01)
+    expected = 0.0 if compiled.kernels is not None else 0.9 * smallest
+    assert optimiser.mean[0][0].eq(expected).all()
+    # By the threads that moved them.
+    assert torch.full((300, 200), smallest).mul(0.5).eq(smallest / 2).all()
