@@ -12,7 +12,7 @@ def test_no_line_is_over_120_characters() -> None:
         path
         for folder in ("ranktag", "pipelines", "tests")
         for path in (ROOT / folder).rglob("*.*")
-        if path.suffix in (".py", ".js", ".css")
+        if path.suffix in (".py", ".pyi", ".c", ".js", ".css")
     ]
     long = [
         f"{path.relative_to(ROOT)}:{number}"
