@@ -45,16 +45,26 @@ def test_the_written_out_gradient_of_the_recurrence_is_that_of_its_values(sizes:
         assert torch.autograd.gradcheck(lambda *x: PackedLSTM.apply(*x, sizes), (gates, image, *start, weight))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sizes", [[3, 2, 2, 1], [3, 3], [2]])
 @pytest.mark.parametrize("from_zeros", [False, True])
-def test_values_and_gradients_are_those_of_the_plain_loop(sizes: list[int], from_zeros: bool) -> None:
+def test_values_and_gradients_are_those_of_the_plain_loop(
+    way: str, sizes: list[int], from_zeros: bool, dtype: torch.dtype
+) -> None:
     generator = torch.Generator().manual_seed(8)
     shapes = [(sum(sizes), 12), (sizes[0], 12), (12, 3)] + ([] if from_zeros else [(sizes[0], 3)] * 2)
-    inputs = [torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    inputs = [torch.randn(*shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
     gates, image, weight, *start = inputs
     h, c = start or (None, None)
-    ours, theirs = PackedLSTM.apply(gates, image, h, c, weight, sizes), plain(gates, image, h, c, weight, sizes)
-    torch.testing.assert_close(ours, theirs)
-    gradient = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
-    for a, b in zip(*(torch.autograd.grad(y, inputs, gradient, materialize_grads=True) for y in (ours, theirs))):
-        torch.testing.assert_close(a, b)
+    ours = PackedLSTM.apply(gates, image, h, c if c is None or dtype == torch.float64 else c.float(), weight, sizes)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    gates, image, weight, *start = exact
+    h, c = start or (None, None)
+    theirs = plain(gates, image, h, c, weight, sizes)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2**-5}[dtype]
+    torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance)
+    gradient = torch.randn(ours.shape, generator=generator).to(dtype)
+    found = torch.autograd.grad(ours, inputs, gradient, materialize_grads=True)
+    expected = torch.autograd.grad(theirs, exact, gradient.double(), materialize_grads=True)
+    for a, b in zip(found, expected):
+        torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=2 * tolerance)
