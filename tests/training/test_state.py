@@ -102,7 +102,8 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path, curves: None) -> 
     script = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path)))
     moment = random.Random(0)
     for after_epoch in (2, 15):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        # There, so that what runs is what is installed, not what stands beside the tests.
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= after_epoch:
@@ -112,7 +113,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path, curves: None) -> 
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "killed/model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
     assert history(tmp_path / "killed") == history(tmp_path / "straight")
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {
