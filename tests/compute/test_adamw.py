@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from ranktag.compute import compiled
 from ranktag.compute.adamw import AdamW
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -155,15 +154,15 @@ def test_threads_share_the_rows_out() -> None:
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="there the kernels leave such numbers as they are"
 )
-def test_moments_that_fade_away_become_zero_and_nothing_else_does() -> None:
-    """Computing with numbers below 2^-126 takes ten times as long."""
+def test_moments_do_not_fade_to_numbers_that_take_ten_times_as_long(way: str) -> None:
+    """Those below 2^-126: they are 0, or stay as they are where a tenth of them is 0. Torch goes on with them."""
     parameter = nn.Parameter(torch.zeros(300, 200))
     optimiser = AdamW([parameter], 0.0)
     smallest = 2.0**-126
-    optimiser.mean[0][0].fill_(smallest)
+    mean = optimiser.mean[0][0].fill_(smallest)
     parameter.grad = torch.zeros(300, 200)
     optimiser.step(0.01)
-    expected = 0.0 if compiled.kernels is not None else 0.9 * smallest
-    assert optimiser.mean[0][0].eq(expected).all()
-    # By the threads that moved them.
+    faded = (mean > 0.0) & (mean < smallest)
+    assert not faded.any() if way == "compiled" else faded.all()
+    # The threads that moved them compute with such numbers as before.
     assert torch.full((300, 200), smallest).mul(0.5).eq(smallest / 2).all()
