@@ -1,5 +1,7 @@
 """AdamW: by a compiled kernel where there is one, or by torch's fused one, called as a function.
 
+Measured by turns, an epoch by torch's takes 15% longer in bfloat16 (d = H = 512), and 14% by default on PASCAL VOC.
+
 The class ``torch.optim.AdamW`` is the same arithmetic, but making one imports ``torch._dynamo``: measured, as the
 median of seven fresh processes, its first step took 1.07 s and the function's 0.004 s.
 """
@@ -47,8 +49,8 @@ class AdamW:
     def weight(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
         """A parameter to compute with, in ``dtype``: ``step`` moves the parameter by the gradient that comes to it.
 
-        Measured by turns, an epoch takes 6% less in bfloat16 than with weights that are rounded, and gradients that are
-        given more bits again, at every step (d = H = 512).
+        Measured by turns, with weights that are rounded, and gradients that are given more bits again, at every step an
+        epoch takes 7% longer in bfloat16 (d = H = 512), and 10% longer by default on PASCAL VOC.
         """
         if not (dtype == torch.bfloat16 and compiled(parameter)):
             return parameter.to(dtype)

@@ -11,7 +11,6 @@ import contextlib
 import mmap
 import multiprocessing
 import os
-import select
 import signal
 import sys
 import warnings
@@ -28,8 +27,6 @@ from ranktag.errors import Outage
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_NO_MORE = object()
 
 
 def can_fork() -> bool:
@@ -60,7 +57,7 @@ def share(tensors: Iterable[Tensor]) -> None:
 
 class Forks(Generic[T, R]):
     """A process for each piece of work, forked now, which does it for every task that comes, with one of torch's
-    threads; ``start`` makes them. Of a work's results so many are computed at once as torch has threads here.
+    threads; ``start`` makes them.
 
     What it changes of the tensors that are shared shows here, and nothing else but the results. ``close`` ends them;
     so do their being forgotten and, however it comes, the end of this process.
@@ -70,11 +67,10 @@ class Forks(Generic[T, R]):
         context = multiprocessing.get_context("fork")
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
-        turns = _Turns(torch.get_num_threads())
-        self.close = weakref.finalize(self, _end, self._pipes, self._processes, turns)
+        self.close = weakref.finalize(self, _end, self._pipes, self._processes)
         for one in work:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, one, turns, os.getpid()), daemon=True)
+            process = context.Process(target=_work, args=(theirs, one, os.getpid()), daemon=True)
             with warnings.catch_warnings():
                 # Python 3.12 and later warn of forks in processes with threads; the child runs none of what they run.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -123,44 +119,15 @@ def _alive() -> Iterator[None]:
         ) from None
 
 
-class _Turns:
-    """How many processes may compute at once: so many bytes are in a pipe, and who computes holds one."""
-
-    def __init__(self, at_once: int) -> None:
-        self._take, self._give = os.pipe()
-        os.set_blocking(self._take, False)
-        os.write(self._give, bytes(at_once))
-
-    @contextlib.contextmanager
-    def one(self, parent: int) -> Iterator[None]:
-        """A turn, when there is one; ends the process where ``parent`` has ended meanwhile."""
-        while True:
-            _stop_without(parent)
-            if select.select([self._take], [], [], 1)[0]:
-                # Another process may have been faster.
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._take, 1)
-                    break
-        try:
-            yield
-        finally:
-            os.write(self._give, bytes(1))
-
-    def close(self) -> None:
-        os.close(self._take)
-        os.close(self._give)
-
-
-def _end(pipes: Sequence[Connection], processes: Sequence[BaseProcess], turns: _Turns) -> None:
+def _end(pipes: Sequence[Connection], processes: Sequence[BaseProcess]) -> None:
     for pipe in pipes:
         pipe.close()
     for process in processes:
         process.terminate()
         process.join()
-    turns.close()
 
 
-def _work(pipe: Connection, work: Callable[[Any], Iterator[Any]], turns: _Turns, parent: int) -> None:
+def _work(pipe: Connection, work: Callable[[Any], Iterator[Any]], parent: int) -> None:
     """The forked child's part."""
     # Whoever stops the run stops the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -176,13 +143,9 @@ def _work(pipe: Connection, work: Callable[[Any], Iterator[Any]], turns: _Turns,
         except EOFError:
             return
         answer: Any = []
-        results = work(task)
         try:
-            while True:
-                with turns.one(parent):
-                    result = next(results, _NO_MORE)
-                if result is _NO_MORE:
-                    break
+            for result in work(task):
+                _stop_without(parent)
                 answer.append(result)
         except Exception as error:  # noqa: BLE001 (whatever it is, the parent raises it)
             answer = error

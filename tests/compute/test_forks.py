@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -68,31 +67,6 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
     (one,), (other,) = forks.results()
     forks.close()
     assert one[0] == other[0] == 1 and len({one[1], other[1], os.getpid()}) == 3
-
-
-def test_no_more_compute_at_once_than_there_are_threads() -> None:
-    told, tells = os.pipe()
-
-    def work(_: int) -> Iterator[int]:
-        for step in range(3):
-            os.write(tells, b"+")
-            time.sleep(0.05)
-            os.write(tells, b"-")
-            yield step
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        forks = started([work] * 3)
-    finally:
-        torch.set_num_threads(before)
-    forks.begin(0)
-    assert forks.results() == [[0, 1, 2]] * 3
-    forks.close()
-    changes = [1 if byte == ord("+") else -1 for byte in os.read(told, 1000)]
-    os.close(told)
-    os.close(tells)
-    assert len(changes) == 18 and max(itertools.accumulate(changes)) == 2
 
 
 def test_what_one_raises_comes_out_and_the_next_task_is_done() -> None:
