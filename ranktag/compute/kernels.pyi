@@ -59,3 +59,14 @@ def squares(
     sums: int,
     /,
 ) -> None: ...
+def dropout(
+    threads: int,
+    bfloat16: int,
+    count: int,
+    seed: int,
+    dropped: int,
+    scale: float,
+    x: int,  # numbers
+    y: int,  # numbers
+    /,
+) -> None: ...
