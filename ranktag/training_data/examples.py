@@ -134,20 +134,21 @@ class Examples:
         device: where to; None is where the features are. multiple: so many lists, or a multiple of it, go through each
         step, some of them beyond their end: of those the target is NO_TARGET.
         """
-        steps = self.steps[chosen]
-        order = torch.argsort(steps, descending=True, stable=True)
-        t = torch.arange(self.steps_of(chosen))[:, None]
-        reached = t < steps[order]
-        sizes = (-(-reached.sum(1) // multiple) * multiple).clamp(max=len(chosen))
-        packed = torch.arange(len(chosen)) < sizes[:, None]
-        counted = reached[packed]
-        at = (self._offset[chosen[order]] + t)[packed].where(counted, 0)
-        features = self.features_of(chosen[order])
+        # By numpy: of so few numbers at a time a fraction of what torch's operations take.
+        steps, flat = self.steps.numpy(), self._flat.numpy()
+        lists = chosen.numpy()
+        lists = lists[np.argsort(-steps[lists], kind="stable")]
+        steps, offset = steps[lists], self._offset.numpy()[lists]
+        reached = np.arange(steps[0])[:, None] < steps
+        sizes = np.minimum(-(-reached.sum(1) // multiple) * multiple, len(lists)).tolist()
+        counted = np.concatenate([reaches[:n] for reaches, n in zip(reached, sizes)])
+        at = np.where(counted, np.concatenate([offset[:n] + t for t, n in enumerate(sizes)]), 0)
+        previous, target = map(torch.from_numpy, (flat[at], np.where(counted, flat[at + 1], NO_TARGET)))
+        longest_first = torch.from_numpy(lists)
+        features = self.features_of(longest_first)
         device = device or features.device
-        person = None if self.person is None else self.person[chosen[order]].to(device)
-        target = self._flat[at + 1].where(counted, NO_TARGET)
-        lists = PackedLists(self._flat[at].to(device), target.to(device), sizes.tolist(), person)
-        return features.to(device), lists
+        person = None if self.person is None else self.person[longest_first].to(device)
+        return features.to(device), PackedLists(previous.to(device), target.to(device), sizes, person)
 
 
 def _tensor(numbers: array[int]) -> Tensor:

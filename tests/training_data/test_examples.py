@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from making import make_cache, make_data, tiny
 
 from ranktag.compute.device import choose_device
 from ranktag.feature_cache.store import open_features
 from ranktag.tags.vocabulary import Vocabulary
-from ranktag.training_data.examples import Examples, standardisation
+from ranktag.training_data.examples import NO_TARGET, Examples, standardisation
 from ranktag.training_data.load import load_training_data
 
 
@@ -48,3 +52,46 @@ def test_standardisation_is_to_the_bit_that_of_whole_blocks_of_512_rows(width: i
         torch.set_num_threads(before)
     assert torch.equal(ours[0], mean.float())
     assert torch.equal(ours[1], (square - mean.square()).clamp(min=0).sqrt().float())
+
+
+# x is not in it.
+TAGS = Vocabulary(tuple("abcdef"))
+
+
+@given(
+    people=st.lists(st.lists(st.lists(st.sampled_from("abcdefx"), unique=True), max_size=3), min_size=1, max_size=9),
+    multiple=st.integers(1, 5),
+    random=st.randoms(use_true_random=False),
+)
+def test_lists_are_packed_step_by_step_the_longest_first(
+    people: list[list[list[str]]], multiple: int, random: Random
+) -> None:
+    every = [(image, person) for image, lists in enumerate(people) for person in range(len(lists))]
+    known = [["abcdef".index(tag) for tag in people[n][m] if tag != "x"] for n, m in every]
+    learned = [k for k, numbers in enumerate(known) if numbers]
+    if not learned:
+        return
+    features = torch.arange(len(people), dtype=torch.float16)[:, None]
+    packing = Examples(
+        features,
+        torch.arange(len(people)),
+        [[tuple(tags) for tags in lists] for lists in people],
+        TAGS,
+        [list(range(len(lists))) for lists in people],
+    )
+    chosen = random.sample(range(len(learned)), random.randint(1, len(learned)))
+    x, packed = packing.pack(torch.tensor(chosen), multiple=multiple)
+    # What is expected, as one would first write it.
+    longest_first = sorted((learned[k] for k in chosen), key=lambda k: len(known[k]), reverse=True)
+    previous, target, sizes = [], [], []
+    for t in range(len(known[longest_first[0]]) + 1):
+        reached = sum(len(known[k]) >= t for k in longest_first)
+        sizes.append(min(math.ceil(reached / multiple) * multiple, len(chosen)))
+        for k in longest_first[: sizes[-1]]:
+            within = t <= len(known[k])
+            previous.append([len(TAGS), *known[k]][t] if within else len(TAGS))
+            target.append([*known[k], len(TAGS)][t] if within else NO_TARGET)
+    assert (packed.previous.tolist(), packed.target.tolist(), packed.sizes) == (previous, target, sizes)
+    assert packed.previous.dtype == packed.target.dtype == torch.int64
+    assert x.flatten().tolist() == [every[k][0] for k in longest_first]
+    assert packed.person is not None and packed.person.tolist() == [every[k][1] for k in longest_first]
