@@ -282,6 +282,72 @@ INLINE void dropout_rows(const Dropout *x, int64_t row, int64_t end, int bfloat1
 
 FOR_BOTH_TYPES(dropout)
 
+/* The cross-entropy of logits, and its gradient: see cross_entropy.py. */
+typedef struct {
+    long long rows, width;
+    double smoothing, divisor;
+    const void *logits;    /* (rows, width) numbers */
+    const int64_t *target; /* (rows); of what is not counted, below 0 */
+    float *losses;         /* (rows) */
+    void *gradient;        /* (rows, width) numbers */
+} CrossEntropy;
+
+/* A whole number that is the larger the larger x is, and the way back. */
+INLINE int32_t in_order(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
+
+INLINE float out_of_order(int32_t bits) {
+    float x;
+    bits = bits < 0 ? bits ^ 0x7fffffff : bits;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE void cross_entropy_row(const CrossEntropy *x, int64_t row, int bfloat16) {
+    const int64_t width = x->width, first = row * width, target = first + x->target[row];
+    const float on_all = x->smoothing / width, on_target = 1.0 - x->smoothing, scale = 1.0 / x->divisor;
+    const void *logits = x->logits; /* read once, or the sums are added up one by one */
+    int32_t most = INT32_MIN;
+    for (int64_t at = first; at < first + width; at++) {
+        /* Of numbers with a point the compiler would look for the largest one by one. */
+        int32_t z = in_order(get(logits, at, bfloat16));
+        most = z > most ? z : most;
+    }
+    const float largest = out_of_order(most);
+    float sum = 0.0f, distance = 0.0f;
+    /* The compiler may not decide by itself to add up in another order. */
+#pragma omp simd reduction(+ : sum, distance)
+    for (int64_t at = first; at < first + width; at++) {
+        float z = get(logits, at, bfloat16) - largest;
+        sum += exponential(z);
+        distance += z;
+    }
+    const float rest = logf(sum), of_target = get(logits, target, bfloat16) - largest;
+    x->losses[row] = rest - on_target * of_target - on_all * distance;
+#pragma GCC ivdep
+    for (int64_t at = first; at < first + width; at++) {
+        float p = exponential(get(logits, at, bfloat16) - largest - rest);
+        put(x->gradient, at, (p - on_all) * scale, bfloat16);
+    }
+    put(x->gradient, target, (exponential(of_target - rest) - on_all - on_target) * scale, bfloat16);
+}
+
+INLINE void cross_entropy_rows(const CrossEntropy *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        if (x->target[row] >= 0) {
+            cross_entropy_row(x, row, bfloat16);
+            continue;
+        }
+        x->losses[row] = 0.0f;
+        for (int64_t k = 0; k < x->width; k++) put(x->gradient, row * x->width + k, 0.0f, bfloat16);
+    }
+}
+
+FOR_BOTH_TYPES(cross_entropy)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -363,12 +429,28 @@ static PyObject *dropout(PyObject *module, PyObject *arguments) {
     return share_out(bfloat16 ? dropout_bfloat16 : dropout_float32, &x, rows, threads);
 }
 
+/* The mean of the losses of what is counted. */
+static PyObject *cross_entropy(PyObject *module, PyObject *arguments) {
+    CrossEntropy x;
+    int threads, bfloat16;
+    unsigned long long p[4];
+    if (!PyArg_ParseTuple(arguments, "iiLLddKKKK", &threads, &bfloat16, &x.rows, &x.width, &x.smoothing, &x.divisor, p,
+                          p + 1, p + 2, p + 3))
+        return NULL;
+    x.logits = (void *)p[0], x.target = (void *)p[1], x.losses = (void *)p[2], x.gradient = (void *)p[3];
+    Py_XDECREF(share_out(bfloat16 ? cross_entropy_bfloat16 : cross_entropy_float32, &x, x.rows, threads));
+    double sum = 0.0, counted = 0.0;
+    for (int64_t row = 0; row < x.rows; row++) sum += x.losses[row], counted += x.target[row] >= 0;
+    return PyFloat_FromDouble(sum / counted);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
     {"adamw", adamw, METH_VARARGS, NULL},
     {"squares", squares, METH_VARARGS, NULL},
     {"dropout", dropout, METH_VARARGS, NULL},
+    {"cross_entropy", cross_entropy, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

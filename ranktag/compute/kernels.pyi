@@ -70,3 +70,16 @@ def dropout(
     y: int,  # numbers
     /,
 ) -> None: ...
+def cross_entropy(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    smoothing: float,
+    divisor: float,
+    logits: int,  # numbers
+    target: int,  # int64
+    losses: int,
+    gradient: int,  # numbers
+    /,
+) -> float: ...

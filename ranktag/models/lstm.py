@@ -195,14 +195,12 @@ class RankTagger(nn.Module):
         batch: PackedLists,
         dtype: torch.dtype = torch.float32,
         dropout: Dropout | None = None,
-        optimiser: AdamW | None = None,
     ) -> Tensor:
         """Logits (S, V + 1) float32 of every next tag, with the true tags before it as input.
 
-        features: (B, D) raw, of the lists of ``batch``, the longest first. optimiser: as in ``image_state``.
+        features: (B, D) raw, of the lists of ``batch``, the longest first. dtype: of the products.
         """
-        image = self.image_state(features, dtype, dropout, batch.person, optimiser)
-        return self.logits(image, batch, dropout, optimiser)
+        return self.logits(self.image_state(features, dtype, dropout, batch.person), batch, dropout).float()
 
     def logits(
         self,
@@ -211,7 +209,7 @@ class RankTagger(nn.Module):
         dropout: Dropout | None = None,
         optimiser: AdamW | None = None,
     ) -> Tensor:
-        """``forward`` from what the LSTM knows of the images."""
+        """``forward`` from what the LSTM knows of the images, in its type. optimiser: as in ``image_state``."""
         dtype = image.gates.dtype
         embedded = F.embedding(batch.previous, self.embedding).to(dtype)
         if dropout is not None:
@@ -223,7 +221,7 @@ class RankTagger(nn.Module):
         if dropout is not None:
             hidden = dropout(hidden, dropout.output)
         output = (_weight(p, dtype, optimiser) for p in (self.output.weight, self.output.bias))
-        return F.linear(hidden, *output).float()
+        return F.linear(hidden, *output)
 
 
 def _weight(parameter: Tensor, dtype: torch.dtype, optimiser: AdamW | None) -> Tensor:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ranktag.compute.adamw import AdamW
 from ranktag.compute.average import follow
+from ranktag.compute.cross_entropy import learn_from
 from ranktag.compute.device import choose_dtype
 from ranktag.compute.dropout import Dropout, how_many_kept
 from ranktag.compute.forks import share, shared_zeros_like
@@ -23,7 +23,7 @@ from ranktag.config import TrainingConfig
 from ranktag.models.lstm import ModelConfig, RankTagger
 from ranktag.training.recorded_steps import RecordedSteps
 from ranktag.training.schedule import learning_rate
-from ranktag.training_data.examples import NO_TARGET, PackedLists
+from ranktag.training_data.examples import PackedLists
 from ranktag.training_data.load import TrainingData
 
 # Of which number those that reach a step are made a multiple. oneDNN, which multiplies bfloat16 on processors, compiles
@@ -125,18 +125,12 @@ class Member:
 
     def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
         """The batch's mean loss a tag, (), before its step."""
-        logits = self.model(features, lists, self.dtype, self.dropout, self.optimiser)
-        total = F.cross_entropy(
-            logits,
-            lists.target,
-            ignore_index=NO_TARGET,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
+        image = self.model.image_state(features, self.dtype, self.dropout, lists.person, self.optimiser)
+        logits = self.model.logits(image, lists, self.dropout, self.optimiser)
         # By a batch's usual number of tags, not by this one's: a tag counts the same in a short list and in a long one.
-        (total / self.tags_a_batch).backward()
+        loss = learn_from(logits, lists.target, self.config.label_smoothing, self.tags_a_batch)
         self.optimiser.step(lr, self.config.clip)
-        return total.detach() / (lists.target != NO_TARGET).sum()
+        return loss
 
     def _make_optimiser(self, zeros: Callable[[Tensor], Tensor]) -> AdamW:
         config, projection = self.config, self.model.project.weight

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ranktag.compute.cross_entropy import NO_TARGET
 from ranktag.compute.threads import side_by_side
 from ranktag.tags.lists import TagList
 from ranktag.tags.vocabulary import Vocabulary
@@ -19,8 +20,6 @@ from ranktag.training_data.people import writers_of
 
 # Images at a time; and so many of their features, which stay near the processor while they are added up.
 BLOCK, COLUMNS = 512, 256
-# In the place of a tag that is to be predicted: none is. Cross-entropy leaves it out.
-NO_TARGET = -100
 
 
 class StoredRows:
