@@ -348,6 +348,69 @@ INLINE void cross_entropy_rows(const CrossEntropy *x, int64_t row, int64_t end, 
 
 FOR_BOTH_TYPES(cross_entropy)
 
+/* Standardised features: see standardise.py. */
+typedef struct {
+    long long rows, width, kept;
+    int float16;
+    double factor;
+    const void *features;      /* (rows, width) float16 or float32 */
+    const int64_t *columns;    /* (kept) */
+    const float *mean, *scale; /* (width) */
+    void *standardised;        /* (rows, kept) numbers */
+} Standardise;
+
+INLINE float from_float16(uint16_t bits) {
+    const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7fff, bias = (uint32_t)(127 - 15) << 23;
+    /* Below 2^-14 it is a multiple of 2^-24; infinite and not a number keep the largest exponent. */
+    const float small = (float)(int32_t)rest * 0x1p-24f;
+    uint32_t of_small;
+    memcpy(&of_small, &small, sizeof small);
+    uint32_t of_x = (rest < 0x400 ? of_small : (rest << 13) + bias + (rest < 0x7c00 ? 0 : bias)) | sign;
+    float x;
+    memcpy(&x, &of_x, sizeof x);
+    return x;
+}
+
+/* So many columns at a time, whose mean and scale stay near. */
+#define COLUMNS 256
+
+INLINE void standardise_columns(const Standardise *x, int64_t row, int64_t end, int64_t first, int float16,
+                                int bfloat16) {
+    const int64_t left = x->kept - first, count = left < COLUMNS ? left : COLUMNS;
+    const int64_t *columns = x->columns + first;
+    float mean[COLUMNS], factor[COLUMNS], of_float32[COLUMNS];
+    uint16_t of_float16[COLUMNS];
+    for (int64_t k = 0; k < count; k++) {
+        mean[k] = x->mean[columns[k]];
+        factor[k] = (float)x->factor / x->scale[columns[k]];
+    }
+    for (; row < end; row++) {
+        const int64_t from = row * x->width, to = row * x->kept + first;
+        /* Fetched one by one, and then computed with many at once. */
+        for (int64_t k = 0; k < count; k++)
+            if (float16)
+                of_float16[k] = ((const uint16_t *)x->features)[from + columns[k]];
+            else
+                of_float32[k] = ((const float *)x->features)[from + columns[k]];
+#pragma GCC ivdep
+        for (int64_t k = 0; k < count; k++) {
+            float feature = float16 ? from_float16(of_float16[k]) : of_float32[k];
+            put(x->standardised, to + k, (feature - mean[k]) * factor[k], bfloat16);
+        }
+    }
+}
+
+INLINE void standardise_rows(const Standardise *x, int64_t row, int64_t end, int bfloat16) {
+    for (int64_t first = 0; first < x->kept; first += COLUMNS) {
+        if (x->float16)
+            standardise_columns(x, row, end, first, 1, bfloat16);
+        else
+            standardise_columns(x, row, end, first, 0, bfloat16);
+    }
+}
+
+FOR_BOTH_TYPES(standardise)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -444,6 +507,18 @@ static PyObject *cross_entropy(PyObject *module, PyObject *arguments) {
     return PyFloat_FromDouble(sum / counted);
 }
 
+static PyObject *standardise(PyObject *module, PyObject *arguments) {
+    Standardise x;
+    int threads, bfloat16;
+    unsigned long long p[5];
+    if (!PyArg_ParseTuple(arguments, "iiLLLidKKKKK", &threads, &bfloat16, &x.rows, &x.width, &x.kept, &x.float16,
+                          &x.factor, p, p + 1, p + 2, p + 3, p + 4))
+        return NULL;
+    x.features = (void *)p[0], x.columns = (void *)p[1], x.mean = (void *)p[2], x.scale = (void *)p[3];
+    x.standardised = (void *)p[4];
+    return share_out(bfloat16 ? standardise_bfloat16 : standardise_float32, &x, x.rows, threads);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
@@ -451,6 +526,7 @@ static PyMethodDef functions[] = {
     {"squares", squares, METH_VARARGS, NULL},
     {"dropout", dropout, METH_VARARGS, NULL},
     {"cross_entropy", cross_entropy, METH_VARARGS, NULL},
+    {"standardise", standardise, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

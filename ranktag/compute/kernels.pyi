@@ -83,3 +83,18 @@ def cross_entropy(
     gradient: int,  # numbers
     /,
 ) -> float: ...
+def standardise(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    kept: int,
+    float16: int,
+    factor: float,
+    features: int,  # of float16 if ``float16`` is 1
+    columns: int,  # int64
+    mean: int,
+    scale: int,
+    standardised: int,  # numbers
+    /,
+) -> None: ...

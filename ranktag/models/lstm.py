@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from ranktag.compute.dropout import Dropout
 from ranktag.compute.packed_lstm import PackedLSTM
+from ranktag.compute.standardise import standardise_columns
 from ranktag.models.ranking import Head
 from ranktag.training_data.examples import PackedLists
 
@@ -158,17 +159,12 @@ class RankTagger(nn.Module):
         if dropout is None or not dropout.features:
             return self.state_of(self.standardise(features).to(dtype), projection, person, optimiser)
         kept, scale = dropout.kept_features(features.shape[1])
-        x = (
-            features.gather(1, kept.expand(len(features), -1))
-            .float()
-            .sub(self.mean[kept])
-            .mul_(scale / self.scale[kept])
-        )
+        x = standardise_columns(features, kept, self.mean, self.scale, scale, dtype)
         if optimiser is None or optimiser.rows is None:
             rows = projection.t().index_select(0, kept)
         else:
             rows = optimiser.rows.take(kept, dtype)
-        return self.state_of(x.to(dtype), rows.t(), person, optimiser)
+        return self.state_of(x, rows.t(), person, optimiser)
 
     def state_of(
         self, x: Tensor, projection: Tensor, person: Tensor | None = None, optimiser: AdamW | None = None

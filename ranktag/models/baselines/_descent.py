@@ -18,6 +18,7 @@ from ranktag.compute.average import follow
 from ranktag.compute.device import sent
 from ranktag.compute.dropout import Dropout
 from ranktag.compute.recording import RecordedWork
+from ranktag.compute.standardise import standardise_columns
 from ranktag.models.baselines._shared import Attempt, Baseline, BaselineConfig, Score, SparseRows
 from ranktag.training_data.examples import Examples, rows_of, standardisation
 
@@ -153,19 +154,18 @@ class Descent:
         self._model.cpu()
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the images (B,): the features (B, K) that the batch keeps in all of its rows, as stored, their numbers
-        (K,), and the target (B, M)."""
+        """Of the images (B,): the features (B, D) as stored, the numbers (K,) of those that the batch keeps in all of
+        its rows, and the target (B, M)."""
         examples = self._training
         kept, _ = self._dropout.kept_features(examples.features.shape[1])
         rows = rows_of(examples.features, examples.row[sent(chosen, examples.row.device)])
-        rows = rows.index_select(1, sent(kept, rows.device))
         return sent(rows, self._device), sent(kept, self._device), sent(self._targets[chosen], self._device)
 
     def _loss(self, moving: nn.Module, rows: Tensor, kept: Tensor, target: Tensor) -> Tensor:
         """The mean loss (), of a ``_batch``."""
         model = self._model
         # Standardised batch by batch: of a million images the whole is several times the memory of most machines.
-        x = rows.float().sub(model.mean[kept]).div_(model.scale[kept]).mul_(len(model.mean) / len(kept))
+        x = standardise_columns(rows, kept, model.mean, model.scale, len(model.mean) / len(kept), torch.float32)
         first, *others = moving if isinstance(moving, nn.Sequential) else [moving]
         first = cast(nn.Linear, first)
         logits = F.linear(x, first.weight.index_select(1, kept), first.bias)
