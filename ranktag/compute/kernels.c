@@ -120,17 +120,18 @@ INLINE void forward_rows(const Forward *x, int64_t row, int64_t end, int bfloat1
 
 FOR_BOTH_TYPES(forward)
 
-/* The gradient of such a step. d_c is changed to that of the step before; d_image is added to. */
+/* The gradient of such a step. d_c is changed to that of the step before. The first ``later`` rows go on to another
+   step, from which d_h and d_c come; of the others both are zero, whatever is there. */
 typedef struct {
-    long long rows, hidden;
+    long long rows, hidden, later;
     const float *activated;     /* (rows, 4H) */
     const float *c, *c_next;    /* (rows, H) */
     const void *d_output, *d_h; /* (rows, H) numbers: of what the step gives, and through the next step */
-    float *d_c, *d_image;       /* (rows, H), (rows, 4H) */
+    float *d_c;                 /* (rows, H) */
     void *d_gates;              /* (rows, 4H) numbers */
 } Backward;
 
-INLINE void backward_row(const Backward *x, int64_t row, int begins, int bfloat16) {
+INLINE void backward_row(const Backward *x, int64_t row, int begins, int ends, int bfloat16) {
     const int64_t H = x->hidden, first = row * 4 * H;
 #pragma GCC ivdep
     for (int64_t k = 0; k < H; k++) {
@@ -138,28 +139,33 @@ INLINE void backward_row(const Backward *x, int64_t row, int begins, int bfloat1
         float a[4];
         for (int gate = 0; gate < 4; gate++) a[gate] = x->activated[first + gate * H + k];
         float i = a[0], f = a[1], g = a[2], o = a[3], tanh_c = hyperbolic_tangent(x->c_next[at]);
-        float d_h = get(x->d_output, at, bfloat16) + get(x->d_h, at, bfloat16);
-        float d_c = x->d_c[at] + d_h * o * (1.0f - tanh_c * tanh_c);
+        float d_h = get(x->d_output, at, bfloat16);
+        if (!ends) d_h += get(x->d_h, at, bfloat16);
+        float d_c = d_h * o * (1.0f - tanh_c * tanh_c);
+        if (!ends) d_c += x->d_c[at];
         float sums[4] = {
             d_c * g * i * (1.0f - i),
             begins ? 0.0f : d_c * x->c[at] * f * (1.0f - f),
             d_c * i * (1.0f - g * g),
             d_h * tanh_c * o * (1.0f - o),
         };
-        for (int gate = 0; gate < 4; gate++) {
-            put(x->d_gates, first + gate * H + k, sums[gate], bfloat16);
-            x->d_image[first + gate * H + k] += sums[gate];
-        }
+        for (int gate = 0; gate < 4; gate++) put(x->d_gates, first + gate * H + k, sums[gate], bfloat16);
         x->d_c[at] = d_c * f;
     }
 }
 
 INLINE void backward_rows(const Backward *x, int64_t row, int64_t end, int bfloat16) {
     for (; row < end; row++) {
-        if (x->c)
-            backward_row(x, row, 0, bfloat16);
-        else
-            backward_row(x, row, 1, bfloat16);
+        if (row < x->later) {
+            if (x->c)
+                backward_row(x, row, 0, 0, bfloat16);
+            else
+                backward_row(x, row, 1, 0, bfloat16);
+        } else if (x->c) {
+            backward_row(x, row, 0, 1, bfloat16);
+        } else {
+            backward_row(x, row, 1, 1, bfloat16);
+        }
     }
 }
 
@@ -411,6 +417,28 @@ INLINE void standardise_rows(const Standardise *x, int64_t row, int64_t end, int
 
 FOR_BOTH_TYPES(standardise)
 
+/* The sum of each sequence's steps, of packed sequences: sizes[t] of the rows go through the t-th of the steps. */
+typedef struct {
+    long long rows, width, steps;
+    const int64_t *sizes; /* (steps) */
+    const void *packed;   /* (all of the sizes, width) numbers */
+    void *sums;           /* (rows, width) numbers */
+} Steps;
+
+INLINE void sum_steps_rows(const Steps *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++)
+        for (int64_t k = 0; k < x->width; k += SUMS) {
+            const int64_t count = x->width - k < SUMS ? x->width - k : SUMS;
+            float sums[SUMS] = {0.0f};
+            int64_t first = row * x->width + k;
+            for (int64_t t = 0; t < x->steps && row < x->sizes[t]; first += x->sizes[t++] * x->width)
+                for (int64_t part = 0; part < count; part++) sums[part] += get(x->packed, first + part, bfloat16);
+            for (int64_t part = 0; part < count; part++) put(x->sums, row * x->width + k + part, sums[part], bfloat16);
+        }
+}
+
+FOR_BOTH_TYPES(sum_steps)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -450,13 +478,23 @@ static PyObject *lstm_forward(PyObject *module, PyObject *arguments) {
 static PyObject *lstm_backward(PyObject *module, PyObject *arguments) {
     Backward x;
     int threads, bfloat16;
-    unsigned long long p[8];
-    if (!PyArg_ParseTuple(arguments, "iiLLKKKKKKKK", &threads, &bfloat16, &x.rows, &x.hidden, p, p + 1, p + 2, p + 3,
-                          p + 4, p + 5, p + 6, p + 7))
+    unsigned long long p[7];
+    if (!PyArg_ParseTuple(arguments, "iiLLLKKKKKKK", &threads, &bfloat16, &x.rows, &x.hidden, &x.later, p, p + 1, p + 2,
+                          p + 3, p + 4, p + 5, p + 6))
         return NULL;
     x.activated = (void *)p[0], x.c = (void *)p[1], x.c_next = (void *)p[2], x.d_output = (void *)p[3];
-    x.d_h = (void *)p[4], x.d_c = (void *)p[5], x.d_image = (void *)p[6], x.d_gates = (void *)p[7];
+    x.d_h = (void *)p[4], x.d_c = (void *)p[5], x.d_gates = (void *)p[6];
     return share_out(bfloat16 ? backward_bfloat16 : backward_float32, &x, x.rows, threads);
+}
+
+static PyObject *sum_steps(PyObject *module, PyObject *arguments) {
+    Steps x;
+    int threads, bfloat16;
+    unsigned long long p[3];
+    if (!PyArg_ParseTuple(arguments, "iiLLLKKK", &threads, &bfloat16, &x.rows, &x.width, &x.steps, p, p + 1, p + 2))
+        return NULL;
+    x.sizes = (void *)p[0], x.packed = (void *)p[1], x.sums = (void *)p[2];
+    return share_out(bfloat16 ? sum_steps_bfloat16 : sum_steps_float32, &x, x.rows, threads);
 }
 
 static PyObject *adamw(PyObject *module, PyObject *arguments) {
@@ -522,6 +560,7 @@ static PyObject *standardise(PyObject *module, PyObject *arguments) {
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
+    {"sum_steps", sum_steps, METH_VARARGS, NULL},
     {"adamw", adamw, METH_VARARGS, NULL},
     {"squares", squares, METH_VARARGS, NULL},
     {"dropout", dropout, METH_VARARGS, NULL},

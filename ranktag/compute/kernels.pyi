@@ -20,14 +20,25 @@ def lstm_backward(
     bfloat16: int,
     rows: int,
     hidden: int,
+    later: int,
     activated: int,
     c: int,
     c_next: int,
     d_output: int,  # numbers
     d_h: int,  # numbers
     d_c: int,
-    d_image: int,
     d_gates: int,  # numbers
+    /,
+) -> None: ...
+def sum_steps(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    steps: int,
+    sizes: int,  # int64
+    packed: int,  # numbers
+    sums: int,  # numbers
     /,
 ) -> None: ...
 def adamw(

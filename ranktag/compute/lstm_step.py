@@ -10,6 +10,8 @@ and 8% less in float32.
 
 from __future__ import annotations
 
+from array import array
+
 import torch
 from torch import Tensor
 
@@ -58,17 +60,22 @@ def backward(
     d_output: Tensor,
     d_h: Tensor,
     d_c: Tensor,
-    d_image: Tensor,
+    later: int,
     d_gates: Tensor,
+    d_image: Tensor | None,
 ) -> None:
     """d_gates (n, 4H) of d_output and d_h, (n, H), the latter what comes through the next step.
 
-    d_c (n, H), which comes through it, too, becomes the c's before; d_gates is added to d_image (n, 4H), as exact.
+    d_c (n, H), which comes through it, too, becomes the c's before. later: so many sequences, the first, have a next
+    step; of the others d_h and d_c are zero, whatever is there. d_image (n, 4H): what d_gates is added to, before it is
+    rounded; None where there are kernels, which add up at the end: see ``sum_steps``.
     """
     if compiled(d_gates):
-        tensors = activated, c, c_next, d_output, d_h, d_c, d_image, d_gates
-        kernels.lstm_backward(*_shape(d_output), *map(address, tensors))
+        tensors = activated, c, c_next, d_output, d_h, d_c, d_gates
+        kernels.lstm_backward(*_shape(d_output), later, *map(address, tensors))
         return
+    d_h[later:] = 0.0
+    d_c[later:] = 0.0
     i, f, g, o = activated.chunk(4, dim=1)
     dh, tanh_c = d_h.to(d_c.dtype) + d_output, torch.tanh(c_next)
     d_c.add_(aten.tanh_backward(dh * o, tanh_c))
@@ -84,8 +91,19 @@ def backward(
     aten.sigmoid_backward.grad_input(dh * tanh_c, o, grad_input=d_o)
     if exact is not d_gates:
         d_gates.copy_(exact)
-    d_image += exact
+    if d_image is not None:
+        d_image += exact
     d_c.mul_(f)
+
+
+def sum_steps(packed: Tensor, sizes: list[int]) -> Tensor:
+    """The sum (B, 4H) of each sequence's steps, packed (S, 4H), of a type that there are kernels for.
+
+    sizes: how many sequences reach each step.
+    """
+    sums, numbers = packed.new_empty(sizes[0], packed.shape[1]), array("q", sizes)
+    kernels.sum_steps(*_shape(sums), len(sizes), numbers.buffer_info()[0], address(packed), address(sums))
+    return sums
 
 
 def activate(gates: Tensor) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ranktag.compute import lstm_step
+from ranktag.compute.compiled import compiled
 
 
 class PackedLSTM(torch.autograd.Function):
@@ -52,20 +53,31 @@ class PackedLSTM(torch.autograd.Function):
         activated, outputs, cells, h0, c0, weight = ctx.saved_tensors
         sizes, (images, hidden) = ctx.sizes, (ctx.sizes[0], weight.shape[1])
         d_gates = torch.empty_like(activated, dtype=weight.dtype)
-        d_h = weight.new_zeros(images, hidden)
-        d_c, d_image = cells.new_zeros(images, hidden), cells.new_zeros(images, 4 * hidden)
+        d_h, d_c = weight.new_empty(images, hidden), cells.new_empty(images, hidden)
+        # The kernel adds up the steps at the end, so that each is read once more; torch's operations have them at hand.
+        d_image = None if compiled(d_gates) else cells.new_zeros(images, 4 * hidden)
         # What each step begins from; of the first it may be None, for zeros.
         starts = [None if c0 is None else c0.contiguous(), *(c[:n] for c, n in zip(cells.split(sizes), sizes[1:]))]
         steps = list(zip(starts, *(x.split(sizes) for x in (activated, cells, grad.contiguous(), d_gates))))
+        later = 0
         for c, a, c_next, d_output, da in reversed(steps):
             n = len(a)
-            lstm_step.backward(a, c, c_next, d_output, d_h[:n], d_c[:n], d_image[:n], da)
+            added = None if d_image is None else d_image[:n]
+            lstm_step.backward(a, c, c_next, d_output, d_h[:n], d_c[:n], later, da, added)
             if c is not None:
                 torch.mm(da, weight, out=d_h[:n])
-        first, *later = d_gates.split(sizes)
-        h_before = torch.cat([outputs[:0], *(h[: len(da)] for h, da in zip(outputs.split(sizes), later))])
-        d_weight = d_gates[len(first) :].t() @ h_before
+            later = n
+        d_image = lstm_step.sum_steps(d_gates, sizes) if d_image is None else d_image.to(d_gates.dtype)
+        first = sizes[0]
+        d_weight = d_gates[first:].t() @ _before(outputs, sizes)
         if h0 is not None:
-            d_weight += first.t() @ h0
+            d_weight += d_gates[:first].t() @ h0
         starts_from = (None, None) if h0 is None or c0 is None else (d_h.to(h0.dtype), d_c)
-        return d_gates, d_image.to(d_gates.dtype), *starts_from, d_weight, None
+        return d_gates, d_image, *starts_from, d_weight, None
+
+
+def _before(outputs: Tensor, sizes: list[int]) -> Tensor:
+    """Of every row of packed ``outputs`` but the first step's, the row of the step before."""
+    if all(n == sizes[0] for n in sizes[:-1]):
+        return outputs[: len(outputs) - sizes[0]]
+    return torch.cat([h[:n] for h, n in zip(outputs.split(sizes), sizes[1:])])

@@ -38,14 +38,18 @@ def random_step(n: int, hidden: int, dtype: torch.dtype, begins: bool, spread: f
     return Step(gates, image, h, c, weight, numbers(n, hidden), numbers(n, hidden), random(n, hidden))
 
 
-def computed(x: Step) -> dict[str, Tensor]:
+def computed(x: Step, later: int | None = None) -> dict[str, Tensor]:
     n, hidden = x.d_output.shape
+    later = n if later is None else later
     activated, c_next = torch.empty(n, 4 * hidden), torch.empty(n, hidden)
     output, d_gates = torch.empty_like(x.d_output), torch.empty_like(x.gates)
     lstm_step.forward(x.gates, x.image, x.h, x.c, x.weight, activated, c_next, output)
-    d_c, d_image = x.d_c.clone(), torch.ones(n, 4 * hidden)
-    lstm_step.backward(activated, x.c, c_next, x.d_output, x.d_h, d_c, d_image, d_gates)
-    return {"output": output, "c_next": c_next, "d_gates": d_gates, "d_image": d_image - 1.0, "d_c": d_c}
+    result = {"output": output, "c_next": c_next, "d_gates": d_gates, "d_c": x.d_c.clone()}
+    if not compiled.compiled(d_gates):
+        result["d_image"] = torch.zeros(n, 4 * hidden)
+    d_image = result.get("d_image")
+    lstm_step.backward(activated, x.c, c_next, x.d_output, x.d_h.clone(), result["d_c"], later, d_gates, d_image)
+    return result
 
 
 def expected(x: Step) -> dict[str, Tensor]:
@@ -66,8 +70,9 @@ def expected(x: Step) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("n", "hidden"), [(1, 1), (3, 37), (64, 256)])
 def test_float32_is_right_to_some_of_its_last_bits(way: str, n: int, hidden: int, begins: bool) -> None:
     x = random_step(n, hidden, torch.float32, begins)
-    for name, want in expected(x).items():
-        torch.testing.assert_close(computed(x)[name].double(), want, rtol=5e-6, atol=2e-6, msg=name)
+    want = expected(x)
+    for name, found in computed(x).items():
+        torch.testing.assert_close(found.double(), want[name], rtol=5e-6, atol=2e-6, msg=name)
 
 
 @pytest.mark.parametrize("begins", [False, True])
@@ -76,8 +81,9 @@ def test_bfloat16_loses_what_it_rounds(way: str, n: int, hidden: int, begins: bo
     x = random_step(n, hidden, torch.bfloat16, begins, spread=0.25)
     # Torch's operations also round what they add up to, 3 bits before the point at most: 8 bits in all.
     tolerance = 2**-8 if way == "compiled" else 2**-5
-    for name, want in expected(x).items():
-        torch.testing.assert_close(computed(x)[name].double(), want, rtol=tolerance, atol=tolerance / 4, msg=name)
+    want = expected(x)
+    for name, found in computed(x).items():
+        torch.testing.assert_close(found.double(), want[name], rtol=tolerance, atol=tolerance / 4, msg=name)
 
 
 def test_c_and_d_c_are_float32_where_the_numbers_are_bfloat16(way: str) -> None:
@@ -91,6 +97,39 @@ def test_c_and_d_c_are_float32_where_the_numbers_are_bfloat16(way: str) -> None:
     )
     assert computed(x)["c_next"] == kept
     assert computed(x)["d_c"] == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize("later", [0, 2, 5])
+def test_through_the_next_step_nothing_comes_to_those_that_end(
+    way: str, later: int, begins: bool, dtype: torch.dtype
+) -> None:
+    x = random_step(5, 3, dtype, begins)
+    d_h, d_c = x.d_h.clone(), x.d_c.clone()
+    d_h[later:] = 0.0
+    d_c[later:] = 0.0
+    want = computed(x._replace(d_h=d_h, d_c=d_c))
+    # Whatever is there.
+    d_h[later:] = float("nan")
+    d_c[later:] = float("inf")
+    for name, found in computed(x._replace(d_h=d_h, d_c=d_c), later).items():
+        assert torch.equal(found, want[name]), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sizes", [[1], [4, 4, 4], [7, 5, 5, 1], [260, 130]])
+@pytest.mark.parametrize("width", [4, 64, 150])
+def test_steps_of_packed_sequences_add_up(sizes: list[int], width: int, dtype: torch.dtype) -> None:
+    if compiled.kernels is None:
+        pytest.skip("there was no C compiler where ranktag was installed")
+    packed = torch.randn(sum(sizes), width, generator=torch.Generator().manual_seed(width)).to(dtype)
+    want = torch.zeros(sizes[0], width)
+    for n, step in zip(sizes, packed.float().split(sizes)):
+        want[:n] += step
+    found = lstm_step.sum_steps(packed, sizes)
+    assert found.dtype == dtype
+    assert torch.equal(found, want.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
