@@ -120,6 +120,12 @@ class RankTagger(nn.Module):
         """The model alone: it decides by itself."""
         return (self,)
 
+    def multiplied(self) -> list[nn.Parameter]:
+        """The parameters that are multiplied, or added to products, all of them in every step: all but ``embedding``,
+        ``person`` and the matrix of ``project``."""
+        some = ("embedding", "person", "project.weight")
+        return [p for name, p in self.named_parameters() if name not in some]
+
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
         for name, parameter in self.named_parameters():

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,8 +46,8 @@ class BatchLoss(NamedTuple):
 class Member:
     """One LSTM in training: its weights, their moving average and its optimiser.
 
-    Everything random in an epoch follows from the member's seed and the epoch's number, so no state of a random
-    generator needs to be saved between epochs.
+    Everything random in a step follows from the member's seed and the step's number, so no state of a random
+    generator needs to be saved, nor shared.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Member:
         if shared:
             share([*self.model.parameters(), *(self.average.parameters() if self.average is not self.model else ())])
         self.optimiser = self._make_optimiser(shared_zeros_like if shared else torch.zeros_like)
+        self.optimiser.keep_rounded(self.model.multiplied(), self.dtype)
         self.dropout = Dropout(
             config.dropout_features,
             config.dropout_embedding,
@@ -86,23 +86,43 @@ class Member:
         steps = data.training.steps
         self.tags_a_batch = min(config.batch_size, len(steps)) * float(steps.double().mean())
         self.recorded = self._recorded_steps() if device.type == "cuda" else None
+        self._epoch, self._batches = -1, list[Tensor]()
 
     def train_epoch(self, epoch: int) -> Iterator[BatchLoss]:
         """Train for one epoch, the ``epoch``-th from 0, a step whenever the next batch's loss is asked for."""
-        seed = (self.seed * 1_000_003 + epoch) & (2**63 - 1)
-        self.dropout.generator.manual_seed(seed + 1)
-        batches = self.batches(torch.Generator().manual_seed(seed))
-        if self.recorded is not None:
-            self.recorded.begin()
-        for b, chosen in enumerate(batches):
+        for b, chosen in enumerate(self.begin(epoch)):
             with nullcontext() if self.recorded is None else self.recorded.on_stream():
-                loss = self._step(chosen, epoch * len(batches) + b, len(batches))
+                loss = self.step(epoch, b)
             yield BatchLoss(chosen, loss)
 
-    def losses(self, epoch: int) -> Iterator[tuple[npt.NDArray[np.int64], float]]:
-        """``train_epoch``, for another process."""
-        for lists, loss in self.train_epoch(epoch):
-            yield lists.numpy(), float(loss)
+    def begin(self, epoch: int) -> list[Tensor]:
+        """Begin the ``epoch``-th epoch from 0: its batches, each of list numbers (B,)."""
+        self._epoch, self._batches = epoch, self.batches(torch.Generator().manual_seed(self._seed_of(epoch)))
+        if self.recorded is not None:
+            self.recorded.begin()
+        return self._batches
+
+    def step(self, epoch: int, b: int) -> Tensor:
+        """Learn from the ``b``-th batch of the ``epoch``-th epoch, both from 0: its mean loss a tag, ().
+
+        Whichever of the processes does it that share the weights.
+        """
+        if epoch != self._epoch:
+            self.begin(epoch)
+        chosen, step = self._batches[b], epoch * len(self._batches) + b
+        lr = rate(self.config, step, len(self._batches))
+        self.dropout.generator.manual_seed(self._seed_of(epoch, b + 1))
+        if self.recorded is not None:
+            loss = self.recorded(chosen, lr)
+        else:
+            loss = self._learn(*self.data.training.pack(chosen, self.device, self.multiple), lr)
+        if self.average is not self.model:
+            follow(self.average, self.model, self.config.average, step)
+        return loss
+
+    def _seed_of(self, epoch: int, step: int = 0) -> int:
+        """Of what is random in an epoch, or in a step of it, from 1."""
+        return ((self.seed * 1_000_003 + epoch) * 1_000_003 + step) & (2**63 - 1)
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """The numbers of all lists, each batch of lists of much the same length, so that few steps are of a few long
@@ -112,16 +132,6 @@ class Member:
         for together in torch.randperm(len(steps), generator=generator).split(size * SORTED_TOGETHER):
             batches += together[torch.argsort(steps[together], stable=True)].split(size)
         return [batches[b] for b in torch.randperm(len(batches), generator=generator).tolist()]
-
-    def _step(self, chosen: Tensor, step: int, steps_an_epoch: int) -> Tensor:
-        lr = rate(self.config, step, steps_an_epoch)
-        if self.recorded is not None:
-            loss = self.recorded(chosen, lr)
-        else:
-            loss = self._learn(*self.data.training.pack(chosen, self.device, self.multiple), lr)
-        if self.average is not self.model:
-            follow(self.average, self.model, self.config.average, step)
-        return loss
 
     def _learn(self, features: Tensor, lists: PackedLists, lr: float | Tensor) -> Tensor:
         """The batch's mean loss a tag, (), before its step."""

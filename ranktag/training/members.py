@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ranktag.compute.forks import Forks, can_fork
+from ranktag.compute.forks import Forks, Step, can_fork, shared_zeros_like
 from ranktag.compute.threads import in_turns, one_thread, side_by_side
 from ranktag.config import TrainingConfig
 from ranktag.training.member import BatchLoss, Member
@@ -19,8 +19,8 @@ class Members:
 
     On a processor they learn side by side, with a share of torch's threads each: threads that share one member's small
     products wait for each other. Measured on VOC, two together took 0.24 s for an epoch of each member, and side by
-    side 0.39 s for one of two members. Where there is about a thread for each, they have processes of their own, which
-    ``close`` ends; otherwise they take turns in threads, step by step, so that three keep two threads busy to the end.
+    side 0.39 s for one of two members. They take turns, step by step, so that three keep two busy to the end: in
+    processes, which ``close`` ends, or, where none can be forked or there are several threads for each, in threads.
 
     beside: steps of something else, some of which are done in every epoch while members learn side by side.
     """
@@ -28,9 +28,8 @@ class Members:
     def __init__(self, data: TrainingData, config: TrainingConfig, device: torch.device) -> None:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         self._at_once = min(config.members, threads)
-        # Many more members than threads would be processes that wait for a processor, each with memory of its own.
-        self._apart = self._at_once > 1 and threads < 2 * config.members <= 4 * threads and can_fork()
-        self._forks: Forks[int, tuple[Any, float]] | None = None
+        self._apart = self._at_once > 1 and threads < 2 * config.members and can_fork()
+        self._forks: Forks | None = None
 
         def member(number: int) -> Member:
             return Member(data, config, device, number, shared=self._apart)
@@ -39,6 +38,9 @@ class Members:
         # The random weights of several are drawn at once.
         self._members = list(side_by_side(member, numbers, threads) if threads > 1 else map(member, numbers))
         self._batches = -(-len(data.training.image) // config.batch_size)
+        self._losses = torch.zeros(config.members, self._batches)
+        if self._apart:
+            self._losses = shared_zeros_like(self._losses)
         self.beside: Iterator[None] = iter(())
 
     def __getitem__(self, number: int) -> Member:
@@ -50,8 +52,9 @@ class Members:
     def train_epoch(self, epoch: int) -> list[list[BatchLoss]]:
         """Train all for one epoch, the ``epoch``-th from 0. The losses of each member's batches, in their order."""
         if self._apart and self._forks is None:
-            self._forks = Forks.start([member.losses for member in self])
-            # Where a fork cannot compute, they stay in this process.
+            # This process computes, too.
+            self._forks = Forks.start(self._do, self._at_once - 1)
+            # Where a fork cannot compute, all is done in this process.
             self._apart = self._forks is not None
         if self._forks is not None:
             return self._train_apart(self._forks, epoch)
@@ -59,15 +62,18 @@ class Members:
             return self._train_in_turns(epoch)
         return self._train_one_by_one(epoch)
 
-    def _train_apart(self, forks: Forks[int, tuple[Any, float]], epoch: int) -> list[list[BatchLoss]]:
-        forks.begin(epoch)
+    def _train_apart(self, forks: Forks, epoch: int) -> list[list[BatchLoss]]:
         with one_thread():
-            for _ in self._turns_beside():
-                pass
+            forks.run(self._do, epoch, len(self._members), self._batches, self._turns_beside())
+        losses = self._losses.clone()
         return [
-            [BatchLoss(torch.from_numpy(lists), torch.tensor(loss)) for lists, loss in steps]
-            for steps in forks.results()
+            [BatchLoss(lists, loss) for lists, loss in zip(member.begin(epoch), of_member, strict=True)]
+            for member, of_member in zip(self, losses)
         ]
+
+    def _do(self, step: Step) -> None:
+        """A step of a member, in whichever process."""
+        self._losses[step.series, step.number] = self[step.series].step(step.round, step.number)
 
     def _train_in_turns(self, epoch: int) -> list[list[BatchLoss]]:
         series: list[Iterator[Any]] = [*(member.train_epoch(epoch) for member in self), self._turns_beside()]

@@ -8,41 +8,81 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ranktag.compute.forks import Forks, can_fork, share
+from ranktag.compute.forks import Forks, Step, can_fork, share
 from ranktag.errors import Outage, RanktagError
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="a fork cannot compute here")
 
 
-def started(work: list[Callable[[int], Iterator[Any]]]) -> Forks[int, Any]:
-    forks = Forks.start(work)
+def started(do: Callable[[Step], None], count: int = 1) -> Forks:
+    forks = Forks.start(do, count)
     if forks is None:
         pytest.skip("this process has computed gradients on a device before, so its forks cannot")
     return forks
 
 
-def test_each_does_every_task_and_changes_what_is_shared() -> None:
-    numbers, own = torch.zeros(2, 3), torch.zeros(2)
-    share([numbers])
+def shared(*shape: int) -> torch.Tensor:
+    zeros = torch.zeros(shape, dtype=torch.int64)
+    share([zeros])
+    return zeros
 
-    def work(row: int) -> Iterator[float]:
-        for _ in range(2):
-            numbers[row] += 1.0
-            own[row] += 1.0
-            yield float(numbers[row].sum())
 
-    forks = started([lambda n: (n * k for k in (1, 2)), lambda n: work(0), lambda n: work(1)])
-    for task, sums in ((5, [3.0, 6.0]), (7, [9.0, 12.0])):
-        forks.begin(task)
-        assert forks.results() == [[task, 2 * task], sums, sums]
+@given(
+    series=st.integers(1, 5),
+    steps=st.integers(1, 6),
+    count=st.integers(1, 3),
+    rounds=st.integers(1, 3),
+    turns=st.integers(0, 9),
+)
+@settings(max_examples=20, deadline=None)
+def test_every_step_is_done_once_and_a_series_in_its_order(
+    series: int, steps: int, count: int, rounds: int, turns: int
+) -> None:
+    done, in_order, own = shared(rounds, series, steps), shared(rounds, series, steps), torch.zeros(1)
+
+    def do(step: Step) -> None:
+        assert step.steps == steps
+        place = step.round, step.series, step.number
+        # All before it are done, and none after it.
+        in_order[place] = torch.equal(done[place[:2]], (torch.arange(steps) < step.number).long())
+        done[place] += 1
+        own.add_(1)
+
+    taken = []
+    forks = started(do, count)
+    for round in range(rounds):
+        forks.run(do, round, series, steps, (taken.append(turn) for turn in range(turns)))
+        assert torch.equal(done[: round + 1], torch.ones(round + 1, series, steps))
     forks.close()
-    assert torch.equal(numbers, torch.full((2, 3), 4.0)) and torch.equal(own, torch.zeros(2))
+    assert torch.equal(done, in_order) and taken == list(range(turns)) * rounds
+    # What is not shared is each process's own.
+    assert own <= done.numel()
+
+
+def test_all_take_part_and_nobody_does_two_steps_of_a_series_at_once() -> None:
+    who, at_work, alone = shared(3, 20), shared(3), shared(3, 20)
+
+    def do(step: Step) -> None:
+        at_work[step.series] += 1
+        time.sleep(0.01)
+        who[step.series, step.number], alone[step.series, step.number] = os.getpid(), at_work[step.series]
+        at_work[step.series] -= 1
+
+    forks = started(do)
+    forks.run(do, 0, 3, 20, iter(()))
+    forks.close()
+    processes = set(who.flatten().tolist())
+    assert len(processes) == 2 and os.getpid() in processes
+    # Two processes, three series: each takes steps of several.
+    assert all(len(set(of_one.tolist())) == 2 for of_one in who)
+    assert torch.equal(alone, torch.ones(3, 20))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 4)])
@@ -54,78 +94,76 @@ def test_shared_tensors_are_what_they_were(shape: tuple[int, ...]) -> None:
 
 
 def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
-    def work(_: int) -> Iterator[tuple[int, int]]:
+    threads, pid = shared(2), shared(2)
+
+    def do(step: Step) -> None:
         x = torch.randn(300, 300, requires_grad=True)
         (x @ x).sum().backward()
-        yield torch.get_num_threads(), os.getpid()
+        time.sleep(0.5)
+        if os.getpid() != here:
+            threads[step.series], pid[step.series] = torch.get_num_threads(), os.getpid()
 
+    here = os.getpid()
     # Products and gradients by several threads here do not stand in the way.
     x = torch.randn(300, 300, requires_grad=True)
     (x @ x).sum().backward()
-    forks = started([work, work])
-    forks.begin(0)
-    (one,), (other,) = forks.results()
+    forks = started(do)
+    forks.run(do, 0, 2, 1, iter(()))
     forks.close()
-    assert one[0] == other[0] == 1 and len({one[1], other[1], os.getpid()}) == 3
+    assert sorted(threads.tolist()) == [0, 1] and pid.max() > 0
 
 
-def test_what_one_raises_comes_out_and_the_next_task_is_done() -> None:
-    def work(n: int) -> Iterator[int]:
-        yield n
-        if n == 0:
+@pytest.mark.parametrize("where", ["fork", "here"])
+def test_what_a_step_raises_comes_out(where: str) -> None:
+    here = os.getpid()
+
+    def do(step: Step) -> None:
+        time.sleep(0.01)
+        if (os.getpid() == here) == (where == "here"):
             raise RanktagError("x.jpg: is no number")
 
-    forks = started([work, lambda n: iter([n])])
-    forks.begin(0)
+    forks = started(do)
     with pytest.raises(RanktagError, match="x.jpg: is no number"):
-        forks.results()
-    forks.begin(1)
-    assert forks.results() == [[1], [1]]
+        forks.run(do, 0, 2, 1000, iter(()))
     forks.close()
 
 
 def test_one_that_is_killed_is_an_outage_and_its_siblings_end() -> None:
-    def work(n: int) -> Iterator[int]:
-        yield os.getpid()
+    here, who = os.getpid(), shared(3, 1000)
 
-    def dies(n: int) -> Iterator[int]:
-        if n:
+    def do(step: Step) -> None:
+        who[step.series, step.number] = os.getpid()
+        time.sleep(0.1)
+        if step.series == 0 and step.number > 2 and os.getpid() != here:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield os.getpid()
 
-    forks = started([work, dies])
-    forks.begin(0)
-    pids = [pid for (pid,) in forks.results()]
-    forks.begin(1)
+    forks = started(do, 2)
     with pytest.raises(Outage, match="a process that trains died"):
-        forks.results()
+        forks.run(do, 0, 3, 1000, iter(()))
     forks.close()
-    assert not any(is_running(pid) for pid in pids)
+    pids = set(who.flatten().tolist()) - {0}
+    assert len(pids) == 3 and [pid for pid in pids if is_running(pid)] == [here]
 
 
 def test_they_end_with_the_process_that_made_them_even_within_a_task() -> None:
-    # As a program of its own that is killed outright while one fork works and the other waits.
+    # As a program of its own that is killed outright while one fork works on a step and the other waits for one.
     program = """
 import os, signal, time
 from ranktag.compute.forks import Forks
 
-def works(_):
+def do(step):
     os.write(1, b"%d\\n" % os.getpid())
-    while True:
-        time.sleep(0.05)
-        yield 0
+    if os.getpid() == here:
+        time.sleep(1.0)
+        os.kill(here, signal.SIGKILL)
+    time.sleep(2.0)
 
-def waits(_):
-    os.write(1, b"%d\\n" % os.getpid())
-    yield 0
-
-forks = Forks.start([works, waits])
-forks.begin(0)
-time.sleep(1.0)
-os.kill(os.getpid(), signal.SIGKILL)
+here = os.getpid()
+forks = Forks.start(do, 2)
+forks.run(do, 0, 2, 1000, iter(()))
 """
     ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, timeout=120)
-    pids = [int(line) for line in ran.stdout.split()]
+    pids = {int(line) for line in ran.stdout.split()}
     assert ran.returncode == -signal.SIGKILL and len(pids) == 2
     end = time.monotonic() + 30
     while any(is_running(pid) for pid in pids):
@@ -135,7 +173,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_where_torch_refuses_gradients_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ranktag.compute.forks._computes_gradients", lambda: False)
-    assert Forks.start([lambda n: iter([n])] * 2) is None
+    assert Forks.start(lambda step: None, 2) is None
 
 
 def test_a_daemon_does_without(capfd: pytest.CaptureFixture[str]) -> None:

@@ -90,9 +90,9 @@ def test_recorded_steps_are_steps_on_padded_lists(tmp_path: Path, device: str) -
     for epoch in range(2):
         learned = list(ours.train_epoch(epoch))
         losses = torch.stack([step.loss for step in learned])
-        theirs.dropout.generator.manual_seed(theirs.seed * 1_000_003 + epoch + 1)
         expected = []
-        for chosen, _ in learned:
+        for b, (chosen, _) in enumerate(learned):
+            theirs.dropout.generator.manual_seed(theirs._seed_of(epoch, b + 1))
             padded = table.pad(chosen.to(place), data.training.steps_of(chosen))
             lr = rate(config, steps, len(learned))
             expected.append(theirs._learn(data.training.features_of(chosen).to(place), padded, lr))

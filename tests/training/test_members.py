@@ -88,7 +88,7 @@ def test_a_member_that_fails_ends_the_others_at_their_next_batch(
         time.sleep(0.1)
         return torch.zeros(())
 
-    monkeypatch.setattr(Member, "_step", step)
+    monkeypatch.setattr(Member, "step", step)
     try:
         with pytest.raises(MemoryError):
             members.train_epoch(0)

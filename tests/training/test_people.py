@@ -32,8 +32,8 @@ SETTINGS = tiny(
     dropout_embedding=0.0,
     dropout_output=0.0,
     lr=0.03,
-    epochs=48,
-    patience=48,
+    epochs=72,
+    patience=72,
 )
 
 
