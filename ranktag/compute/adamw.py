@@ -8,6 +8,7 @@ median of seven fresh processes, its first step took 1.07 s and the function's 0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,10 +75,7 @@ class AdamW:
         if clip:
             every = [g for group in gradients for g in group] + ([] if self.rows is None else [self.rows.gradient])
             # The kernel divides by it on the way, which saves a pass over the gradients.
-            scale = (_norm(every) / clip).clamp(min=1.0)
-            if scale.device.type == "cpu" and scale == 1.0:
-                # Torch's would also write back what it divides. On a GPU, asking means waiting for it.
-                scale = None
+            scale = _over(every, clip)
         for (group, decay), g, mean, square, steps in zip(self.groups, gradients, self.mean, self.square, self.steps):
             rounded = [self._rounded.get(p) for p in group]
             move(cast(list[Tensor], group), g, mean, square, steps, lr, BETAS, decay, scale, rounded)
@@ -122,7 +120,7 @@ def move(
     lr: float | Tensor,
     betas: tuple[float, float],
     decay: float,
-    scale: Tensor | None,
+    scale: float | Tensor | None,
     rounded: Sequence[Tensor | None],
 ) -> None:
     """A step of tensors in place, by their gradients divided by ``scale``.
@@ -131,8 +129,7 @@ def move(
     """
     if parameters and compiled(parameters[0]):
         for p, g, m, v, step, copy in zip(parameters, gradients, mean, square, steps, rounded):
-            step += 1.0
-            move_rows(p, g, m, v, float(step), cast(float, lr), betas, decay, scale, rounded=copy)
+            move_rows(p, g, m, v, step, cast(float, lr), betas, decay, scale, rounded=copy)
         return
     adamw(
         parameters,
@@ -142,7 +139,7 @@ def move(
         [],
         steps,
         fused=True,
-        grad_scale=scale,
+        grad_scale=cast(Tensor | None, scale),
         lr=lr,
         beta1=betas[0],
         beta2=betas[1],
@@ -158,26 +155,26 @@ def move_rows(
     gradient: Tensor,
     mean: Tensor,
     square: Tensor,
-    step: float,
+    steps: Tensor,
     lr: float,
     betas: tuple[float, float],
     decay: float,
-    scale: Tensor | None,
+    scale: float | Tensor | None,
     used: Tensor | None = None,
     rounded: Tensor | None = None,
+    counted: float = 1.0,
 ) -> None:
-    """The ``step``-th step of a ``compiled`` tensor without gaps in memory, or of those rows of it (R, d) whose numbers
-    are ``used`` (R,); gradient: theirs, float32 or bfloat16."""
+    """A step, ``counted`` for so many, of a ``compiled`` tensor without gaps in memory, or of those rows of it (R, d)
+    whose numbers are ``used`` (R,); gradient: theirs, float32 or bfloat16."""
     kernels.adamw(
         *_shape(gradient),
         1.0 if scale is None else float(scale),
-        1.0 - lr * decay,
-        lr / (1.0 - betas[0] ** step),
-        betas[0],
-        betas[1],
-        (1.0 - betas[1] ** step) ** 0.5,
+        lr,
+        decay,
+        *betas,
         EPSILON,
-        *map(address, (used, weights, mean, square, gradient, rounded)),
+        counted,
+        *map(address, (used, weights, mean, square, gradient, rounded, steps)),
     )
 
 
@@ -188,16 +185,21 @@ def _in_order(gradient: Tensor, weights: Tensor) -> Tensor:
     return torch.empty_like(weights, dtype=gradient.dtype).copy_(gradient)
 
 
-def _norm(gradients: list[Tensor]) -> Tensor:
-    """The norm of all together, (). Torch's takes three times as long on a processor."""
+def _over(gradients: list[Tensor], clip: float) -> float | Tensor | None:
+    """How many times ``clip`` the norm of all together is, where it is more; a number where they are all ``compiled``.
+
+    Torch's norm takes three times as long on a processor.
+    """
     if not all(map(compiled, gradients)):
-        norms: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
-        return norms
+        scale = (torch.stack(torch._foreach_norm(gradients)).norm() / clip).clamp(min=1.0)
+        # Torch's would also write back what it divides. On a GPU, asking means waiting for it.
+        return None if scale.device.type == "cpu" and scale == 1.0 else scale
     shapes = [_shape(g) for g in gradients]
-    sums = torch.empty(sum(rows for _, _, rows, _ in shapes))
-    for gradient, shape, part in zip(gradients, shapes, sums.split([rows for _, _, rows, _ in shapes])):
-        kernels.squares(*shape, address(gradient), address(part))
-    return sums.sum().sqrt()
+    sums = torch.empty(max(rows for _, _, rows, _ in shapes))
+    squares = [kernels.squares(*shape, address(g), address(sums)) for g, shape in zip(gradients, shapes)]
+    norm = math.sqrt(sum(squares))
+    # What is not a number is not below anything.
+    return None if norm <= clip else norm / clip
 
 
 def _shape(numbers: Tensor) -> tuple[int, int, int, int]:

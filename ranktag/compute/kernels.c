@@ -500,22 +500,32 @@ static PyObject *sum_steps(PyObject *module, PyObject *arguments) {
 static PyObject *adamw(PyObject *module, PyObject *arguments) {
     Adam x;
     int threads, bfloat16;
-    unsigned long long p[6];
-    if (!PyArg_ParseTuple(arguments, "iiLLdddddddKKKKKK", &threads, &bfloat16, &x.rows, &x.width, &x.scale, &x.kept,
-                          &x.rate, &x.beta1, &x.beta2, &x.root, &x.epsilon, p, p + 1, p + 2, p + 3, p + 4, p + 5))
+    double lr, decay, counted;
+    unsigned long long p[7];
+    if (!PyArg_ParseTuple(arguments, "iiLLdddddddKKKKKKK", &threads, &bfloat16, &x.rows, &x.width, &x.scale, &lr,
+                          &decay, &x.beta1, &x.beta2, &x.epsilon, &counted, p, p + 1, p + 2, p + 3, p + 4, p + 5,
+                          p + 6))
         return NULL;
     x.used = (void *)p[0], x.weights = (void *)p[1], x.mean = (void *)p[2], x.square = (void *)p[3];
     x.gradient = (void *)p[4], x.rounded = (void *)p[5];
+    float *steps = (void *)p[6];
+    *steps += (float)counted;
+    x.kept = 1.0 - lr * decay;
+    x.rate = lr / (1.0 - pow(x.beta1, *steps)), x.root = sqrt(1.0 - pow(x.beta2, *steps));
     return share_out(bfloat16 ? adamw_bfloat16 : adamw_float32, &x, x.rows, threads);
 }
 
+/* The sum of all rows'. */
 static PyObject *squares(PyObject *module, PyObject *arguments) {
     Squares x;
     int threads, bfloat16;
     unsigned long long p[2];
     if (!PyArg_ParseTuple(arguments, "iiLLKK", &threads, &bfloat16, &x.rows, &x.width, p, p + 1)) return NULL;
     x.gradient = (void *)p[0], x.sums = (void *)p[1];
-    return share_out(bfloat16 ? squares_bfloat16 : squares_float32, &x, x.rows, threads);
+    Py_XDECREF(share_out(bfloat16 ? squares_bfloat16 : squares_float32, &x, x.rows, threads));
+    double sum = 0.0;
+    for (int64_t row = 0; row < x.rows; row++) sum += x.sums[row];
+    return PyFloat_FromDouble(sum);
 }
 
 static PyObject *dropout(PyObject *module, PyObject *arguments) {

@@ -47,18 +47,19 @@ def adamw(
     rows: int,
     width: int,
     scale: float,
-    kept: float,
-    rate: float,
+    lr: float,
+    decay: float,
     beta1: float,
     beta2: float,
-    root: float,
     epsilon: float,
+    counted: float,
     used: int,  # int64
     weights: int,
     mean: int,
     square: int,
     gradient: int,  # numbers
     rounded: int,  # bfloat16
+    steps: int,
     /,
 ) -> None: ...
 def squares(
@@ -69,7 +70,7 @@ def squares(
     gradient: int,  # numbers
     sums: int,
     /,
-) -> None: ...
+) -> float: ...
 def dropout(
     threads: int,
     bfloat16: int,

@@ -59,16 +59,24 @@ class RowAdamW:
         return self._taken[1].grad
 
     @torch.no_grad()
-    def step(self, lr: float | Tensor, scale: Tensor | None) -> None:
+    def step(self, lr: float | Tensor, scale: float | Tensor | None) -> None:
         """Move what was taken by its gradient divided by ``scale``, at learning rate ``lr`` of AdamW."""
         assert self._taken is not None, "rows are taken before a step"
         (used, rows), gradient = self._taken, self.gradient
         self._taken = None
         if compiled(rows):
-            self.steps += self.share
-            step, rate = float(self.steps), cast(float, lr) * self.rate
             move_rows(
-                self.matrix, gradient, self.mean, self.square, step, rate, self.betas, self.decay, scale, used=used
+                self.matrix,
+                gradient,
+                self.mean,
+                self.square,
+                self.steps,
+                cast(float, lr) * self.rate,
+                self.betas,
+                self.decay,
+                scale,
+                used=used,
+                counted=self.share,
             )
             return
         mean, square = self.mean.index_select(0, used), self.square.index_select(0, used)
