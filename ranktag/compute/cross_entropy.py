@@ -6,6 +6,8 @@ and 13% longer with 400 tags in lists of 1 to 8.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,5 +41,18 @@ def learn_from(logits: Tensor, target: Tensor, smoothing: float, divisor: float)
         divisor,
         *map(address, (z, target.contiguous(), losses, gradient)),
     )
-    logits.backward(gradient)
+    _Known.apply(logits, gradient).backward()
     return torch.tensor(mean)
+
+
+class _Known(torch.autograd.Function):
+    """A number whose gradient is known: ``logits.backward(gradient)`` would import sympy, which takes 0.3 s."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gradient: Tensor) -> Tensor:
+        ctx.gradient = gradient
+        return logits.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.gradient, None
