@@ -439,6 +439,39 @@ INLINE void sum_steps_rows(const Steps *x, int64_t row, int64_t end, int bfloat1
 
 FOR_BOTH_TYPES(sum_steps)
 
+/* Rows of a table: see table_rows.py. */
+typedef struct {
+    long long rows, width;
+    const int64_t *which; /* (rows) */
+    float *table;         /* (.., width) */
+    void *taken;          /* (rows, width) numbers */
+} TableRows;
+
+INLINE void take_rows(const TableRows *x, int64_t row, int64_t end, int bfloat16) {
+    for (; row < end; row++) {
+        const float *from = x->table + x->which[row] * x->width;
+#pragma GCC ivdep
+        for (int64_t k = 0; k < x->width; k++) put(x->taken, row * x->width + k, from[k], bfloat16);
+    }
+}
+
+FOR_BOTH_TYPES(take)
+
+/* To the table what is in the place of its rows: every row may come several times, so it is columns that are shared
+   out, a cache line's together. */
+#define A_LINE 16
+
+INLINE void add_rows(const TableRows *x, int64_t line, int64_t end, int bfloat16) {
+    const int64_t first = line * A_LINE, last = end * A_LINE < x->width ? end * A_LINE : x->width;
+    for (int64_t row = 0; row < x->rows; row++) {
+        float *to = x->table + x->which[row] * x->width;
+#pragma GCC ivdep
+        for (int64_t k = first; k < last; k++) to[k] += get(x->taken, row * x->width + k, bfloat16);
+    }
+}
+
+FOR_BOTH_TYPES(add)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -567,6 +600,27 @@ static PyObject *standardise(PyObject *module, PyObject *arguments) {
     return share_out(bfloat16 ? standardise_bfloat16 : standardise_float32, &x, x.rows, threads);
 }
 
+static int table_rows(PyObject *arguments, TableRows *x, int *threads, int *bfloat16) {
+    unsigned long long p[3];
+    if (!PyArg_ParseTuple(arguments, "iiLLKKK", threads, bfloat16, &x->rows, &x->width, p, p + 1, p + 2)) return 0;
+    x->which = (void *)p[0], x->table = (void *)p[1], x->taken = (void *)p[2];
+    return 1;
+}
+
+static PyObject *take_table_rows(PyObject *module, PyObject *arguments) {
+    TableRows x;
+    int threads, bfloat16;
+    if (!table_rows(arguments, &x, &threads, &bfloat16)) return NULL;
+    return share_out(bfloat16 ? take_bfloat16 : take_float32, &x, x.rows, threads);
+}
+
+static PyObject *add_table_rows(PyObject *module, PyObject *arguments) {
+    TableRows x;
+    int threads, bfloat16;
+    if (!table_rows(arguments, &x, &threads, &bfloat16)) return NULL;
+    return share_out(bfloat16 ? add_bfloat16 : add_float32, &x, (x.width + A_LINE - 1) / A_LINE, threads);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
@@ -576,6 +630,8 @@ static PyMethodDef functions[] = {
     {"dropout", dropout, METH_VARARGS, NULL},
     {"cross_entropy", cross_entropy, METH_VARARGS, NULL},
     {"standardise", standardise, METH_VARARGS, NULL},
+    {"take_table_rows", take_table_rows, METH_VARARGS, NULL},
+    {"add_table_rows", add_table_rows, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

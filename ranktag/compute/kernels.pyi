@@ -110,3 +110,23 @@ def standardise(
     standardised: int,  # numbers
     /,
 ) -> None: ...
+def take_table_rows(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    which: int,  # int64
+    table: int,
+    taken: int,  # numbers
+    /,
+) -> None: ...
+def add_table_rows(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    which: int,  # int64
+    table: int,
+    taken: int,  # numbers
+    /,
+) -> None: ...

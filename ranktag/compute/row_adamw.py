@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ranktag.compute.adamw import BETAS, move, move_rows
 from ranktag.compute.compiled import compiled
+from ranktag.compute.table_rows import take_rows
 
 
 class RowAdamW:
@@ -46,9 +47,7 @@ class RowAdamW:
 
     def take(self, used: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """The rows of the given numbers (R,), (R, d), in ``dtype``, that the next step is to move."""
-        rows = self.matrix.index_select(0, used)
-        if compiled(rows):
-            rows = rows.to(dtype)
+        rows = take_rows(self.matrix, used, dtype if compiled(self.matrix) else self.matrix.dtype)
         self._taken = used, rows.requires_grad_()
         return rows.to(dtype)
 

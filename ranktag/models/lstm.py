@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from ranktag.compute.dropout import Dropout
 from ranktag.compute.packed_lstm import PackedLSTM
 from ranktag.compute.standardise import standardise_columns
+from ranktag.compute.table_rows import embed
 from ranktag.models.ranking import Head
 from ranktag.training_data.examples import PackedLists
 
@@ -213,7 +214,7 @@ class RankTagger(nn.Module):
     ) -> Tensor:
         """``forward`` from what the LSTM knows of the images, in its type. optimiser: as in ``image_state``."""
         dtype = image.gates.dtype
-        embedded = F.embedding(batch.previous, self.embedding).to(dtype)
+        embedded = embed(self.embedding, batch.previous, dtype)
         if dropout is not None:
             embedded = dropout(embedded, dropout.embedding)
         gates = F.linear(embedded, _weight(self.embedding_gates, dtype, optimiser))
