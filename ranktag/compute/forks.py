@@ -77,6 +77,8 @@ class Forks:
     def __init__(self, do: Callable[[Step], None], count: int) -> None:
         context = multiprocessing.get_context("fork")
         self._line = _Line()
+        # Series of this round that are not done.
+        self._left = 0
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
         self.close = weakref.finalize(self, _end, self._line, self._pipes, self._processes)
@@ -102,27 +104,31 @@ class Forks:
         forks.close()
         return None
 
-    def run(self, do: Callable[[Step], None], round: int, series: int, steps: int, beside: Iterator[None]) -> None:
-        """A round: all steps of all series, those of one in their order.
+    def begin(self, round: int, series: int, steps: int) -> None:
+        """Let them begin a round: all steps of all series, those of one in their order."""
+        for number in range(series):
+            self._line.put(Step(round, number, 0, steps))
+        self._left = series if steps else 0
+
+    def finish(self, do: Callable[[Step], None], beside: Iterator[None]) -> None:
+        """Take part in the round that was begun, to its end.
 
         do: what was given before. beside: turns of something else, which are all taken here, each followed by a step.
         Raises what a step raised, after which there is no other round, and Outage if a process was killed.
         """
-        for number in range(series):
-            self._line.put(Step(round, number, 0, steps))
-        more, left = True, series if steps else 0
-        while more or left:
+        more = True
+        while more or self._left:
             more = more and next(beside, _NO_MORE) is not _NO_MORE
-            for ready in connection.wait([self._line.out, *self._pipes], 0 if more or not left else None):
+            for ready in connection.wait([self._line.out, *self._pipes], 0 if more or not self._left else None):
                 if isinstance(ready, Connection):
                     with _alive():
                         answer = ready.recv()
                     if isinstance(answer, Exception):
                         raise answer
-                    left -= 1
+                    self._left -= 1
                 elif (step := self._line.take()) is not None:
                     do(step)
-                    left -= self._line.put_next(step)
+                    self._left -= self._line.put_next(step)
 
 
 class _Line:

@@ -90,16 +90,17 @@ class Member:
 
     def train_epoch(self, epoch: int) -> Iterator[BatchLoss]:
         """Train for one epoch, the ``epoch``-th from 0, a step whenever the next batch's loss is asked for."""
-        for b, chosen in enumerate(self.begin(epoch)):
+        if self.recorded is not None:
+            self.recorded.begin()
+        for b, chosen in enumerate(self.batches_of(epoch)):
             with nullcontext() if self.recorded is None else self.recorded.on_stream():
                 loss = self.step(epoch, b)
             yield BatchLoss(chosen, loss)
 
-    def begin(self, epoch: int) -> list[Tensor]:
-        """Begin the ``epoch``-th epoch from 0: its batches, each of list numbers (B,)."""
-        self._epoch, self._batches = epoch, self.batches(torch.Generator().manual_seed(self._seed_of(epoch)))
-        if self.recorded is not None:
-            self.recorded.begin()
+    def batches_of(self, epoch: int) -> list[Tensor]:
+        """The batches of the ``epoch``-th epoch from 0, each of list numbers (B,)."""
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self.batches(torch.Generator().manual_seed(self._seed_of(epoch)))
         return self._batches
 
     def step(self, epoch: int, b: int) -> Tensor:
@@ -107,10 +108,9 @@ class Member:
 
         Whichever of the processes does it that share the weights.
         """
-        if epoch != self._epoch:
-            self.begin(epoch)
-        chosen, step = self._batches[b], epoch * len(self._batches) + b
-        lr = rate(self.config, step, len(self._batches))
+        batches = self.batches_of(epoch)
+        chosen, step = batches[b], epoch * len(batches) + b
+        lr = rate(self.config, step, len(batches))
         self.dropout.generator.manual_seed(self._seed_of(epoch, b + 1))
         if self.recorded is not None:
             loss = self.recorded(chosen, lr)

@@ -30,6 +30,8 @@ class Members:
         self._at_once = min(config.members, threads)
         self._apart = self._at_once > 1 and threads < 2 * config.members and can_fork()
         self._forks: Forks | None = None
+        # An epoch that was begun ahead.
+        self._begun: int | None = None
 
         def member(number: int) -> Member:
             return Member(data, config, device, number, shared=self._apart)
@@ -49,6 +51,22 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members)
 
+    @property
+    def apart(self) -> bool:
+        """Whether they have processes of their own, once an epoch is trained."""
+        return self._apart
+
+    @property
+    def ahead(self) -> bool:
+        """Whether an epoch was begun for which ``train_epoch`` was not called."""
+        return self._begun is not None
+
+    def begin(self, epoch: int) -> None:
+        """Let members that are ``apart`` begin the ``epoch``-th from 0, while something else is done here."""
+        assert self._forks is not None, "apart, and an epoch is trained"
+        self._forks.begin(epoch, len(self._members), self._batches)
+        self._begun = epoch
+
     def train_epoch(self, epoch: int) -> list[list[BatchLoss]]:
         """Train all for one epoch, the ``epoch``-th from 0. The losses of each member's batches, in their order."""
         if self._apart and self._forks is None:
@@ -63,11 +81,16 @@ class Members:
         return self._train_one_by_one(epoch)
 
     def _train_apart(self, forks: Forks, epoch: int) -> list[list[BatchLoss]]:
+        if not self.ahead:
+            self.begin(epoch)
+        assert self._begun == epoch, "epochs are trained one after another"
         with one_thread():
-            forks.run(self._do, epoch, len(self._members), self._batches, self._turns_beside())
+            forks.finish(self._do, self._turns_beside())
+        self._begun = None
+        # Before those of the next epoch are written there.
         losses = self._losses.clone()
         return [
-            [BatchLoss(lists, loss) for lists, loss in zip(member.begin(epoch), of_member, strict=True)]
+            [BatchLoss(lists, loss) for lists, loss in zip(member.batches_of(epoch), of_member, strict=True)]
             for member, of_member in zip(self, losses)
         ]
 

@@ -73,12 +73,14 @@ class Run:
         saved = time.monotonic()
         try:
             while not self.stopped:
-                row = self.trainer.run_epoch()
+                # When a state is due, the members are not to be in the next epoch already.
+                row = self.trainer.run_epoch(ahead_until=saved + SECONDS_BETWEEN_STATES)
                 self._take(row)
                 report(row)
                 if events:
                     events.write([row])
-                if time.monotonic() - saved >= SECONDS_BETWEEN_STATES or self.stopped:
+                due = time.monotonic() - saved >= SECONDS_BETWEEN_STATES and not self.trainer.ahead
+                if due or self.stopped:
                     self._save()
                     saved = time.monotonic()
         except RanktagError:

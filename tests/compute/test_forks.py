@@ -58,7 +58,8 @@ def test_every_step_is_done_once_and_a_series_in_its_order(
     taken = []
     forks = started(do, count)
     for round in range(rounds):
-        forks.run(do, round, series, steps, (taken.append(turn) for turn in range(turns)))
+        forks.begin(round, series, steps)
+        forks.finish(do, (taken.append(turn) for turn in range(turns)))
         assert torch.equal(done[: round + 1], torch.ones(round + 1, series, steps))
     forks.close()
     assert torch.equal(done, in_order) and taken == list(range(turns)) * rounds
@@ -76,7 +77,8 @@ def test_all_take_part_and_nobody_does_two_steps_of_a_series_at_once() -> None:
         at_work[step.series] -= 1
 
     forks = started(do)
-    forks.run(do, 0, 3, 20, iter(()))
+    forks.begin(0, 3, 20)
+    forks.finish(do, iter(()))
     forks.close()
     processes = set(who.flatten().tolist())
     assert len(processes) == 2 and os.getpid() in processes
@@ -108,7 +110,8 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
     x = torch.randn(300, 300, requires_grad=True)
     (x @ x).sum().backward()
     forks = started(do)
-    forks.run(do, 0, 2, 1, iter(()))
+    forks.begin(0, 2, 1)
+    forks.finish(do, iter(()))
     forks.close()
     assert sorted(threads.tolist()) == [0, 1] and pid.max() > 0
 
@@ -124,7 +127,8 @@ def test_what_a_step_raises_comes_out(where: str) -> None:
 
     forks = started(do)
     with pytest.raises(RanktagError, match="x.jpg: is no number"):
-        forks.run(do, 0, 2, 1000, iter(()))
+        forks.begin(0, 2, 1000)
+        forks.finish(do, iter(()))
     forks.close()
 
 
@@ -139,7 +143,8 @@ def test_one_that_is_killed_is_an_outage_and_its_siblings_end() -> None:
 
     forks = started(do, 2)
     with pytest.raises(Outage, match="a process that trains died"):
-        forks.run(do, 0, 3, 1000, iter(()))
+        forks.begin(0, 3, 1000)
+        forks.finish(do, iter(()))
     forks.close()
     pids = set(who.flatten().tolist()) - {0}
     assert len(pids) == 3 and [pid for pid in pids if is_running(pid)] == [here]
@@ -160,7 +165,8 @@ def do(step):
 
 here = os.getpid()
 forks = Forks.start(do, 2)
-forks.run(do, 0, 2, 1000, iter(()))
+forks.begin(0, 2, 1000)
+forks.finish(do, iter(()))
 """
     ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, timeout=120)
     pids = {int(line) for line in ran.stdout.split()}

@@ -26,7 +26,7 @@ def test_a_step_equals_torchs_own_loop(tmp_path: Path) -> None:
         [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}]
     )
     member = ours.members[0]
-    batches = member.begin(0)
+    batches = member.batches_of(0)
     assert sorted(len(chosen) for chosen in batches) == [5, 16]
     ours.run_epoch()
     # Of which weights the first gradient is more than float32's rounding of the largest, 5e-7 of it: AdamW's first step

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from making import make_data, tiny
+from trainings import history, weights
 
 from ranktag.compute.device import choose_device
 from ranktag.compute.forks import can_fork
@@ -62,6 +63,36 @@ def test_members_side_by_side_learn_what_they_learn_one_after_another(
         torch.set_num_threads(before)
     assert losses[0] == losses[1] and left == [1, threads]
     assert all(torch.equal(a, b) for a, b in zip(*learned, strict=True))
+
+
+@pytest.mark.skipif(not can_fork(), reason="a fork cannot compute here")
+def test_members_that_go_ahead_while_an_epoch_is_validated_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, tags = make_data(tmp_path)
+    config = tiny(members=3, epochs=4, batch_size=4)
+    ahead: list[bool] = []
+    validate = Trainer.validate
+
+    def watched(self: Trainer) -> tuple[float, float]:
+        ahead.append(self.ahead)
+        return validate(self)
+
+    monkeypatch.setattr(Trainer, "validate", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        # A state after every epoch, which is one between two epochs, and none before the last.
+        for seconds, expected in ((0.0, [False] * 4), (60.0, [True, True, True, False])):
+            monkeypatch.setattr("ranktag.training.run.SECONDS_BETWEEN_STATES", seconds)
+            train(cache, tags, tmp_path / f"{seconds}", config)
+            assert ahead == expected
+            ahead.clear()
+    finally:
+        torch.set_num_threads(before)
+    one, other = weights(tmp_path / "0.0"), weights(tmp_path / "60.0")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert history(tmp_path / "0.0") == history(tmp_path / "60.0")
 
 
 def test_a_member_that_fails_ends_the_others_at_their_next_batch(

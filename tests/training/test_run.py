@@ -87,7 +87,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_last_good
 
     def broken(self: Member, epoch: int, b: int) -> torch.Tensor:
         loss = step(self, epoch, b)
-        chosen = self.begin(epoch)[b]
+        chosen = self.batches_of(epoch)[b]
         # A batch of eight, not the one of what is left (of three), of the third epoch.
         if epoch == 2 and len(chosen) == 8 and not poisoned:
             training_set = self.data.training
