@@ -70,8 +70,8 @@ class Members:
     def train_epoch(self, epoch: int) -> list[list[BatchLoss]]:
         """Train all for one epoch, the ``epoch``-th from 0. The losses of each member's batches, in their order."""
         if self._apart and self._forks is None:
-            # This process computes, too.
-            self._forks = Forks.start(self._do, self._at_once - 1)
+            # This process computes, too, or does what is beside.
+            self._forks = Forks.start(self._do, min(len(self._members), torch.get_num_threads() - 1))
             # Where a fork cannot compute, all is done in this process.
             self._apart = self._forks is not None
         if self._forks is not None:

@@ -37,7 +37,7 @@ def test_members_are_the_runs_of_their_own_seeds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("forked", [True, False, None], ids=["forks", "threads", "forks without gradients"])
-@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("threads", [2, 3, 4])
 def test_members_side_by_side_learn_what_they_learn_one_after_another(
     tmp_path: Path, threads: int, forked: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
