@@ -216,21 +216,16 @@ typedef struct {
     float *sums;          /* (rows) */
 } Squares;
 
-/* So many sums side by side: the compiler may not decide by itself to add up in another order. */
-#define SUMS 64
-
 INLINE void squares_rows(const Squares *x, int64_t row, int64_t end, int bfloat16) {
+    const void *gradient = x->gradient;
     for (; row < end; row++) {
-        const int64_t first = row * x->width, last = first + x->width;
-        float sums[SUMS] = {0.0f}, sum = 0.0f;
-        int64_t k = first;
-        for (; k + SUMS <= last; k += SUMS)
-            for (int part = 0; part < SUMS; part++) {
-                float g = get(x->gradient, k + part, bfloat16);
-                sums[part] += g * g;
-            }
-        for (; k < last; k++) sum += get(x->gradient, k, bfloat16) * get(x->gradient, k, bfloat16);
-        for (int part = 0; part < SUMS; part++) sum += sums[part];
+        float sum = 0.0f;
+        /* The compiler may not decide by itself to add up in another order. */
+#pragma omp simd reduction(+ : sum)
+        for (int64_t at = row * x->width; at < (row + 1) * x->width; at++) {
+            float g = get(gradient, at, bfloat16);
+            sum += g * g;
+        }
         x->sums[row] = sum;
     }
 }
@@ -424,6 +419,9 @@ typedef struct {
     const void *packed;   /* (all of the sizes, width) numbers */
     void *sums;           /* (rows, width) numbers */
 } Steps;
+
+/* So many sums side by side. */
+#define SUMS 64
 
 INLINE void sum_steps_rows(const Steps *x, int64_t row, int64_t end, int bfloat16) {
     for (; row < end; row++)
