@@ -74,8 +74,8 @@ def backward(
         tensors = activated, c, c_next, d_output, d_h, d_c, d_gates
         kernels.lstm_backward(*_shape(d_output), later, *map(address, tensors))
         return
-    d_h[later:] = 0.0
-    d_c[later:] = 0.0
+    d_h[later:].zero_()
+    d_c[later:].zero_()
     i, f, g, o = activated.chunk(4, dim=1)
     dh, tanh_c = d_h.to(d_c.dtype) + d_output, torch.tanh(c_next)
     d_c.add_(aten.tanh_backward(dh * o, tanh_c))
