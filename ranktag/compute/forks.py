@@ -9,6 +9,7 @@ whatever the number of series: who is free takes the step that waits longest.
 from __future__ import annotations
 
 import contextlib
+import gc
 import mmap
 import multiprocessing
 import os
@@ -191,6 +192,8 @@ def _work(line: _Line, pipe: Connection, do: Callable[[Step], None], parent: int
     # Whoever stops the run stops the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A look for garbage among what the main process made would copy all of it.
+    gc.freeze()
     # Of torch's other threads a fork has none.
     torch.set_num_threads(1)
     pipe.send(_computes_gradients())

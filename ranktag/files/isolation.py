@@ -17,6 +17,7 @@ an error, not take the process along. There are three kinds of process:
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -224,6 +225,8 @@ def _act(action: Callable[[], object], seconds: int) -> None:
         # The parent has the one line to say; neither the C library nor a fault handler adds to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _limit(seconds)
+        # A look for garbage among what the parent made would copy all of it.
+        gc.freeze()
         action()
     finally:
         os._exit(0)

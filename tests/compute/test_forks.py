@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -96,7 +97,7 @@ def test_shared_tensors_are_what_they_were(shape: tuple[int, ...]) -> None:
 
 
 def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
-    threads, pid = shared(2), shared(2)
+    threads, pid, frozen = shared(2), shared(2), shared(2)
 
     def do(step: Step) -> None:
         x = torch.randn(300, 300, requires_grad=True)
@@ -104,6 +105,8 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
         time.sleep(0.5)
         if os.getpid() != here:
             threads[step.series], pid[step.series] = torch.get_num_threads(), os.getpid()
+            # Of what was there before, which it would copy, it looks at nothing for garbage.
+            frozen[step.series] = gc.get_freeze_count()
 
     here = os.getpid()
     # Products and gradients by several threads here do not stand in the way.
@@ -114,6 +117,7 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
     forks.finish(do, iter(()))
     forks.close()
     assert sorted(threads.tolist()) == [0, 1] and pid.max() > 0
+    assert gc.get_freeze_count() < 1000 <= frozen.max()
 
 
 @pytest.mark.parametrize("where", ["fork", "here"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from ranktag.errors import Outage
 from ranktag.images import batches
 from ranktag.images.batches import read_batches
 from ranktag.images.decode import Unreachable
+from ranktag.images.decoders import Decoders
 from ranktag.images.listing import list_images
 from ranktag.images.pixels import read_pixels
 
@@ -200,3 +202,13 @@ def test_an_error_that_a_decoder_takes_for_damage_is_the_disks(tmp_path: Path, m
     monkeypatch.setattr("ranktag.images.decode._content", fail)
     with pytest.raises(Unreachable, match="Input/output error"):
         read_pixels(photo, VGG)
+
+
+def test_a_process_never_looks_for_garbage_among_what_was_there_before() -> None:
+    # It would copy all of the main process's objects.
+    decoders = Decoders(1, lambda task, left_out, at: (gc.get_freeze_count(), gc.isenabled()))
+    try:
+        frozen, enabled = decoders.do(0)
+    finally:
+        decoders.close()
+    assert gc.get_freeze_count() < 1000 <= frozen and enabled
