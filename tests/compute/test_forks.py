@@ -108,7 +108,8 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
             # Of what was there before, which it would copy, it looks at nothing for garbage.
             frozen[step.series] = gc.get_freeze_count()
 
-    here = os.getpid()
+    gc.unfreeze()
+    here, there = os.getpid(), len(gc.get_objects())
     # Products and gradients by several threads here do not stand in the way.
     x = torch.randn(300, 300, requires_grad=True)
     (x @ x).sum().backward()
@@ -117,7 +118,7 @@ def test_a_fork_computes_with_one_thread_and_is_not_this_process() -> None:
     forks.finish(do, iter(()))
     forks.close()
     assert sorted(threads.tolist()) == [0, 1] and pid.max() > 0
-    assert gc.get_freeze_count() < 1000 <= frozen.max()
+    assert frozen.max() > 0.9 * there > 0
 
 
 @pytest.mark.parametrize("where", ["fork", "here"])

@@ -44,10 +44,13 @@ def test_a_trial_runs_beside_what_is_done_and_leaves_no_process(tmp_path: Path) 
     with Trial(lambda: (tmp_path / "there").touch()) as trial:
         assert trial.ended() == "" and (tmp_path / "there").exists()
     # Of one that nobody asks about, the process is ended too: it would run for a minute.
-    with pytest.raises(ValueError, match="mistake"), Trial(lambda: all(True for _ in iter(int, 1))):
+    with pytest.raises(ValueError, match="mistake"), Trial(lambda: all(True for _ in iter(int, 1))) as trial:
+        pid = trial._child
         raise ValueError("a mistake elsewhere")
+    # Not any process: one of another test's may be there.
+    assert pid is not None
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(pid, os.WNOHANG)
 
 
 @pytest.fixture

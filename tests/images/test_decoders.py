@@ -206,9 +206,11 @@ def test_an_error_that_a_decoder_takes_for_damage_is_the_disks(tmp_path: Path, m
 
 def test_a_process_never_looks_for_garbage_among_what_was_there_before() -> None:
     # It would copy all of the main process's objects.
+    gc.unfreeze()
+    there = len(gc.get_objects())
     decoders = Decoders(1, lambda task, left_out, at: (gc.get_freeze_count(), gc.isenabled()))
     try:
         frozen, enabled = decoders.do(0)
     finally:
         decoders.close()
-    assert gc.get_freeze_count() < 1000 <= frozen and enabled
+    assert frozen > 0.9 * there > 0 and enabled
