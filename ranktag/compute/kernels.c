@@ -470,6 +470,27 @@ INLINE void add_rows(const TableRows *x, int64_t line, int64_t end, int bfloat16
 
 FOR_BOTH_TYPES(add)
 
+/* What bytes of three colours are in tables of 256 numbers, a row of pixels at a time: see pixel_table.py. */
+typedef struct {
+    long long rows, width; /* width: three times the pixels */
+    const uint8_t *pixels; /* (rows, width) */
+    const void *tables;    /* (3, 256) numbers */
+    void *found;           /* (rows, width) numbers */
+} LookUp;
+
+#define LOOK_UP(name, number)                                                        \
+    static void look_up_##name(const void *p, int64_t row, int64_t end) {            \
+        const LookUp *x = p;                                                         \
+        const number *tables = x->tables;                                            \
+        number *found = x->found;                                                    \
+        for (int64_t at = row * x->width; at < end * x->width; at += 3)              \
+            for (int colour = 0; colour < 3; colour++)                               \
+                found[at + colour] = tables[256 * colour + x->pixels[at + colour]];  \
+    }
+
+LOOK_UP(float32, uint32_t)
+LOOK_UP(bfloat16, uint16_t)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -619,6 +640,15 @@ static PyObject *add_table_rows(PyObject *module, PyObject *arguments) {
     return share_out(bfloat16 ? add_bfloat16 : add_float32, &x, (x.width + A_LINE - 1) / A_LINE, threads);
 }
 
+static PyObject *look_up(PyObject *module, PyObject *arguments) {
+    LookUp x;
+    int threads, bfloat16;
+    unsigned long long p[3];
+    if (!PyArg_ParseTuple(arguments, "iiLLKKK", &threads, &bfloat16, &x.rows, &x.width, p, p + 1, p + 2)) return NULL;
+    x.pixels = (void *)p[0], x.tables = (void *)p[1], x.found = (void *)p[2];
+    return share_out(bfloat16 ? look_up_bfloat16 : look_up_float32, &x, x.rows, threads);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
@@ -630,6 +660,7 @@ static PyMethodDef functions[] = {
     {"standardise", standardise, METH_VARARGS, NULL},
     {"take_table_rows", take_table_rows, METH_VARARGS, NULL},
     {"add_table_rows", add_table_rows, METH_VARARGS, NULL},
+    {"look_up", look_up, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -130,3 +130,13 @@ def add_table_rows(
     taken: int,  # numbers
     /,
 ) -> None: ...
+def look_up(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    width: int,
+    pixels: int,  # uint8
+    tables: int,  # numbers
+    found: int,  # numbers
+    /,
+) -> None: ...

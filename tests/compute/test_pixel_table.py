@@ -31,7 +31,7 @@ def every_level(images: int, crop: int) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_it_is_what_is_computed_to_the_bit(dtype: torch.dtype, threads: int) -> None:
+def test_it_is_what_is_computed_to_the_bit(way: str, dtype: torch.dtype, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -42,21 +42,21 @@ def test_it_is_what_is_computed_to_the_bit(dtype: torch.dtype, threads: int) -> 
     assert found.dtype == dtype and torch.equal(found, computed(pixels, dtype))
 
 
-def test_two_pixels_by_hand() -> None:
+def test_two_pixels_by_hand(way: str) -> None:
     found = PixelTable((0.0, 0.0, 0.5), (1.0, 0.5, 0.25), torch.float32)(
         torch.tensor([[[[255, 0, 51], [0, 255, 255]]]], dtype=torch.uint8)
     )
     assert found[0, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.2]) and found[0, 0, 1].tolist() == [0.0, 2.0, 2.0]
 
 
-def test_the_pixels_need_not_lie_together() -> None:
+def test_the_pixels_need_not_lie_together(way: str) -> None:
     pixels = every_level(20, 26).view(4, 5, 26, 26, 3)[:, 2]
     assert not pixels.is_contiguous()
     assert torch.equal(PixelTable(MEAN, STD, torch.bfloat16)(pixels), computed(pixels, torch.bfloat16))
 
 
 @pytest.mark.parametrize("crop", [26, 27])
-def test_a_network_is_given_the_same_by_table_and_by_arithmetic(crop: int) -> None:
+def test_a_network_is_given_the_same_by_table_and_by_arithmetic(way: str, crop: int) -> None:
     """Few pictures are computed, and those whose bytes are no whole pairs."""
     rules = Preprocessing(crop, crop, "bilinear", MEAN, STD)
     network = Network(nn.Identity(), rules, "", torch.device("cpu"), torch.bfloat16)
