@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from ranktag.errors import Outage
 from ranktag.files.contents import fetched
@@ -108,6 +109,8 @@ def read_batches(
         pixels = shared[slot, first - start : last - start]
         return _decode(images, first, last, preprocessing, pixels, digests, left_out, at)
 
+    # Once, and not by every process that is forked here.
+    Image.preinit()
     decoders = Decoders(workers or 1, fill)
     # A thread of each process waits for it, and one reads ahead.
     executor = concurrent.futures.ThreadPoolExecutor((workers or 1) + 1)

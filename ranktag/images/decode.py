@@ -181,10 +181,10 @@ def open_image(file: BinaryIO, path: bytes) -> Iterator[Image.Image]:
         file = _preview(file)
     elif _is_heic(head):
         _register_heif()
-    with Image.open(file, formats=_formats()) as image:
+    with _opened(file) as image:
         if image.format == "TIFF" and DNG_VERSION in getattr(image, "tag_v2", ()):
             file.seek(0)
-            with Image.open(_preview(file), formats=_formats()) as preview:
+            with _opened(_preview(file)) as preview:
                 yield not_too_large(preview)
         else:
             yield not_too_large(image)
@@ -198,17 +198,20 @@ def not_too_large(image: Image.Image) -> Image.Image:
     return image
 
 
-def _formats() -> list[str]:
-    """The formats that are opened, in the order in which Pillow tries them."""
-    _load_plugins()
-    return [name for name in Image.ID if name in FORMATS]
-
-
-@functools.cache
-def _load_plugins() -> None:
-    # As Image.open does: the common formats first.
+def _opened(file: BinaryIO) -> Image.Image:
+    """The image in ``file``, of a format that is opened. The rare ones are looked at where it is none of the common."""
     Image.preinit()
-    Image.init()
+    try:
+        return Image.open(file, formats=_formats())
+    except UnidentifiedImageError:
+        # To load what reads the rare ones takes as long as twenty photos.
+        Image.init()
+        return Image.open(file, formats=_formats())
+
+
+def _formats() -> list[str]:
+    """The formats that are opened, of those that are loaded, in the order in which Pillow tries them."""
+    return [name for name in Image.ID if name in FORMATS]
 
 
 def _is_heic(head: bytes) -> bool:
