@@ -103,8 +103,8 @@ def benchmark_extraction(
         plain.to(memory_format=torch.channels_last)
         if network.device.type == "cpu":
             # An extraction forks what decodes before its network is there. Here a fork would copy the page tables of
-            # the textbook's networks, too, which took 0.1 s a round; those of shared memory it does not.
-            share([*textbook.parameters(), *plain.parameters()])
+            # all networks, and its end remove them, which took 0.1 s a round; those of shared memory it does not.
+            share([*network.parameters(), *textbook.parameters(), *plain.parameters()])
         few = _first(photos, TEXTBOOK_IMAGES)
 
         def end_to_end() -> None:
