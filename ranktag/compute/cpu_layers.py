@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ranktag.compute.clamped_conv import clamp_within
 from ranktag.compute.winograd import WinogradConv
 
 # Images that a processor convolves together, for each of its threads: one would be slower, more are not faster.
@@ -17,19 +18,16 @@ def arrange(layers: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.M
     Only the modules of a plain sequence are known to be computed one after the other; any
     other network is left as it is.
 
-    Everywhere pooling comes before clamping. On a processor the layers before the first
-    ``nn.Flatten`` take a few images at a time, and in float32 convolutions are Winograd's
-    and matrices are multiplied in parts, so that the features are the same to the bit by
-    any number of threads.
+    Everywhere pooling comes before clamping, unless convolutions clamp. On a processor the
+    layers before the first ``nn.Flatten`` take a few images at a time. There in bfloat16
+    convolutions clamp, and in float32 they are Winograd's and matrices are multiplied in
+    parts, so that the features are the same to the bit by any number of threads.
     """
     if type(layers) is not nn.Sequential:
         return layers
-    layers = pool_first(layers)
-    if device.type == "cpu":
-        if dtype == torch.float32:
-            layers = for_processors(layers)
-        layers = few_at_a_time(layers)
-    return layers
+    if device.type != "cpu":
+        return pool_first(layers)
+    return few_at_a_time(pool_first(for_processors(layers) if dtype == torch.float32 else clamp_within(layers, dtype)))
 
 
 def pool_first(layers: nn.Sequential) -> nn.Sequential:

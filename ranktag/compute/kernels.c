@@ -491,6 +491,35 @@ typedef struct {
 LOOK_UP(float32, uint32_t)
 LOOK_UP(bfloat16, uint16_t)
 
+/* The largest of every 2 x 2 numbers, none of which is negative; such are in the order of their bits as whole numbers,
+   and what is no number comes last. A last row or column that is alone is left out. */
+typedef struct {
+    long long rows, height, width, channels; /* rows: of all pictures, height / 2 of each */
+    const void *x;                           /* (B, height, width, channels) numbers */
+    void *largest;                           /* (B, height / 2, width / 2, channels) numbers */
+} Pool;
+
+#define POOL(name, whole)                                                                                       \
+    FOR_EACH_PROCESSOR                                                                                          \
+    static void pool_##name(const void *p, int64_t row, int64_t end) {                                          \
+        const Pool *x = p;                                                                                      \
+        const int64_t half = x->height / 2, across = x->width / 2, n = x->channels;                             \
+        for (; row < end; row++) {                                                                              \
+            const int64_t above = row / half * x->height + row % half * 2;                                      \
+            const whole *a = (const whole *)x->x + above * x->width * n, *b = a + x->width * n;                 \
+            whole *to = (whole *)x->largest + row * across * n;                                                 \
+            for (int64_t place = 0; place < across; place++, a += 2 * n, b += 2 * n, to += n)                   \
+                for (int64_t k = 0; k < n; k++) {                                                               \
+                    const whole one = a[k] > a[k + n] ? a[k] : a[k + n];                                        \
+                    const whole other = b[k] > b[k + n] ? b[k] : b[k + n];                                      \
+                    to[k] = one > other ? one : other;                                                          \
+                }                                                                                               \
+        }                                                                                                       \
+    }
+
+POOL(float32, int32_t)
+POOL(bfloat16, int16_t)
+
 typedef void (*RowsOf)(const void *, int64_t, int64_t);
 
 /* Numbers below 1e-38 are taken for 0 meanwhile: where a tag is rare the moments of its weights fade to such, and they
@@ -649,6 +678,17 @@ static PyObject *look_up(PyObject *module, PyObject *arguments) {
     return share_out(bfloat16 ? look_up_bfloat16 : look_up_float32, &x, x.rows, threads);
 }
 
+static PyObject *pool(PyObject *module, PyObject *arguments) {
+    Pool x;
+    int threads, bfloat16;
+    unsigned long long p[2];
+    if (!PyArg_ParseTuple(arguments, "iiLLLLKK", &threads, &bfloat16, &x.rows, &x.height, &x.width, &x.channels, p,
+                          p + 1))
+        return NULL;
+    x.x = (void *)p[0], x.largest = (void *)p[1];
+    return share_out(bfloat16 ? pool_bfloat16 : pool_float32, &x, x.rows, threads);
+}
+
 static PyMethodDef functions[] = {
     {"lstm_forward", lstm_forward, METH_VARARGS, NULL},
     {"lstm_backward", lstm_backward, METH_VARARGS, NULL},
@@ -661,6 +701,7 @@ static PyMethodDef functions[] = {
     {"take_table_rows", take_table_rows, METH_VARARGS, NULL},
     {"add_table_rows", add_table_rows, METH_VARARGS, NULL},
     {"look_up", look_up, METH_VARARGS, NULL},
+    {"pool", pool, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -140,3 +140,14 @@ def look_up(
     found: int,  # numbers
     /,
 ) -> None: ...
+def pool(
+    threads: int,
+    bfloat16: int,
+    rows: int,
+    height: int,
+    width: int,
+    channels: int,
+    x: int,  # numbers
+    largest: int,  # numbers
+    /,
+) -> None: ...

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from ranktag.compute import clamped_conv
+from ranktag.compute.clamped_conv import ClampedConv
 from ranktag.compute.cpu_layers import FewAtATime, PartwiseLinear, arrange
 from ranktag.compute.winograd import WinogradConv
 
@@ -38,11 +40,14 @@ def test_on_a_processor_it_is_the_same_function_of_other_layers(outputs: int) ->
     torch.testing.assert_close(arranged(x), layers(x), rtol=1e-4, atol=1e-4)
 
 
-def test_in_another_type_only_the_batch_is_taken_in_parts() -> None:
-    layers = network(32).bfloat16()
+def test_in_another_type_the_batch_is_taken_in_parts_and_convolutions_clamp() -> None:
+    layers = network(32)
     arranged = arrange(layers, torch.device("cpu"), torch.bfloat16)
     kinds = [type(module) for module in arranged.modules()]
     assert FewAtATime in kinds and WinogradConv not in kinds and PartwiseLinear not in kinds
+    assert (ClampedConv in kinds) is clamped_conv._offered(torch.bfloat16)
+    arranged.bfloat16()
+    layers.bfloat16()
     x = torch.randn(11, 3, 16, 20).bfloat16()
     torch.testing.assert_close(arranged(x), layers(x), rtol=0.05, atol=0.05)
 
@@ -70,8 +75,8 @@ def test_a_part_is_a_few_images_and_the_matrices_see_the_whole_batch() -> None:
     assert seen == {"convolutions": [4, 4, 2, 10], "matrices": [10, 10]}
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_pooling_comes_before_clamping_everywhere(device: str) -> None:
-    arranged = arrange(network(32), torch.device(device), torch.bfloat16)
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), ("cuda", torch.bfloat16)])
+def test_pooling_comes_before_clamping(device: str, dtype: torch.dtype) -> None:
+    arranged = arrange(network(32), torch.device(device), dtype)
     kinds = [type(module) for module in arranged.modules()]
     assert kinds.index(nn.MaxPool2d) < kinds.index(nn.ReLU)
