@@ -53,7 +53,7 @@ def compute_shards(job: Job, shards: Sequence[Shard], progress: ExtractionProgre
         writer = ShardWriter(job, shards, replace(job.wanted, weights_sha256=network.weights_sha256))
         try:
             with writer:
-                _compute(job, network, batches, writer, progress)
+                _compute(job, shards, network, batches, writer, progress)
         finally:
             progress.finish()
     return Done(writer.images, writer.failures, network.weights_sha256, time.monotonic() - began)
@@ -85,12 +85,19 @@ def _refuse_other_weights(job: Job, network: Network) -> None:
 
 
 def _compute(
-    job: Job, network: Network, batches: Iterator[Batch], writer: ShardWriter, progress: ExtractionProgress
+    job: Job,
+    shards: Sequence[Shard],
+    network: Network,
+    batches: Iterator[Batch],
+    writer: ShardWriter,
+    progress: ExtractionProgress,
 ) -> None:
     from ranktag.compute.allocator import give_back_memory, kept_memory
 
+    # A shard's features are the same whatever was computed before it.
+    computed = network.features_of(batches, {shard.stop for shard in shards})
     with kept_memory(), signals_received() as received:
-        for number, (batch, features) in enumerate(network.features_of(batches), 1):
+        for number, (batch, features) in enumerate(computed, 1):
             failures = failures_of(job, batch, features)
             progress.batch(batch.stop - batch.start, len(failures))
             writer.add(batch, features, failures)

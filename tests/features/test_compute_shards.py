@@ -11,14 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from extracting import OPTIONS, SETTINGS, assert_same, finished_shards, start, wait_for
 from tiny_backbone import tiny_network
+from torch import nn
 
 from ranktag.compute import allocator
+from ranktag.compute.cpu_layers import FewAtATime
 from ranktag.errors import RanktagError
 from ranktag.feature_cache import shards
 from ranktag.feature_cache.store import open_features
+from ranktag.features.backbones import vgg16
 from ranktag.features.extract import extract_features
+from ranktag.features.network import Network
 from ranktag.features.progress import ExtractionProgress, Plan
 from ranktag.images.batches import Batch
 
@@ -171,3 +176,19 @@ def test_freed_memory_is_kept_while_computing_and_not_while_a_caller_has_the_fea
     pixels = np.zeros((4, 224, 224, 3), np.uint8)
     for _ in tiny_network().features_of([Batch(0, 4, pixels, {})]):
         assert allocator._within == 0
+
+
+def test_a_shards_batches_are_computed_together_and_with_no_others(photos: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Counts(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return x
+
+    few = FewAtATime(nn.Sequential(nn.AvgPool2d(28), nn.Flatten()))
+    layers = nn.Sequential(few, Counts(), nn.Linear(3 * 64, 4096))
+    network = Network(layers, vgg16.BACKBONE.preprocessing, "0" * 64, torch.device("cpu"), torch.bfloat16)
+    extract_features(photos, tmp_path / "c.h5", SETTINGS, network=network)
+    # Of 30 photos in shards of 8 and batches of 4.
+    assert seen == [8, 8, 8, 8]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import nn
 from torchvision.models import VGG16_Weights
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from ranktag.compute.cpu_layers import arrange
 from ranktag.features.backbone import find_backbone
 from ranktag.features.backbones import vgg16
 from ranktag.features.network import Network, load_network
@@ -115,6 +118,59 @@ def test_features_do_not_depend_on_the_number_of_threads(network: Network) -> No
 def test_dropout_is_off_and_nothing_is_trained(network: Network) -> None:
     assert not any(isinstance(m, nn.Dropout) for m in network.modules())
     assert not any(p.requires_grad for p in network.parameters())
+
+
+class Counts(nn.Module):
+    """Lets through what it is given, and notes how many rows that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(x))
+        return x
+
+
+@pytest.mark.parametrize("crops", ["center", "flip", "ten"])
+@pytest.mark.parametrize(
+    ("dtype", "ends", "sizes", "together"),
+    [
+        # 64 rows at most, each of a batch of 16, which may end in places without an image.
+        (torch.bfloat16, (), [16] * 6, [64, 32]),
+        (torch.bfloat16, (45,), [16] * 6, [48, 48]),
+        (torch.bfloat16, (), [16, 16, 48, 100], [80, 100]),
+        (torch.bfloat16, (), [100, 16], [100, 16]),
+        (torch.float32, (), [16, 16, 48], [16, 16, 48]),
+    ],
+)
+def test_on_a_processor_batches_go_through_the_matrices_together(
+    crops: str, dtype: torch.dtype, ends: tuple[int, ...], sizes: list[int], together: list[int]
+) -> None:
+    torch.manual_seed(0)
+    counts, rules = Counts(), replace(vgg16.BACKBONE.preprocessing, crops=crops, crop=6, resize=8)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), counts, nn.Linear(64, 8, bias=False))
+    network = Network(arrange(layers, torch.device("cpu"), dtype), rules, "", torch.device("cpu"), dtype)
+    random = np.random.default_rng(0)
+    pixels = [random.integers(0, 256, (size, *rules.shape), np.uint8) for size in sizes]
+    expected = [network(torch.from_numpy(batch)).numpy() for batch in pixels]
+    views = {"center": 1, "flip": 2, "ten": 10}[crops]
+    assert counts.seen == [size for size in sizes for _ in range(views)]
+    counts.seen.clear()
+
+    def batches() -> Iterator[Batch]:
+        # As what decodes does: the pixels are overwritten by the next batch's.
+        shared = np.empty((max(sizes), *rules.shape), np.uint8)
+        for start, batch in zip(np.cumsum([0, *sizes]).tolist(), pixels):
+            shared[: len(batch)] = batch
+            # Of 16 places of the third batch 13 hold an image.
+            yield Batch(start, start + len(batch) - 3 * (start == 32), shared[: len(batch)], {start: "why"})
+
+    found = [(batch, features.copy()) for batch, features in network.features_of(batches(), ends)]
+    assert counts.seen == [rows for rows in together for _ in range(views)]
+    assert [batch.errors for batch, _ in found] == [{start: "why"} for start in np.cumsum([0, *sizes[:-1]]).tolist()]
+    for (_, features), alone in zip(found, expected, strict=True):
+        np.testing.assert_allclose(features, alone, rtol=2**-7, atol=2**-9)
 
 
 def test_on_a_gpu_a_batch_is_fetched_once_the_next_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
