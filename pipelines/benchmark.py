@@ -40,8 +40,8 @@ def command() -> None:
 @click.option(
     "--count",
     type=click.IntRange(1),
-    default=256,
-    show_default="256 images",
+    default=512,
+    show_default="512 images",
     help="How many images are extracted in each round.",
 )
 @rounds_option

@@ -85,7 +85,7 @@ class ExtractionBenchmark:
 
 
 def benchmark_extraction(
-    images: Path | None, config: ExtractionConfig, *, count: int = 256, rounds: int = 3
+    images: Path | None, config: ExtractionConfig, *, count: int = 512, rounds: int = 3
 ) -> ExtractionBenchmark:
     """Measure on the first ``count`` of ``images``, or on as many drawn ones, in so many alternating rounds."""
     backbone = find_backbone(config.backbone)
