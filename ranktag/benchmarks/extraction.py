@@ -39,9 +39,10 @@ DRAWN_SIZE = (500, 375)
 class ExtractionBenchmark:
     """Images a second, by the medians of the rounds, and the seconds of every round.
 
-    bare: the forward pass alone, on random tensors in memory, at the same precision
-    and batch size. channels_last: the same of the network as its library builds it.
-    end_to_end: ``extract_features`` with the network loaded: list, decode, resize,
+    bare: the forward pass alone, on random tensors in memory, at the same precision and
+    batch size, one batch after the other (an extraction on processors multiplies by the
+    matrices behind convolutions for several batches together). channels_last: the same of
+    the network as its library builds it. end_to_end: ``extract_features`` with the network loaded: list, decode, resize,
     forward, write, join. textbook: fp32, NCHW, batches of 32, images transformed in the
     main process, features in a list, saved at the end. decoding: images read by the same
     processes while nothing else runs. textbook_images: of the textbook loop alone.

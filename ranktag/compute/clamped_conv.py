@@ -81,7 +81,7 @@ def _bound(layers: nn.Sequential) -> float:
         if isinstance(module, nn.Flatten):
             break
         if isinstance(module, nn.Conv2d):
-            weights = torch.linalg.vector_norm(module.weight.detach(), 1, (1, 2, 3), dtype=torch.float32)
+            weights = torch.linalg.vector_norm(module.weight.detach(), 1, (1, 2, 3), dtype=torch.float64)
             bias = 0.0 if module.bias is None else module.bias.detach().abs().max().item()
             bound = bound * weights.max().item() + bias
         elif not isinstance(module, (nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d)):

@@ -107,6 +107,16 @@ def test_what_may_be_no_number_is_left_to_torch_which_keeps_it(value: float) -> 
 
 
 @offered
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_weights_may_be_of_any_type(dtype: torch.dtype) -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).to(dtype)
+    clamped = clamp_within(layers, torch.bfloat16)
+    assert kinds(clamped) == [ClampedConv]
+    x = pictures(2, 3, 8, 8)
+    assert torch.equal(clamped(x), layers.bfloat16()(x))
+
+
+@offered
 def test_layers_that_are_not_known_may_make_large_numbers() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Softplus(), nn.Conv2d(8, 8, 3), nn.ReLU())
     assert clamp_within(layers, torch.bfloat16) is layers
