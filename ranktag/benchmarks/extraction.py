@@ -42,10 +42,11 @@ class ExtractionBenchmark:
     bare: the forward pass alone, on random tensors in memory, at the same precision and
     batch size, one batch after the other (an extraction on processors multiplies by the
     matrices behind convolutions for several batches together). channels_last: the same of
-    the network as its library builds it. end_to_end: ``extract_features`` with the network loaded: list, decode, resize,
-    forward, write, join. textbook: fp32, NCHW, batches of 32, images transformed in the
-    main process, features in a list, saved at the end. decoding: images read by the same
-    processes while nothing else runs. textbook_images: of the textbook loop alone.
+    the network as its library builds it. end_to_end: ``extract_features`` with the network
+    loaded: list, decode, resize, forward, write, join. textbook: fp32, NCHW, batches of 32,
+    images transformed in the main process, features in a list, saved at the end. decoding:
+    images read by the same processes while nothing else runs. textbook_images: of the
+    textbook loop alone.
     """
 
     images: int

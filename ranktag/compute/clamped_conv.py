@@ -29,8 +29,8 @@ PUT_IN_ORDER = (
     "int groups=1, int[]? input_size=None) -> Tensor Y"
 )
 
-# Of an image's normalised pixels; means and deviations of ImageNet leave less than 3.
-LARGEST_PIXEL = 100.0
+# Of an image's normalised pixels: means and deviations of ImageNet leave less than 3.
+LARGEST_PIXEL = 1000.0
 
 # Of float32 and bfloat16, less what rounding may add.
 LARGEST = 1e38
@@ -41,7 +41,7 @@ def clamp_within(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
 
     oneDNN makes 0 of what is no number where torch keeps it, so that a feature that is none could pass for one. So this
     is done only where no number can become too large, from whatever pixels: where weights are finite, and as small as
-    those of networks that have learned anything.
+    a network's that has learned anything.
     """
     if not _offered(dtype) or not _bound(layers) < LARGEST:
         return layers
@@ -76,17 +76,20 @@ def _is_there(operations: object, schema: str) -> bool:
 
 def _bound(layers: nn.Sequential) -> float:
     """What no sum of the convolutions is larger than; infinite or no number where it is not known."""
-    bound = LARGEST_PIXEL
+    # Of each channel, behind each convolution.
+    bounds = [torch.tensor([LARGEST_PIXEL], dtype=torch.float64)]
     for module in layers:
         if isinstance(module, nn.Flatten):
             break
         if isinstance(module, nn.Conv2d):
-            weights = torch.linalg.vector_norm(module.weight.detach(), 1, (1, 2, 3), dtype=torch.float64)
-            bias = 0.0 if module.bias is None else module.bias.detach().abs().max().item()
-            bound = bound * weights.max().item() + bias
+            # Every weight times what the channel that it is for may come to.
+            weights = module.weight.detach().float().abs().sum((2, 3)).double().unflatten(0, (module.groups, -1))
+            before = bounds[-1].expand(module.in_channels).view(module.groups, -1, 1)
+            bias = 0.0 if module.bias is None else module.bias.detach().double().abs()
+            bounds.append((weights @ before).flatten() + bias)
         elif not isinstance(module, (nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d)):
             return math.inf
-    return bound
+    return torch.cat(bounds).max().item()
 
 
 class ClampedConv(nn.Module):

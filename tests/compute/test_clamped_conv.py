@@ -116,6 +116,16 @@ def test_weights_may_be_of_any_type(dtype: torch.dtype) -> None:
     assert torch.equal(clamped(x), layers.bfloat16()(x))
 
 
+def test_the_bound_of_sums_by_hand() -> None:
+    first, second = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, (1, 2), groups=2, bias=False)
+    first.weight.copy_(torch.tensor([2.0, -3.0]).view(2, 1, 1, 1))
+    first.bias.copy_(torch.tensor([-5.0, 7.0]))
+    second.weight.copy_(torch.tensor([[1.0, -1.0], [0.25, 0.5]]).view(2, 1, 1, 2))
+    # Pixels up to 1,000: 2,005 and 3,007, and of those 4,010 and 2,255.25.
+    assert clamped_conv._bound(nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.Flatten())) == 4010.0
+    assert clamped_conv._bound(nn.Sequential(first, nn.ReLU())) == 3007.0
+
+
 @offered
 def test_layers_that_are_not_known_may_make_large_numbers() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Softplus(), nn.Conv2d(8, 8, 3), nn.ReLU())
