@@ -150,7 +150,7 @@ def tagger(made: Path) -> Tagger:
 def sizes(tagger: Tagger) -> Iterator[list[int]]:
     """How many images the network is given, each time."""
     seen: list[int] = []
-    hook = tagger._features._network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    hook = tagger._features._network.layers.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
     yield seen
     hook.remove()
 
