@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 3
 
+# Seconds from which on it can be told how long the rest will take.
+SAMPLE = 0.2
+
 # What a machine may choose for itself.
 WORKERS_SETTINGS = ("device", "workers", "worker_index", "worker_count")
 
@@ -248,6 +251,7 @@ def progress_printer() -> ExtractionProgress:
             self.left, self.failed = plan.images - plan.done, plan.failed
             self.bar = Bar("", plan.images, "images", done=plan.done, delay=0.0)
             self.first: float | None = None
+            self.since_first = 0
             # Of many machines, two batches say nothing; the bar will.
             self.expecting, self.nodes = not plan.nodes, plan.nodes
 
@@ -263,15 +267,21 @@ def progress_printer() -> ExtractionProgress:
             self.nodes = nodes
 
         def _expect(self, images: int) -> None:
-            """Say how long it will take: the first batch waits for images and memory, the second is a fair sample."""
+            """Say how long it will take: the first batch waits for images and memory, the next are a fair sample.
+
+            Several may come at once, which says nothing before the ones after them have come.
+            """
             now = time.monotonic()
             if self.first is None:
                 self.first = now
-            elif self.expecting:
+                return
+            self.since_first += images
+            if self.expecting and now - self.first >= SAMPLE:
                 self.expecting = False
                 if self.left:
                     self.bar.clear()
-                    click.echo(f"Expected to take {duration(self.left * (now - self.first) / images)}.", err=True)
+                    expected = self.left * (now - self.first) / self.since_first
+                    click.echo(f"Expected to take {duration(expected)}.", err=True)
 
         def finish(self) -> None:
             self.bar.close()
