@@ -94,18 +94,32 @@ def _compute(
 ) -> None:
     from ranktag.compute.allocator import give_back_memory, kept_memory
 
-    # A shard's features are the same whatever was computed before it.
-    computed = network.features_of(batches, {shard.stop for shard in shards})
     with kept_memory(), signals_received() as received:
+        looked_at = _looked_at(batches, progress, received)
+        # A shard's features are the same whatever was computed before it.
+        computed = network.features_of(looked_at, {shard.stop for shard in shards})
         for number, (batch, features) in enumerate(computed, 1):
             failures = failures_of(job, batch, features)
-            progress.batch(batch.stop - batch.start, len(failures))
+            if len(failures) > len(batch.errors):
+                progress.batch(0, len(failures) - len(batch.errors))
             writer.add(batch, features, failures)
             if received and not writer.complete:
                 writer.wait()
                 raise stopped(received[0], job, writer.images)
             if number % BATCHES_KEPT == 0:
                 give_back_memory()
+
+
+def _looked_at(batches: Iterator[Batch], progress: ExtractionProgress, received: Sequence[int]) -> Iterator[Batch]:
+    """The batches; each is told of when the network, which may compute several together, has had it.
+
+    After a signal there are no more.
+    """
+    for batch in batches:
+        yield batch
+        progress.batch(batch.stop - batch.start, len(batch.errors))
+        if received:
+            return
 
 
 def failures_of(job: Job, batch: Batch, features: npt.NDArray[np.float32]) -> dict[int, str]:

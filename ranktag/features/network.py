@@ -22,9 +22,9 @@ from ranktag.images.pixels import Preprocessing
 # Images for which it is worth making a table: it takes as long as normalising some ten.
 MANY = 8
 
-# Images whose batches go through the matrices behind VGG's convolutions together: to read the matrices takes as long as
-# to multiply 80 rows by them, 5% of a batch of 16 in bfloat16; in float32 it is 1%.
-TOGETHER = 64
+# Images whose batches go through the matrices behind VGG's convolutions together: to read them takes as long as to
+# multiply 200 rows by them, 7% of a batch of 16 in bfloat16; in float32 it is 1%.
+TOGETHER = 256
 
 
 class Network(nn.Module):

@@ -24,7 +24,7 @@ from ranktag.feature_cache.store import open_features
 from ranktag.features.backbones import vgg16
 from ranktag.features.extract import extract_features
 from ranktag.features.network import Network
-from ranktag.features.progress import ExtractionProgress, Plan
+from ranktag.features.progress import ExtractionProgress, Plan, Stopped
 from ranktag.images.batches import Batch
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -178,17 +178,58 @@ def test_freed_memory_is_kept_while_computing_and_not_while_a_caller_has_the_fea
         assert allocator._within == 0
 
 
+class Seen(nn.Module):
+    """Lets through what it is given, and notes how many rows that is."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+        self._then = then
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(x))
+        self._then()
+        return x
+
+
+def computing_together(convolutions: Seen, matrices: Seen) -> Network:
+    """The tiny network in bfloat16, whose matrices take several batches."""
+    few = FewAtATime(nn.Sequential(convolutions, nn.AvgPool2d(28), nn.Flatten()))
+    layers = nn.Sequential(few, matrices, nn.Linear(3 * 64, 4096))
+    return Network(layers, vgg16.BACKBONE.preprocessing, "0" * 64, torch.device("cpu"), torch.bfloat16)
+
+
 def test_a_shards_batches_are_computed_together_and_with_no_others(photos: Path, tmp_path: Path) -> None:
-    seen: list[int] = []
+    told: list[tuple[int, int, int]] = []
+    matrices = Seen()
 
-    class Counts(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(len(x))
-            return x
+    class Looking(ExtractionProgress):
+        def batch(self, images: int, failures: int) -> None:
+            told.append((images, failures, len(matrices.rows)))
 
-    few = FewAtATime(nn.Sequential(nn.AvgPool2d(28), nn.Flatten()))
-    layers = nn.Sequential(few, Counts(), nn.Linear(3 * 64, 4096))
-    network = Network(layers, vgg16.BACKBONE.preprocessing, "0" * 64, torch.device("cpu"), torch.bfloat16)
-    extract_features(photos, tmp_path / "c.h5", SETTINGS, network=network)
-    # Of 30 photos in shards of 8 and batches of 4.
-    assert seen == [8, 8, 8, 8]
+    extract_features(photos, tmp_path / "c.h5", SETTINGS, Looking(), network=computing_together(Seen(), matrices))
+    # Of 30 photos in shards of 8 and batches of 4. Numbers 5 and 13 cannot be read.
+    assert matrices.rows == [8, 8, 8, 8]
+    # Each batch is told of by itself, before what comes after it is computed.
+    expected = [(4, 0, 0), (4, 1, 1), (4, 0, 1), (4, 1, 2), (4, 0, 2), (4, 0, 3), (4, 0, 3), (2, 0, 4)]
+    assert told == expected
+
+
+def test_numbers_that_are_not_finite_are_told_of_once(photos: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Looking(ExtractionProgress):
+        def batch(self, images: int, failures: int) -> None:
+            told.append((images, failures))
+
+    extract_features(photos, tmp_path / "c.h5", SETTINGS, Looking(), network=tiny_network(bias=float("nan")))
+    assert [sum(numbers) for numbers in zip(*told)] == [30, 30]
+
+
+def test_a_signal_does_not_wait_for_batches_that_would_be_computed_together(photos: Path, tmp_path: Path) -> None:
+    convolutions = Seen(lambda: os.kill(os.getpid(), signal.SIGTERM) if len(convolutions.rows) == 3 else None)
+    matrices = Seen()
+    settings = SETTINGS.replace(shard_size=30)
+    with pytest.raises(Stopped, match="stopped by SIGTERM: 0 of 30 images are done"):
+        extract_features(photos, tmp_path / "c.h5", settings, network=computing_together(convolutions, matrices))
+    assert sum(convolutions.rows) == 12 and matrices.rows == [12]

@@ -136,11 +136,11 @@ class Counts(nn.Module):
 @pytest.mark.parametrize(
     ("dtype", "ends", "sizes", "together"),
     [
-        # 64 rows at most, each of a batch of 16, which may end in places without an image.
-        (torch.bfloat16, (), [16] * 6, [64, 32]),
-        (torch.bfloat16, (45,), [16] * 6, [48, 48]),
-        (torch.bfloat16, (), [16, 16, 48, 100], [80, 100]),
-        (torch.bfloat16, (), [100, 16], [100, 16]),
+        # 256 rows at most, each of a batch of 64, which may end in places without an image.
+        (torch.bfloat16, (), [64] * 6, [256, 128]),
+        (torch.bfloat16, (189,), [64] * 6, [192, 192]),
+        (torch.bfloat16, (), [64, 64, 192, 300], [320, 300]),
+        (torch.bfloat16, (), [300, 64], [300, 64]),
         (torch.float32, (), [16, 16, 48], [16, 16, 48]),
     ],
 )
@@ -163,8 +163,8 @@ def test_on_a_processor_batches_go_through_the_matrices_together(
         shared = np.empty((max(sizes), *rules.shape), np.uint8)
         for start, batch in zip(np.cumsum([0, *sizes]).tolist(), pixels):
             shared[: len(batch)] = batch
-            # Of 16 places of the third batch 13 hold an image.
-            yield Batch(start, start + len(batch) - 3 * (start == 32), shared[: len(batch)], {start: "why"})
+            # Of 64 places of the third batch 61 hold an image.
+            yield Batch(start, start + len(batch) - 3 * (start == 128), shared[: len(batch)], {start: "why"})
 
     found = [(batch, features.copy()) for batch, features in network.features_of(batches(), ends)]
     assert counts.seen == [rows for rows in together for _ in range(views)]
