@@ -138,12 +138,16 @@ def test_what_a_step_raises_comes_out(where: str) -> None:
 
 
 def test_one_that_is_killed_is_an_outage_and_its_siblings_end() -> None:
-    here, who = os.getpid(), shared(3, 1000)
+    here, who, killed, steps = os.getpid(), shared(3, 1000), shared(1), 0
 
     def do(step: Step) -> None:
+        nonlocal steps
         who[step.series, step.number] = os.getpid()
         time.sleep(0.1)
-        if step.series == 0 and step.number > 2 and os.getpid() != here:
+        steps += 1
+        # As many series as processes, so that nobody goes without a step.
+        if steps == 3 and os.getpid() != here and not killed:
+            killed[0] = 1
             os.kill(os.getpid(), signal.SIGKILL)
 
     forks = started(do, 2)
@@ -155,14 +159,14 @@ def test_one_that_is_killed_is_an_outage_and_its_siblings_end() -> None:
     assert len(pids) == 3 and [pid for pid in pids if is_running(pid)] == [here]
 
 
-def test_they_end_with_the_process_that_made_them_even_within_a_task() -> None:
-    # As a program of its own that is killed outright while one fork works on a step and the other waits for one.
-    program = """
+@pytest.mark.parametrize("series", [0, 3])
+def test_they_end_with_the_process_that_made_them_waiting_or_within_a_step(series: int) -> None:
+    # As a program of its own that is killed outright. Of three series two forks take no more than two.
+    program = f"""
 import os, signal, time
 from ranktag.compute.forks import Forks
 
 def do(step):
-    os.write(1, b"%d\\n" % os.getpid())
     if os.getpid() == here:
         time.sleep(1.0)
         os.kill(here, signal.SIGKILL)
@@ -170,12 +174,14 @@ def do(step):
 
 here = os.getpid()
 forks = Forks.start(do, 2)
-forks.begin(0, 2, 1000)
+print(here, *(process.pid for process in forks._processes), flush=True)
+forks.begin(0, {series}, 1000)
 forks.finish(do, iter(()))
+os.kill(here, signal.SIGKILL)
 """
     ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, timeout=120)
     pids = {int(line) for line in ran.stdout.split()}
-    assert ran.returncode == -signal.SIGKILL and len(pids) == 2
+    assert ran.returncode == -signal.SIGKILL and len(pids) == 3
     end = time.monotonic() + 30
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, "still there"

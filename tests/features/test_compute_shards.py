@@ -227,7 +227,7 @@ def test_numbers_that_are_not_finite_are_told_of_once(photos: Path, tmp_path: Pa
 
 
 def test_a_signal_does_not_wait_for_batches_that_would_be_computed_together(photos: Path, tmp_path: Path) -> None:
-    convolutions = Seen(lambda: os.kill(os.getpid(), signal.SIGTERM) if len(convolutions.rows) == 3 else None)
+    convolutions = Seen(lambda: os.kill(os.getpid(), signal.SIGTERM) if sum(convolutions.rows) == 12 else None)
     matrices = Seen()
     settings = SETTINGS.replace(shard_size=30)
     with pytest.raises(Stopped, match="stopped by SIGTERM: 0 of 30 images are done"):
